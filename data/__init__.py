@@ -1,0 +1,1 @@
+"""Files to batches: annotations, masks, words, letterboxing and the input pipeline."""

@@ -1,0 +1,1 @@
+"""The network, its targets, losses, decoding and weight files."""

@@ -1,0 +1,1 @@
+"""What the entry points share: evaluation, checkpoints, logs, pictures, distribution."""
