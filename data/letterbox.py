@@ -1,0 +1,168 @@
+"""Image, box and mask to the network's square and back (pure functions).
+
+The image is scaled by s = min(S/w, S/h), its new size cut to whole pixels, and centred by integer
+division on grey 128. Boxes are scaled by the same s, not by the ratio of the truncated sizes.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where an image of image_width × image_height lies in the square of input_size pixels.
+
+    new_width × new_height is the size of the scaled image, (left, top) its first pixel.
+    """
+
+    image_width: int
+    image_height: int
+    input_size: int
+    new_width: int
+    new_height: int
+    left: int
+    top: int
+
+    @classmethod
+    def fit(cls, width: int, height: int, input_size: int) -> "Letterbox":
+        """Geometry of an image of `width` × `height` pixels.
+
+        Raises:
+            ValueError: a size is not positive.
+        """
+        if min(width, height, input_size) <= 0:
+            raise ValueError(f"no image of {width}×{height} pixels fits a square of {input_size}")
+        scale = min(input_size / width, input_size / height)
+        # An image more than S times longer than wide would otherwise vanish.
+        new_width = max(int(width * scale), 1)
+        new_height = max(int(height * scale), 1)
+        return cls(
+            image_width=width,
+            image_height=height,
+            input_size=input_size,
+            new_width=new_width,
+            new_height=new_height,
+            left=(input_size - new_width) // 2,
+            top=(input_size - new_height) // 2,
+        )
+
+    @property
+    def scale(self) -> float:
+        """Input pixels per original pixel."""
+        return min(self.input_size / self.image_width, self.input_size / self.image_height)
+
+
+def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
+    """Scale (bicubic) and centre an image on grey.
+
+    Args:
+        image: any Pillow mode; grey images become three equal channels.
+        input_size: side S of the square.
+
+    Returns:
+        uint8 (S, S, 3), RGB.
+    """
+    geometry = Letterbox.fit(image.width, image.height, input_size)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    size = (geometry.new_width, geometry.new_height)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    canvas = np.full((input_size, input_size, 3), GREY, np.uint8)
+    canvas[_window(geometry)] = np.asarray(image)
+    return canvas
+
+
+def letterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
+    """Original pixels → pixels of the square.
+
+    Args:
+        box_xyxy_px: (..., 4) left, top, right, bottom.
+
+    Returns:
+        float64 (..., 4), same order, neither rounded nor clipped.
+    """
+    return np.asarray(box_xyxy_px, np.float64) * geometry.scale + _offset(geometry)
+
+
+def unletterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
+    """Pixels of the square → original pixels; the inverse of `letterbox_box`.
+
+    Args:
+        box_xyxy_px: (..., 4) left, top, right, bottom.
+
+    Returns:
+        float64 (..., 4), same order, neither rounded nor clipped: a box that reaches into the grey
+        border reaches outside the image.
+    """
+    return (np.asarray(box_xyxy_px, np.float64) - _offset(geometry)) / geometry.scale
+
+
+def letterbox_mask(mask_hw: np.ndarray, geometry: Letterbox, stride: int) -> np.ndarray:
+    """Mask at the original size → training mask at the network's output stride.
+
+    Nearest neighbour into the square, then every stride-th pixel.
+
+    Args:
+        mask_hw: (h, w) or (h, w, 1); everything above 0 is object.
+        stride: divides the input size.
+
+    Returns:
+        uint8 (S/stride, S/stride, 1), 0 or 1.
+
+    Raises:
+        ValueError: the mask has another size than the image, or the stride does not divide S.
+    """
+    mask_hw = np.asarray(mask_hw)
+    if mask_hw.ndim == 3 and mask_hw.shape[2] == 1:
+        mask_hw = mask_hw[:, :, 0]
+    expected = (geometry.image_height, geometry.image_width)
+    if mask_hw.shape != expected:
+        raise ValueError(f"a mask of shape {mask_hw.shape} does not fit an image of {expected}")
+    if stride <= 0 or geometry.input_size % stride:
+        raise ValueError(f"stride {stride} does not divide the input size {geometry.input_size}")
+    binary = Image.fromarray((mask_hw > 0).astype(np.uint8))
+    size = (geometry.new_width, geometry.new_height)
+    canvas = np.zeros((geometry.input_size, geometry.input_size), np.uint8)
+    canvas[_window(geometry)] = np.asarray(binary.resize(size, Image.Resampling.NEAREST))
+    return np.ascontiguousarray(canvas[::stride, ::stride, None])
+
+
+def unletterbox_map(map_ss: np.ndarray, geometry: Letterbox) -> np.ndarray:
+    """Map over the square → map over the original image: border cut, bilinear to its size.
+
+    Args:
+        map_ss: float32 (S, S) or (S, S, K).
+
+    Returns:
+        float32 (h, w) or (h, w, K).
+
+    Raises:
+        ValueError: the map is not S × S.
+    """
+    map_ss = np.asarray(map_ss, np.float32)
+    if map_ss.shape[:2] != (geometry.input_size, geometry.input_size) or map_ss.ndim > 3:
+        raise ValueError(
+            f"a map of shape {map_ss.shape} does not fit an input of {geometry.input_size} pixels"
+        )
+    inner = np.ascontiguousarray(map_ss[_window(geometry)])
+    size = (geometry.image_width, geometry.image_height)
+    resized = cv2.resize(inner, size, interpolation=cv2.INTER_LINEAR)
+    # OpenCV drops a last axis of length one.
+    return resized.reshape(geometry.image_height, geometry.image_width, *map_ss.shape[2:])
+
+
+def _window(geometry: Letterbox) -> tuple[slice, slice]:
+    return (
+        slice(geometry.top, geometry.top + geometry.new_height),
+        slice(geometry.left, geometry.left + geometry.new_width),
+    )
+
+
+def _offset(geometry: Letterbox) -> np.ndarray:
+    return np.array([geometry.left, geometry.top, geometry.left, geometry.top], np.float64)
