@@ -233,7 +233,7 @@ def _parse_override(text):
 
 
 def _checked(config, values, source, combine=True, relative_to=None):
-    for key, value in values.items():
+    for key in values:
         if key not in FIELDS:
             near = difflib.get_close_matches(key, FIELDS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""

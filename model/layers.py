@@ -1,0 +1,83 @@
+"""Blocks shared by the whole network: CBL, BatchNorm, hard sigmoid.
+
+Channels are last everywhere. Every layer gets an explicit name, since weight files find their
+place by it.
+"""
+
+import keras
+from keras import ops
+
+BN_EPSILON = 1e-3
+LEAKY_SLOPE = 0.1
+
+
+@keras.saving.register_keras_serializable("mcn")
+def hard_sigmoid(x):
+    """clip(0.2·x + 0.5, 0, 1): the gate of Keras 2.2.4 (Keras 3's own has slope 1/6)."""
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("mcn")
+class BatchNorm(keras.layers.BatchNormalization):
+    """BatchNormalization with a choice of statistics for frozen layers.
+
+    Args:
+        frozen_statistics: what a layer with `trainable=False` normalises with in training.
+            "moving" as in Keras 3, so that training and inference see the same features;
+            "batch" as in Keras 2.2.4, which normalised with the batch's own mean and variance
+            and left the moving statistics as they were.
+    """
+
+    def __init__(self, frozen_statistics="moving", **kwargs):
+        kwargs.setdefault("epsilon", BN_EPSILON)
+        super().__init__(**kwargs)
+        self.frozen_statistics = frozen_statistics
+
+    def call(self, inputs, training=None, mask=None):
+        if not training or self.trainable or self.frozen_statistics == "moving":
+            return super().call(inputs, training=training, mask=mask)
+        x = ops.cast(inputs, "float32")
+        mean, variance = ops.moments(x, axes=tuple(range(len(inputs.shape) - 1)))
+        scale = self.gamma / ops.sqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * scale + self.beta, inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "frozen_statistics": self.frozen_statistics}
+
+
+class LayerFactory:
+    """Makes the layers that recur, with the settings that they share in one network.
+
+    Args:
+        weight_decay: L2 factor on the kernels of convolutions.
+        bn_momentum: momentum of BatchNorm's moving statistics.
+        frozen_bn: "moving" or "batch", see `BatchNorm`.
+        synchronized: whether BatchNorm shares its batch statistics among replicas.
+    """
+
+    def __init__(self, weight_decay=5e-4, bn_momentum=0.99, frozen_bn="moving", synchronized=False):
+        self.weight_decay = weight_decay
+        self.bn_settings = {
+            "momentum": bn_momentum,
+            "frozen_statistics": frozen_bn,
+            "synchronized": synchronized,
+        }
+
+    def conv(self, x, filters, size, name, *, decay=True, **kwargs):
+        """Conv2D on (N, H, W, C), `same` padding unless told otherwise, L2 on its kernel."""
+        regularizer = keras.regularizers.L2(self.weight_decay) if decay else None
+        kwargs = {"padding": "same", "kernel_regularizer": regularizer, **kwargs}
+        return keras.layers.Conv2D(filters, size, name=name, **kwargs)(x)
+
+    def batch_norm(self, name):
+        return BatchNorm(name=name, **self.bn_settings)
+
+    def bn_leaky(self, x, name):
+        """BatchNorm, then LeakyReLU with slope 0.1; layers `<name>_bn` and `<name>`."""
+        x = self.batch_norm(f"{name}_bn")(x)
+        return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE, name=name)(x)
+
+    def cbl(self, x, filters, size, name, **kwargs):
+        """Conv2D without bias → BatchNorm → LeakyReLU; layers `<name>_conv`, `_bn`, `<name>`."""
+        x = self.conv(x, filters, size, f"{name}_conv", use_bias=False, **kwargs)
+        return self.bn_leaky(x, name)
