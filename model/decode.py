@@ -1,0 +1,57 @@
+"""Raw boxes to pixels, section 3.4: the most confident cell and anchor gives the box."""
+
+import tensorflow as tf
+
+from model.boxes import cxcywh_to_xyxy
+
+
+def decode_grid(raw_boxes, anchors_px, input_size):
+    """Every cell's and anchor's box.
+
+    Args:
+        raw_boxes: (N, g, g, A·5) or (N, g, g, A, 5) float32: tx, ty, tw, th, confidence logit.
+        anchors_px: (A, 2) float, width and height.
+        input_size: side of the input in pixels.
+
+    Returns:
+        (box_cxcywh_norm (N, g, g, A, 4), confidence (N, g, g, A)), relative to the input.
+    """
+    grid, count = raw_boxes.shape[1], len(anchors_px)
+    raw = tf.reshape(raw_boxes, (-1, grid, grid, count, 5))
+    line = tf.range(grid, dtype=tf.float32)
+    columns, rows = tf.meshgrid(line, line)
+    cells = tf.stack([columns, rows], axis=-1)[:, :, None, :]  # (g, g, 1, 2)
+    centre = (tf.sigmoid(raw[..., :2]) + cells) / grid
+    size = tf.exp(raw[..., 2:4]) * tf.cast(anchors_px, tf.float32) / input_size
+    return tf.concat([centre, size], axis=-1), tf.sigmoid(raw[..., 4])
+
+
+def best_box(raw_boxes, anchors_px, input_size):
+    """The single most confident box of each sample.
+
+    Of equal confidences the first in order of row, column, anchor wins.
+
+    Returns:
+        (box_xyxy_px (N, 4) float32 in the letterboxed input, unrounded, score (N,) in 0..1).
+    """
+    boxes, confidence = decode_grid(raw_boxes, anchors_px, input_size)
+    confidence = tf.reshape(confidence, (-1, confidence.shape[1] ** 2 * confidence.shape[3]))
+    best = tf.argmax(confidence, axis=-1, output_type=tf.int32)
+    boxes = tf.reshape(boxes, (-1, confidence.shape[1], 4))
+    box = cxcywh_to_xyxy(tf.gather(boxes, best, batch_dims=1)) * input_size
+    return box, tf.gather(confidence, best, batch_dims=1)
+
+
+def round_box(box_xyxy_px, input_size):
+    """Whole pixels: each side floor(v + 0.5), left and top ≥ 0, right and bottom ≤ input_size.
+
+    Args:
+        box_xyxy_px: (..., 4) float, in the letterboxed input.
+        input_size: side of the input in pixels.
+
+    Returns:
+        (..., 4) int32.
+    """
+    rounded = tf.floor(box_xyxy_px + 0.5)
+    low, high = tf.maximum(rounded[..., :2], 0.0), tf.minimum(rounded[..., 2:], float(input_size))
+    return tf.cast(tf.concat([low, high], axis=-1), tf.int32)
