@@ -24,7 +24,7 @@ from data.files import written_atomically
 from data.refer import DATASETS, SPLITS, RawReferent, check_split, load_refs
 from data.segmentation import decode_segmentation
 
-# Their masks in ReferIt do not have the size of the photograph.
+# Left out by the published preparation of ReferIt, and so not part of its sets.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
 COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
 # The ids 1–90 without the ten that COCO never used, in order: the place is the category 0–79.
@@ -97,8 +97,8 @@ def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
         SkippedError: an image that is left out, an empty box, no expression.
         ValueError: a category that COCO does not have.
     """
-    if dataset == "refclef" and raw.image in SKIPPED_REFCLEF_IMAGES:
-        raise SkippedError("its mask does not have the size of the photograph (known fault)")
+    if dataset == "refclef" and Path(raw.image).name in SKIPPED_REFCLEF_IMAGES:
+        raise SkippedError("its image is not part of the published ReferIt sets")
     name = f"referent {raw.ref_id} on {raw.image}"
     box = to_xyxy(raw.box_xywh_px)
     clipped = clip_box(box, raw.width, raw.height)

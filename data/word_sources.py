@@ -146,8 +146,8 @@ def _package_folder(name: str) -> Path:
             way_out = f"if it is a spaCy package: python -m spacy download {name}"
             if name == "en_vectors_web_lg":
                 way_out = (
-                    "this package exists for spaCy 2 only; it is made from glove.840B.300d.zip, "
-                    "which can be named here itself"
+                    "this package exists for spaCy 2 only; its vectors are GloVe's of Common "
+                    "Crawl, so name glove.840B.300d.zip here"
                 )
         else:
             way_out = "relative paths start at the folder that the command runs in"
