@@ -1,0 +1,171 @@
+"""What a run writes down about itself: settings, versions, a line an epoch, TensorBoard events."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
+
+
+class RunLog:
+    """The record of a run in its log folder.
+
+    Written at once: `config.json` (the resolved settings) and `versions.json`. Then
+    `epochs.jsonl`, one line an epoch, and `tensorboard/`, event files. A resumed run goes on in
+    the same files; an epoch that is run again replaces its line and all later ones.
+
+    Args:
+        log_path: the folder; made if it is not there.
+        config: dict of plain values.
+
+    Raises:
+        ValueError: a line of an `epochs.jsonl` that is already there is damaged.
+    """
+
+    def __init__(self, log_path, config):
+        import tensorflow as tf
+
+        self.folder = Path(log_path)
+        self.epochs_path = self.folder / "epochs.jsonl"
+        self.records = read_epochs(self.epochs_path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(self.folder / "config.json", json.dumps(config, indent=2) + "\n")
+        _write_whole(self.folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
+
+    def scalars(self, step, values):
+        """Adds numbers to TensorBoard: {"train/loss_xy": 0.3, …} at optimiser step `step`."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                self._summary.scalar(name, float(value))
+
+    def images(self, step, name, images):
+        """Adds pictures to TensorBoard.
+
+        Args:
+            step: the step or epoch they belong to.
+            name: tag; picture k is shown as `name/k`.
+            images: list of uint8 (H, W, 3), whose sizes may differ.
+        """
+        with self._writer.as_default(step=step):
+            for number, image in enumerate(images):
+                self._summary.image(f"{name}/{number}", np.asarray(image)[None])
+
+    def epoch(self, epoch, record):
+        """Writes the line of an epoch, in place of any line of this or a later epoch.
+
+        Args:
+            epoch: its number.
+            record: dict of plain values or numpy numbers, nested dicts and lists included. What
+                is not a finite number is written as null, for which JSON has no other word.
+        """
+        self.records = [kept for kept in self.records if kept["epoch"] < epoch]
+        self.records.append(_plain({"epoch": epoch, **record}))
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.records]
+        _write_whole(self.epochs_path, "".join(lines))
+        self._writer.flush()
+
+    def close(self):
+        """Writes out what is still buffered."""
+        self._writer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def read_epochs(path):
+    """The records of an `epochs.jsonl`, oldest first; empty if there is no such file.
+
+    Raises:
+        ValueError: a line is not a record of an epoch; names file and line.
+    """
+    if not Path(path).exists():
+        return []
+    records = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record["epoch"], int):
+                raise TypeError("epoch is no whole number")
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: line {number}: not the record of an epoch ({error!r}); "
+                "mend or delete the file, or set another log_path"
+            ) from None
+        records.append(record)
+    return records
+
+
+def versions():
+    """What the run computes with: {"python": "3.11.2", "tensorflow": …, "git": …}.
+
+    A package that is not installed and a project without git are None.
+    """
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        found[package.lower()] = _package_version(package)
+    found["opencv"] = _package_version("opencv-python-headless") or _package_version(
+        "opencv-python"
+    )
+    found["git"] = _git_revision(PROJECT_ROOT)
+    return found
+
+
+def _package_version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision(root):
+    """Revision of the repository whose root is `root`, "+" behind it if files were changed."""
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        # A project unpacked inside some other repository has no revision of its own.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != Path(root).resolve():
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _plain(value):
+    """`value` in types that JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write_whole(path, text):
+    """Writes a file so that it is there whole or as before."""
+    partial = path.with_name("partial-" + path.name)
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
