@@ -1,0 +1,259 @@
+"""The input pipeline: prepared annotations, images and masks to batches.
+
+Training reads one referent with one of its expressions a sample, in an order that follows from
+seed and epoch. Evaluation reads one image with all its referents at a time: each image and each
+mask is opened once, ahead of the network.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from data.annotations import Referent, check_box_in_image
+from data.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
+
+
+class DataError(ValueError):
+    """An image or mask that cannot be used; the message names the file and the way out."""
+
+
+def clear_errors(batches):
+    """Iterates over a dataset; an error of the loading functions comes out as `DataError`.
+
+    tf.data wraps what was raised inside it in an error of its own, traceback and all.
+    """
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        raised = re.search(r"^\w*(?:DataError|ValueError): (.*)", error.message, re.MULTILINE)
+        if raised is None:
+            raise
+        raise DataError(raised.group(1)) from None
+
+
+def read_image(path):
+    """Opens an image.
+
+    Returns:
+        PIL.Image in RGB, decoded.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image; does image_path name its folder?") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{path}: not a readable image ({error}); fetch it again") from None
+
+
+def read_mask(folder, referent, width, height):
+    """The true mask of a referent.
+
+    Returns:
+        (height, width) uint8, 0 or 1.
+
+    Raises:
+        DataError: the file is missing, unreadable, or has another size than the image.
+    """
+    path = Path(folder) / f"{referent.mask_id}.npy"
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such mask; does seg_gt_path name its folder, and was data_process.py "
+            "run with --generate_mask?"
+        ) from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable mask ({error}); prepare it again") from None
+    mask = mask.reshape(mask.shape[:2])
+    if mask.shape != (height, width):
+        raise DataError(
+            f"{path}: a mask of {mask.shape[1]}×{mask.shape[0]} pixels, its image {referent.image} "
+            f"has {width}×{height}"
+        )
+    return (mask > 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Everything that training batches are made of.
+
+    Attributes:
+        referents: of the training annotations.
+        words: `data.words.WordTable` of their vocabulary.
+        image_path, mask_path: folders.
+        input_size: side of the letterboxed input in pixels.
+        stride: stride of the mask target.
+        word_len: words of an expression that are read.
+        seed: decides order and choice of expressions.
+    """
+
+    referents: list[Referent]
+    words: object
+    image_path: str
+    mask_path: str
+    input_size: int
+    stride: int
+    word_len: int
+    seed: int
+
+    def __len__(self):
+        return len(self.referents)
+
+    def plan(self, epoch):
+        """Order of the referents and index of the expression that each shows in an epoch.
+
+        Returns:
+            (order, choice), int64 (len,) each; `choice` is in the order of `order`.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.referents))
+        counts = np.array([len(self.referents[i].expressions) for i in order])
+        return order, rng.integers(0, counts)
+
+    def sample(self, index):
+        """Image (S, S, 3) uint8, box (4,) float32 xyxy in input pixels, mask (S/8, S/8, 1)."""
+        referent = self.referents[index]
+        image = read_image(Path(self.image_path) / referent.image)
+        return (letterbox_image(image, self.input_size), *self.targets(index, *image.size))
+
+    def targets(self, index, width, height):
+        """Box and mask of `sample` for an image of the given size, without opening the image."""
+        referent = self.referents[index]
+        check_box_in_image(referent, width, height)
+        geometry = Letterbox.fit(width, height, self.input_size)
+        box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
+        mask = read_mask(self.mask_path, referent, width, height)
+        return box, letterbox_mask(mask, geometry, self.stride)
+
+    def word_ids(self, order, choice):
+        """Ids of the chosen expressions: int32 (len(order), word_len)."""
+        return np.stack(
+            [
+                self.words.encode(self.referents[i].expressions[k], self.word_len)
+                for i, k in zip(order, choice, strict=True)
+            ]
+        )
+
+
+def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_remainder=False):
+    """The batches of one epoch, as a tf.data.Dataset.
+
+    Args:
+        training_set: `TrainingSet`.
+        epoch: decides order and expressions.
+        batch_size: samples a batch; the last may be shorter.
+        workers: samples decoded in parallel.
+        prefetch: batches prepared ahead.
+        drop_remainder: leave out a last batch that is shorter.
+
+    Returns:
+        Dataset of dicts: image (N, S, S, 3) uint8, words (N, T, D) float32,
+        box_xyxy_px (N, 4) float32, mask (N, S/8, S/8, 1) uint8.
+    """
+    order, choice = training_set.plan(epoch)
+    side, cells = training_set.input_size, training_set.input_size // training_set.stride
+    shapes = ((side, side, 3), (4,), (cells, cells, 1))
+    vectors = tf.constant(training_set.words.vectors)
+
+    def load(index, ids):
+        parts = tf.numpy_function(
+            training_set.sample, [index], (tf.uint8, tf.float32, tf.uint8), stateful=False
+        )
+        image, box, mask = (
+            tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True)
+        )
+        return {"image": image, "box_xyxy_px": box, "mask": mask, "ids": ids}
+
+    def with_words(batch):
+        return {"words": tf.gather(vectors, batch.pop("ids")), **batch}
+
+    rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
+    loaded = rows.map(load, num_parallel_calls=workers, deterministic=True)
+    return (
+        loaded.batch(batch_size, drop_remainder=drop_remainder).map(with_words).prefetch(prefetch)
+    )
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """One image of an evaluation set with its referents.
+
+    Attributes:
+        image: file name.
+        referents: those of the image, in the order of the set.
+        first_expression: for each referent, the place of its first expression in the set.
+    """
+
+    image: str
+    referents: tuple[Referent, ...]
+    first_expression: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image of an evaluation set, opened.
+
+    Attributes:
+        group: what it is.
+        geometry: `Letterbox` between its pixels and the input's.
+        pixels: (S, S, 3) uint8, letterboxed.
+        masks: (R, h, w) uint8 of 0 and 1, one a referent, at the size of the image.
+    """
+
+    group: ImageGroup
+    geometry: Letterbox
+    pixels: np.ndarray
+    masks: np.ndarray
+
+
+def group_by_image(referents):
+    """The images of an evaluation set, each once, in the order in which they first appear."""
+    members, position = {}, 0
+    for referent in referents:
+        members.setdefault(referent.image, []).append((referent, position))
+        position += len(referent.expressions)
+    return [
+        ImageGroup(image, tuple(r for r, _ in rows), tuple(p for _, p in rows))
+        for image, rows in members.items()
+    ]
+
+
+def evaluation_images(groups, image_path, mask_path, input_size, workers, prefetch):
+    """Opens the images of an evaluation set, in parallel and ahead of the reader.
+
+    Args:
+        groups: of `group_by_image`.
+        image_path, mask_path: folders.
+        input_size: side of the letterboxed input in pixels.
+        workers: images opened in parallel.
+        prefetch: images held ready.
+
+    Yields:
+        `LoadedImage`, in the order of `groups`.
+    """
+
+    def load(index):
+        group = groups[index]
+        image = read_image(Path(image_path) / group.image)
+        for referent in group.referents:
+            check_box_in_image(referent, *image.size)
+        masks = np.stack([read_mask(mask_path, r, *image.size) for r in group.referents])
+        return letterbox_image(image, input_size), masks
+
+    def load_in_graph(index):
+        return tf.numpy_function(load, [index], (tf.uint8, tf.uint8), stateful=False)
+
+    dataset = tf.data.Dataset.range(len(groups))
+    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
+    loaded = clear_errors(dataset.prefetch(prefetch).as_numpy_iterator())
+    for group, (pixels, masks) in zip(groups, loaded, strict=True):
+        height, width = masks.shape[1:]
+        yield LoadedImage(group, Letterbox.fit(width, height, input_size), pixels, masks)

@@ -1,0 +1,33 @@
+"""Trains MCN as a config describes; run it again and it goes on where it stopped.
+
+    python train.py --config config/config.json
+    python train.py --config config/demo.json --set batch_size=8 epoches=20
+
+Writes to log_path: last.state.h5 (to go on from), best.weights.h5 (best validation Acc@0.5),
+epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
+"""
+
+import argparse
+
+from config.schema import add_config_arguments, load_config
+from utils.main import run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    config = add_config_arguments(parser).parse_args()
+    config = load_config(config.config, config.overrides)
+
+    from utils.training import Trainer
+
+    progress = Trainer(config).run()
+    best = progress.get("best_det_acc")
+    if best is not None:
+        print(
+            f"Best Acc@0.5 {100 * best:.2f} % after epoch {progress['best_epoch']}: "
+            f"{config.log_path}/best.weights.h5"
+        )
+
+
+if __name__ == "__main__":
+    run(main, "The last finished epoch is kept: the same command goes on from there.")

@@ -1,0 +1,229 @@
+"""Evaluation of a network on a set, section 4.2 of the paper.
+
+Every image is encoded once, then all its expressions are grounded. Measures are added up as they
+come; masks are placed and compared in threads while the network works on the next images.
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from data.annotations import read_annotations
+from data.letterbox import letterbox_box, unletterbox_box
+from data.pipeline import evaluation_images, group_by_image
+from data.words import vocabulary_of
+from utils.inference import place_masks
+from utils.metrics import Metrics, detection_iou, mask_iou
+from utils.progress import Progress
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found for one expression.
+
+    Attributes:
+        index: place of the expression in the set.
+        image, expression: file name and words.
+        box_xyxy: (4,) float, original pixels; box_xyxy_input: (4,) int, rounded, in the
+            letterboxed input.
+        score: confidence of the box in 0..1.
+        det_iou, seg_iou: overlaps with the truth; intersection, union: of the masks, in pixels.
+    """
+
+    index: int
+    image: str
+    expression: str
+    box_xyxy: tuple
+    box_xyxy_input: tuple
+    score: float
+    det_iou: float
+    seg_iou: float
+    intersection: int
+    union: int
+
+    def to_json(self):
+        """The fields of a line of test.py's --dump."""
+        return {
+            "image": self.image,
+            "expression": self.expression,
+            "box_xyxy": [round(float(v), 3) for v in self.box_xyxy],
+            "box_xyxy_input": [int(v) for v in self.box_xyxy_input],
+            "score": self.score,
+            "det_iou": self.det_iou,
+            "seg_iou": self.seg_iou,
+        }
+
+
+class Evaluator:
+    """A set, opened as often as it is evaluated.
+
+    Args:
+        referents: `data.annotations.Referent`s of the set.
+        words: `data.words.WordTable` of their vocabulary.
+        image_path, mask_path: folders.
+        batch_size: images encoded, and expressions grounded, at once.
+        det_thresh, segment_thresh, use_nls: as the config keys of these names.
+        workers: images opened, and masks compared, in parallel.
+        prefetch: batches of images held ready.
+    """
+
+    def __init__(
+        self,
+        referents,
+        words,
+        image_path,
+        mask_path,
+        *,
+        batch_size=8,
+        det_thresh=0.5,
+        segment_thresh=0.35,
+        use_nls=True,
+        workers=8,
+        prefetch=2,
+    ):
+        self.referents, self.words = referents, words
+        self.image_path, self.mask_path = image_path, mask_path
+        self.batch_size, self.workers, self.prefetch = batch_size, workers, prefetch
+        self.det_thresh, self.segment_thresh = det_thresh, segment_thresh
+        self.use_nls = bool(use_nls)
+        self.groups = group_by_image(referents)
+        self.n_expressions = sum(len(referent.expressions) for referent in referents)
+
+    def evaluate(self, grounder, word_len, label="evaluate", on_measured=None):
+        """Measures a network on the set.
+
+        Args:
+            grounder: `utils.inference.Grounder`.
+            word_len: words of an expression that are read.
+            label: what the progress bar says.
+            on_measured: called with each `Measured`, in the order of images, not of the set.
+
+        Returns:
+            dict of `Metrics.result`.
+        """
+        metrics = Metrics(self.det_thresh)
+        with Progress(self.n_expressions, label, unit="expressions") as bar:
+            for done, measured in enumerate(self.measure(grounder, word_len), start=1):
+                metrics.update(
+                    measured.det_iou, measured.seg_iou, measured.intersection, measured.union
+                )
+                if on_measured is not None:
+                    on_measured(measured)
+                bar.update(done)
+        return metrics.result()
+
+    def measure(self, grounder, word_len):
+        """Yields a `Measured` for every expression, image by image."""
+        images = evaluation_images(
+            self.groups,
+            self.image_path,
+            self.mask_path,
+            grounder.input_size,
+            self.workers,
+            self.prefetch * self.batch_size,
+        )
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting = deque()
+            while batch := list(islice(images, self.batch_size)):
+                for image, *found in self._locate(grounder, batch, word_len):
+                    waiting.append(pool.submit(self._compare, image, *found))
+                # A batch stays in the threads while the network works on the next one.
+                while len(waiting) > len(batch):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+
+    def _locate(self, grounder, batch, word_len):
+        """Per image of a batch: (image, boxes, rounded boxes, scores, probabilities)."""
+        features = grounder.encode_images(np.stack([image.pixels for image in batch]))
+        expressions = [_expressions(image.group) for image in batch]
+        ids = np.stack(
+            [self.words.encode(text, word_len) for texts in expressions for text in texts]
+        )
+        distinct, which = np.unique(ids, axis=0, return_inverse=True)
+        fq = np.asarray(grounder.encode_words(self.words.lookup(distinct)))[which.reshape(-1)]
+        counts = [len(texts) for texts in expressions]
+        rows = np.repeat(np.arange(len(batch)), counts)
+        parts = [
+            grounder.locate(
+                features, rows[at : at + self.batch_size], fq[at : at + self.batch_size]
+            )
+            for at in range(0, len(rows), self.batch_size)
+        ]
+        found = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        edges = np.cumsum(counts)[:-1]
+        return zip(batch, *(np.split(part, edges) for part in found), strict=True)
+
+    def _compare(self, image, boxes, rounded, scores, probability):
+        """The `Measured`s of all expressions of one image."""
+        maps = place_masks(probability, rounded, scores, image.geometry, self.use_nls)
+        original = unletterbox_box(boxes, image.geometry)
+        measured, k = [], 0
+        for referent, mask, first in zip(
+            image.group.referents, image.masks, image.group.first_expression, strict=True
+        ):
+            true_box = letterbox_box(referent.box_xyxy_px, image.geometry)
+            for number, expression in enumerate(referent.expressions):
+                seg_iou, intersection, union = mask_iou(maps[..., k] > self.segment_thresh, mask)
+                measured.append(
+                    Measured(
+                        index=first + number,
+                        image=referent.image,
+                        expression=expression,
+                        box_xyxy=tuple(original[k]),
+                        box_xyxy_input=tuple(rounded[k]),
+                        score=float(scores[k]),
+                        det_iou=float(detection_iou(rounded[k], true_box)),
+                        seg_iou=float(seg_iou),
+                        intersection=intersection,
+                        union=union,
+                    )
+                )
+                k += 1
+        return measured
+
+
+def build_evaluator(config, words=None, set_path=None):
+    """The `Evaluator` that a config describes.
+
+    Args:
+        config: `config.schema.Config`.
+        words: a `WordTable` that covers the set; default: one made for it.
+        set_path: annotations, default config.evaluate_set.
+    """
+    from data.words import build_word_table
+
+    set_path = set_path or config.evaluate_set
+    referents = read_annotations(set_path)
+    if words is None:
+        words = build_word_table(
+            config.word_embed,
+            vocabulary_of(referents),
+            config.embed_dim,
+            cache_dir=_folder(set_path),
+        )
+    return Evaluator(
+        referents,
+        words,
+        config.image_path,
+        config.seg_gt_path,
+        batch_size=config.eval_batch_size,
+        det_thresh=config.det_acc_thresh,
+        segment_thresh=config.segment_thresh,
+        use_nls=config.use_nls,
+        workers=config.workers,
+        prefetch=config.max_queue_size,
+    )
+
+
+def _expressions(group):
+    return [text for referent in group.referents for text in referent.expressions]
+
+
+def _folder(path):
+    from pathlib import Path
+
+    return Path(path).parent
