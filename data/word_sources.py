@@ -223,7 +223,7 @@ def _read_glove(path: Path, wanted: set[str], embed_dim: int) -> dict[str, np.nd
     # RuntimeError: a zip that asks for a password or an unknown compression.
     except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError) as error:
         raise ValueError(
-            f"{path}: the archive cannot be read beyond line {number} ({error}); "
+            f"{path}: the archive is damaged or cut off ({error}, about line {number}); "
             f"fetch it again; {_GUIDE}"
         ) from None
     if number == 0:

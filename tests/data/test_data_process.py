@@ -1,0 +1,204 @@
+"""The preparation script, on the fixture that the published one was run on."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import data_process
+from data.annotations import read_annotations
+from data.data_process import add_to_image_list, clip_box, main, to_xyxy
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURE = ROOT / "tests" / "parity" / "golden" / "refer_fixture"
+SPLITS = ("train", "val", "testA", "testB")
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A copy of the fixture, and a function that changes its files."""
+    folder = tmp_path / "raw" / "refcoco"
+    shutil.copytree(FIXTURE / "refcoco", folder)
+
+    def change(change_refs=None, change_instances=None, dataset="refcoco", split="unc"):
+        refs = pickle.loads((folder / "refs(unc).p").read_bytes())
+        instances = json.loads((folder / "instances.json").read_text())
+        if change_refs:
+            change_refs(refs)
+        if change_instances:
+            change_instances(instances)
+        other = folder.parent / dataset
+        other.mkdir(exist_ok=True)
+        (other / f"refs({split}).p").write_bytes(pickle.dumps(refs, 2))
+        (other / "instances.json").write_text(json.dumps(instances))
+
+    change.root = folder.parent
+    return change
+
+
+def run(raw, tmp_path, *options):
+    return main(["--data_root", str(raw.root), "--output_dir", str(tmp_path / "out"), *options])
+
+
+def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
+    assert run(raw, tmp_path) == 0
+    for split in SPLITS:
+        expected = (FIXTURE / "expected" / f"{split}.txt").read_text()
+        # There, a "~" among the words of an expression made two expressions of it.
+        expected = expected.replace("red t-shirt ~ weird", "red t-shirt weird")
+        assert (tmp_path / "out/anns/refcoco" / f"{split}.txt").read_text() == expected
+    assert not (tmp_path / "out/masks").exists()
+    report = capsys.readouterr()
+    assert "train  3 referents, 6 expressions, 2 images" in report.out
+    assert "taken out: 1 (referent 9014 on COCO_train2014_000000000022.jpg)" in report.out
+    assert "refcoco (unc): 6 of 6 referents" in report.err
+
+
+def test_masks_are_the_union_of_the_published_parts(raw, tmp_path):
+    assert run(raw, tmp_path, "--generate_mask") == 0
+    with np.load(FIXTURE / "expected" / "masks.npz") as expected:
+        assert len(list((tmp_path / "out/masks/refcoco").iterdir())) == len(expected.files)
+        for name in expected.files:
+            mask = np.load(tmp_path / "out/masks/refcoco" / f"{name[1:]}.npy")
+            assert mask.dtype == np.uint8
+            np.testing.assert_array_equal(mask, np.minimum(expected[name], 1))
+
+
+def test_categories_are_coco_s_eighty(raw, tmp_path):
+    run(raw, tmp_path)
+    lines = [r for s in SPLITS for r in read_annotations(tmp_path / f"out/anns/refcoco/{s}.txt")]
+    assert {r.mask_id: r.category for r in lines}[9021] == 79  # COCO's 90
+    assert sorted(data_process._COCO_CATEGORY.values()) == list(range(80))
+
+    raw(lambda refs: refs[0].update(category_id=12))
+    assert run(raw, tmp_path) == 1
+
+
+def test_boxes_are_cut_to_whole_pixels_and_to_the_image():
+    assert to_xyxy((10.9, 20.99, 60.6, 70.95)) == (10, 20, 70, 90)
+    assert clip_box((-3, 5, 70, 200), 60, 100) == (0, 5, 60, 100)
+
+
+def test_what_is_changed_or_left_out_is_reported(raw, tmp_path, capsys):
+    def change_refs(refs):
+        refs[0]["sentences"] = [{"sent": " "}, {"sent": "kept"}]
+        refs[1]["sentences"] = [{"sent": "~"}]
+
+    def change_instances(instances):
+        boxes = {504: [-20, 0.4, 89, 300], 502: [160, 10, 30, 30], 506: [1, 1, 0.9, 5]}
+        for annotation in instances["annotations"]:
+            annotation["bbox"] = boxes.get(annotation["id"], annotation["bbox"])
+            if annotation["id"] == 505:
+                annotation["segmentation"] = {"size": [1, 2], "counts": [2]}
+            if annotation["id"] == 504:
+                annotation["segmentation"] = [[-9, -9, -5, -9, -5, -5]]
+
+    raw(change_refs, change_instances)
+    assert run(raw, tmp_path, "--generate_mask") == 0
+    out = capsys.readouterr().out
+    assert "boxes clipped to the image: 1 (referent 9021" in out
+    assert "empty expressions left out: 2 " in out
+    assert "masks without a pixel (kept): 1 (referent 9021" in out
+    assert "skipped, because it has no expression: 1 (referent 9000" in out
+    assert "skipped, because its box has no area inside the image: 2 (referent 9035" in out
+    assert "skipped, because annotation 505: run lengths of size [1, 2]" in out
+    assert "train  no referents" in out
+    assert not (tmp_path / "out/anns/refcoco/train.txt").exists()
+    (referent,) = read_annotations(tmp_path / "out/anns/refcoco/testA.txt")
+    assert referent.box_xyxy_px == (0, 0, 69, 100)
+    assert referent.expressions == ("kept",)
+
+
+def test_referit_leaves_three_images_out_and_keeps_its_categories(raw, tmp_path, capsys):
+    def change_refs(refs):
+        for ref in refs:
+            ref["category_id"] = 137
+
+    def change_instances(instances):
+        for image, name in zip(instances["images"], ("19579", "17975", "116"), strict=True):
+            image["file_name"] = f"{name}.jpg"
+
+    raw(change_refs, change_instances, dataset="refclef")
+    assert run(raw, tmp_path, "--dataset", "refclef") == 0
+    assert "not part of the published ReferIt sets: 4" in capsys.readouterr().out
+    folder = tmp_path / "out/anns/refclef"
+    lines = [r for file in folder.iterdir() for r in read_annotations(file)]
+    assert {(r.image, r.category) for r in lines} == {("116.jpg", 137)}
+
+
+def test_files_of_an_earlier_preparation_are_pointed_out(raw, tmp_path, capsys):
+    stale = tmp_path / "out/anns/refcoco/test.txt"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old\n")
+    run(raw, tmp_path)
+    assert f"warning: {stale} is left from an earlier preparation" in capsys.readouterr().out
+
+
+def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
+    path = tmp_path / "lists" / "eval.txt"
+    assert run(raw, tmp_path, "--list_eval_images", str(path)) == 0
+    assert path.read_text().split() == [f"COCO_train2014_0000000000{n}.jpg" for n in (22, 33)]
+    assert "2 evaluation images" in capsys.readouterr().out
+    assert add_to_image_list(path, ["A.jpg", "COCO_train2014_000000000022.jpg"]) == 3
+    assert path.read_text().split()[0] == "A.jpg"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--dataset", "refcoco+", "--split", "umd"], "'refcoco+' has no split 'umd'; valid are"),
+        (["--split", "google"], "refs(google).p: no such file"),
+        (["--dataset", "refclef", "--list_eval_images", "x"], "are not COCO's"),
+    ],
+)
+def test_mistakes_end_with_a_sentence(raw, tmp_path, capsys, options, fault):
+    assert run(raw, tmp_path, *options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert fault in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interruption_leaves_no_lines(raw, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data_process, "decode_segmentation", interrupt)
+    assert run(raw, tmp_path, "--generate_mask") == 130
+    assert "run the same command again" in capsys.readouterr().err
+    assert not (tmp_path / "out/anns").exists()
+
+
+@pytest.mark.parametrize(
+    "how", [[str(ROOT / "data" / "data_process.py")], ["-m", "data.data_process"]]
+)
+def test_it_runs_from_any_folder(raw, tmp_path, how):
+    folder = ROOT if how[0] == "-m" else tmp_path
+    out = tmp_path / "out" if how[0] == "-m" else "out"
+    command = [sys.executable, *how, "--data_root", str(raw.root), "--output_dir", str(out)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    assert (tmp_path / "out/anns/refcoco/testB.txt").is_file()
+
+
+def test_a_terminal_gets_a_bar(raw, tmp_path):
+    pty = pytest.importorskip("pty")
+    import os
+
+    script = (
+        "import sys, os; sys.path.insert(0, sys.argv[1])\n"
+        "from data.data_process import _with_progress\n"
+        "assert list(_with_progress([1, 2, 3], 'label')) == [1, 2, 3]\n"
+    )
+    leader, follower = pty.openpty()
+    process = subprocess.run([sys.executable, "-c", script, str(ROOT)], stderr=follower, check=True)
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert process.returncode == 0
+    assert "100%" in shown
+    assert "label" in shown
