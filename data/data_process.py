@@ -229,7 +229,7 @@ def _report(summary: Summary, output_dir: str, dataset: str, generate_mask: bool
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Raw RefCOCO-family data sets → annotation lines and masks.",
-        epilog="Example: python data/data_process.py --data_root refer/data --output_dir data "
+        epilog="Example: python data/data_process.py --data_root data/raw --output_dir data "
         "--dataset refcoco --split unc --generate_mask",
     )
     parser.add_argument(
