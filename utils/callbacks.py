@@ -3,12 +3,13 @@
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import numpy as np
+
+from data.files import written_atomically
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
@@ -35,17 +36,17 @@ class RunLog:
         self.folder = Path(log_path)
         self.epochs_path = self.folder / "epochs.jsonl"
         self.records = read_epochs(self.epochs_path)
-        self.folder.mkdir(parents=True, exist_ok=True)
         _write_whole(self.folder / "config.json", json.dumps(config, indent=2) + "\n")
         _write_whole(self.folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
 
     def scalars(self, step, values):
-        """Adds numbers to TensorBoard: {"train/loss_xy": 0.3, …} at optimiser step `step`."""
+        """Adds numbers to TensorBoard: {"train/loss_xy": 0.3, …} at a step or epoch `step`."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 self._summary.scalar(name, float(value))
+        self._writer.flush()
 
     def images(self, step, name, images):
         """Adds pictures to TensorBoard.
@@ -58,6 +59,7 @@ class RunLog:
         with self._writer.as_default(step=step):
             for number, image in enumerate(images):
                 self._summary.image(f"{name}/{number}", np.asarray(image)[None])
+        self._writer.flush()
 
     def epoch(self, epoch, record):
         """Writes the line of an epoch, in place of any line of this or a later epoch.
@@ -71,7 +73,6 @@ class RunLog:
         self.records.append(_plain({"epoch": epoch, **record}))
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.records]
         _write_whole(self.epochs_path, "".join(lines))
-        self._writer.flush()
 
     def close(self):
         """Writes out what is still buffered."""
@@ -165,7 +166,5 @@ def _plain(value):
 
 
 def _write_whole(path, text):
-    """Writes a file so that it is there whole or as before."""
-    partial = path.with_name("partial-" + path.name)
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with written_atomically(path) as file:
+        file.write(text.encode("utf-8"))
