@@ -137,7 +137,7 @@ class Checkpoints:
     def _compare(self, file, group, variables):
         """Raises CheckpointError at the first variable that differs in name or shape."""
         theirs = [(_path(dataset), dataset.shape) for dataset in _datasets(file[group])]
-        ours = [(_name(variable), tuple(variable.shape)) for variable in variables]
+        ours = [(variable.path, tuple(variable.shape)) for variable in variables]
         for their, our in itertools.zip_longest(theirs, ours, fillvalue=("nothing", None)):
             if _without_counters(their[0]) != _without_counters(our[0]) or their[1] != our[1]:
                 raise self._other_network(group, _text(*their), _text(*our))
@@ -169,7 +169,7 @@ def _write_group(group, variables):
     for index, variable in enumerate(variables):
         array = np.asarray(variable.numpy())
         dataset = group.create_dataset(f"{index:05d}", data=array)
-        dataset.attrs["path"] = _name(variable)
+        dataset.attrs["path"] = variable.path
         dataset.attrs["crc32"] = _checksum(array)
 
 
@@ -179,10 +179,6 @@ def _datasets(group):
 
 def _path(dataset):
     return str(dataset.attrs["path"])
-
-
-def _name(variable):
-    return getattr(variable, "path", variable.name)
 
 
 def _checksum(array):
