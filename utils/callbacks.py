@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data.files import written_atomically
+from utils.curves import draw_curves
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
@@ -19,8 +21,9 @@ class RunLog:
     """The record of a run in its log folder.
 
     Written at once: `config.json` (the resolved settings) and `versions.json`. Then
-    `epochs.jsonl`, one line an epoch, and `tensorboard/`, event files. A resumed run goes on in
-    the same files; an epoch that is run again replaces its line and all later ones.
+    `epochs.jsonl`, one line an epoch, `curves.png`, drawn from it, and `tensorboard/`, event
+    files. A resumed run goes on in the same files; an epoch that is run again replaces its line
+    and all later ones.
 
     Args:
         log_path: the folder; made if it is not there.
@@ -64,6 +67,8 @@ class RunLog:
     def epoch(self, epoch, record):
         """Writes the line of an epoch, in place of any line of this or a later epoch.
 
+        The curves up to here are drawn anew.
+
         Args:
             epoch: its number.
             record: dict of plain values or numpy numbers, nested dicts and lists included. What
@@ -73,6 +78,10 @@ class RunLog:
         self.records.append(_plain({"epoch": epoch, **record}))
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.records]
         _write_whole(self.epochs_path, "".join(lines))
+        curves = draw_curves(self.records)
+        if curves is not None:
+            with written_atomically(self.folder / "curves.png") as file:
+                Image.fromarray(curves).save(file, "png")
 
     def close(self):
         """Writes out what is still buffered."""

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.callbacks import RunLog, _git_revision, read_epochs, versions
 
@@ -37,6 +38,15 @@ def test_one_line_an_epoch_over_a_resume(tmp_path):
         log.epoch(3, {"det_acc": 0.8})
     assert [r["epoch"] for r in lines(tmp_path)] == [1, 2, 3]
     assert read_epochs(tmp_path / "epochs.jsonl") == log.records
+
+
+def test_curves_are_drawn_each_epoch(tmp_path):
+    with RunLog(tmp_path, {}) as log:
+        log.epoch(1, {"note": "nothing to draw"})
+        assert not (tmp_path / "curves.png").exists()
+        log.epoch(2, {"train": {"loss": 2.0}, "val": {"det_acc": 0.5}})
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert min(picture.size) > 200
 
 
 def test_numpy_and_non_finite_numbers_become_json(tmp_path):
