@@ -15,7 +15,7 @@ def small_network(units=8, seed=0):
     x = keras.layers.Dense(units, name="first")(x)
     x = keras.layers.BatchNormalization(name="first_bn")(x)
     x = keras.layers.Dropout(0.4, name="drop")(x)
-    model = keras.Model(image, keras.layers.Dense(1, name="last")(x))
+    model = keras.Model(image, keras.layers.Dense(1, name="last", dtype="float32")(x))
     return model, keras.optimizers.Adam(1e-2)
 
 
@@ -55,6 +55,22 @@ def test_resumed_training_is_bit_identical(tmp_path):
         values(model, optimizer), values(fresh, fresh_optimizer), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_loss_scale_of_mixed_precision_is_part_of_the_state(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        (model, inner), (fresh, fresh_inner) = small_network(), small_network(seed=1)
+    finally:
+        keras.config.set_dtype_policy(before)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0)
+    Checkpoints(tmp_path, model, optimizer).save_last({})
+    fresh_optimizer = keras.optimizers.LossScaleOptimizer(fresh_inner)
+    Checkpoints(tmp_path, fresh, fresh_optimizer).restore_last()
+    assert float(fresh_optimizer.dynamic_scale) == 4.0
+    with pytest.raises(CheckpointError, match="optimizer has"):
+        Checkpoints(tmp_path, *small_network()).restore_last()
 
 
 def test_dropout_seeds_are_part_of_the_state(tmp_path):
