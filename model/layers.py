@@ -5,6 +5,7 @@ place by it.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 BN_EPSILON = 1e-3
@@ -21,6 +22,10 @@ def hard_sigmoid(x):
 class BatchNorm(keras.layers.BatchNormalization):
     """BatchNormalization with a choice of statistics for frozen layers.
 
+    Feature maps go through TensorFlow's fused kernel, one pass over memory where Keras makes
+    several, which inference joins to the convolution in front of it. Like that kernel, training
+    moves the moving variance by the unbiased estimate of the batch.
+
     Args:
         frozen_statistics: what a layer with `trainable=False` normalises with in training.
             "moving" as in Keras 3, so that training and inference see the same features;
@@ -34,12 +39,23 @@ class BatchNorm(keras.layers.BatchNormalization):
         self.frozen_statistics = frozen_statistics
 
     def call(self, inputs, training=None, mask=None):
-        if not training or self.trainable or self.frozen_statistics == "moving":
+        of_batch = bool(training) and (self.trainable or self.frozen_statistics == "batch")
+        if of_batch and self.trainable and self.synchronized:
             return super().call(inputs, training=training, mask=mask)
-        x = ops.cast(inputs, "float32")
-        mean, variance = ops.moments(x, axes=tuple(range(len(inputs.shape) - 1)))
-        scale = self.gamma / ops.sqrt(variance + self.epsilon)
-        return ops.cast((x - mean) * scale + self.beta, inputs.dtype)
+        if len(inputs.shape) == 4:
+            return self._fused(inputs, of_batch)
+        # Vectors as 1×1 maps.
+        return self._fused(inputs[:, None, None, :], of_batch)[:, 0, 0, :]
+
+    def _fused(self, x, of_batch):
+        kwargs = {} if of_batch else {"mean": self.moving_mean, "variance": self.moving_variance}
+        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            x, self.gamma, self.beta, epsilon=self.epsilon, is_training=of_batch, **kwargs
+        )
+        if of_batch and self.trainable:
+            for moving, seen in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + seen * (1.0 - self.momentum))
+        return output
 
     def get_config(self):
         return {**super().get_config(), "frozen_statistics": self.frozen_statistics}

@@ -6,15 +6,16 @@ come; masks are placed and compared in threads while the network works on the ne
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from data.annotations import read_annotations
 from data.letterbox import letterbox_box, unletterbox_box
 from data.pipeline import evaluation_images, group_by_image
-from data.words import vocabulary_of
+from data.words import build_word_table, vocabulary_of
 from utils.inference import place_masks
 from utils.metrics import Metrics, detection_iou, mask_iou
 from utils.progress import Progress
@@ -31,6 +32,8 @@ class Measured:
             letterboxed input.
         score: confidence of the box in 0..1.
         det_iou, seg_iou: overlaps with the truth; intersection, union: of the masks, in pixels.
+        true_box_xyxy: (4,) int, original pixels.
+        mask, true_mask: (h, w) at the size of the image, where they were asked for.
     """
 
     index: int
@@ -43,6 +46,9 @@ class Measured:
     seg_iou: float
     intersection: int
     union: int
+    true_box_xyxy: tuple
+    mask: np.ndarray | None = None
+    true_mask: np.ndarray | None = None
 
     def to_json(self):
         """The fields of a line of test.py's --dump."""
@@ -92,6 +98,27 @@ class Evaluator:
         self.groups = group_by_image(referents)
         self.n_expressions = sum(len(referent.expressions) for referent in referents)
 
+    def restricted(self, indices):
+        """An evaluator of some expressions of the set, given by their places in it, in order."""
+        places = [
+            (referent, expression)
+            for referent in self.referents
+            for expression in referent.expressions
+        ]
+        chosen = [places[index] for index in indices]
+        return Evaluator(
+            [replace(referent, expressions=(expression,)) for referent, expression in chosen],
+            self.words,
+            self.image_path,
+            self.mask_path,
+            batch_size=self.batch_size,
+            det_thresh=self.det_thresh,
+            segment_thresh=self.segment_thresh,
+            use_nls=self.use_nls,
+            workers=self.workers,
+            prefetch=self.prefetch,
+        )
+
     def evaluate(self, grounder, word_len, label="evaluate", on_measured=None):
         """Measures a network on the set.
 
@@ -115,7 +142,7 @@ class Evaluator:
                 bar.update(done)
         return metrics.result()
 
-    def measure(self, grounder, word_len):
+    def measure(self, grounder, word_len, keep_masks=False):
         """Yields a `Measured` for every expression, image by image."""
         images = evaluation_images(
             self.groups,
@@ -129,7 +156,7 @@ class Evaluator:
             waiting = deque()
             while batch := list(islice(images, self.batch_size)):
                 for image, *found in self._locate(grounder, batch, word_len):
-                    waiting.append(pool.submit(self._compare, image, *found))
+                    waiting.append(pool.submit(self._compare, image, *found, keep_masks))
                 # A batch stays in the threads while the network works on the next one.
                 while len(waiting) > len(batch):
                     yield from waiting.popleft().result()
@@ -157,7 +184,7 @@ class Evaluator:
         edges = np.cumsum(counts)[:-1]
         return zip(batch, *(np.split(part, edges) for part in found), strict=True)
 
-    def _compare(self, image, boxes, rounded, scores, probability):
+    def _compare(self, image, boxes, rounded, scores, probability, keep_masks):
         """The `Measured`s of all expressions of one image."""
         maps = place_masks(probability, rounded, scores, image.geometry, self.use_nls)
         original = unletterbox_box(boxes, image.geometry)
@@ -167,7 +194,8 @@ class Evaluator:
         ):
             true_box = letterbox_box(referent.box_xyxy_px, image.geometry)
             for number, expression in enumerate(referent.expressions):
-                seg_iou, intersection, union = mask_iou(maps[..., k] > self.segment_thresh, mask)
+                found = maps[..., k] > self.segment_thresh
+                seg_iou, intersection, union = mask_iou(found, mask)
                 measured.append(
                     Measured(
                         index=first + number,
@@ -180,6 +208,9 @@ class Evaluator:
                         seg_iou=float(seg_iou),
                         intersection=intersection,
                         union=union,
+                        true_box_xyxy=referent.box_xyxy_px,
+                        mask=found if keep_masks else None,
+                        true_mask=mask if keep_masks else None,
                     )
                 )
                 k += 1
@@ -194,8 +225,6 @@ def build_evaluator(config, words=None, set_path=None):
         words: a `WordTable` that covers the set; default: one made for it.
         set_path: annotations, default config.evaluate_set.
     """
-    from data.words import build_word_table
-
     set_path = set_path or config.evaluate_set
     referents = read_annotations(set_path)
     if words is None:
@@ -203,7 +232,7 @@ def build_evaluator(config, words=None, set_path=None):
             config.word_embed,
             vocabulary_of(referents),
             config.embed_dim,
-            cache_dir=_folder(set_path),
+            cache_dir=Path(set_path).parent,
         )
     return Evaluator(
         referents,
@@ -221,9 +250,3 @@ def build_evaluator(config, words=None, set_path=None):
 
 def _expressions(group):
     return [text for referent in group.referents for text in referent.expressions]
-
-
-def _folder(path):
-    from pathlib import Path
-
-    return Path(path).parent

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from data.anchors import read_anchors
 from data.files import written_atomically
 from model.mcn import build_mcn
@@ -11,6 +13,7 @@ from utils.callbacks import versions
 from utils.evaluate import build_evaluator
 from utils.inference import Grounder
 from utils.metrics import format_table
+from utils.panels import best_median_worst
 
 # The settings that figures depend on, written beside them.
 MEASURED_WITH = (
@@ -55,6 +58,10 @@ def report(config, folder, dump=None, pictures=0):
     if dump is not None:
         rows = (json.dumps(measured.to_json(), ensure_ascii=False) for measured in kept)
         _write(Path(dump), "".join(row + "\n" for row in rows))
+    if pictures:
+        sheet = best_median_worst(evaluator, grounder, config.word_len, kept, pictures)
+        with written_atomically(folder / "pictures.png") as file:
+            Image.fromarray(sheet).save(file, "PNG")
     return table
 
 

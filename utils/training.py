@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from utils.checkpoints import Checkpoints
 from utils.distribute import distribute, is_chief, make_strategy
 from utils.evaluate import build_evaluator
 from utils.inference import Grounder
+from utils.panels import draw_panels
 from utils.progress import Progress
 from utils.schedule import learning_rate
 
@@ -131,8 +133,10 @@ class Trainer:
             self.grounder, config.word_len, f"  validate {epoch}/{config.epoches}"
         )
         if config.log_images:
-            panels = self.evaluator.first(config.log_images).panels(self.grounder, config.word_len)
-            log.images(epoch, "predictions", panels)
+            first = range(min(config.log_images, self.evaluator.n_expressions))
+            log.images(
+                epoch, "val", draw_panels(self.evaluator, self.grounder, config.word_len, first)
+            )
         return result
 
     def _write_down(self, log, epoch, record):
@@ -181,7 +185,7 @@ def build_sets(config):
         config.word_embed,
         vocabulary_of([*referents, *evaluated]),
         config.embed_dim,
-        cache_dir=_parent(config.train_set),
+        cache_dir=Path(config.train_set).parent,
     )
     training_set = TrainingSet(
         referents,
@@ -242,7 +246,7 @@ def make_train_step(strategy, model, optimizer, anchors, config):
         optimizer.apply(gradients, variables)
         return {**terms, "loss": loss, "samples": tf.cast(local, tf.float32)}
 
-    @tf.function(reduce_retracing=True, jit_compile=bool(config.jit_compile))
+    @tf.function(reduce_retracing=True, autograph=False, jit_compile=bool(config.jit_compile))
     def train_step(batch):
         results = strategy.run(on_replica, args=(batch,))
         return {
@@ -286,9 +290,3 @@ class _Silent:
 
     def __exit__(self, *_):
         pass
-
-
-def _parent(path):
-    from pathlib import Path
-
-    return Path(path).parent
