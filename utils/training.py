@@ -4,7 +4,6 @@ import math
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,6 +20,7 @@ from utils.checkpoints import Checkpoints
 from utils.distribute import distribute, is_chief, make_strategy
 from utils.evaluate import build_evaluator
 from utils.inference import Grounder
+from utils.optimizer import build_optimizer
 from utils.panels import draw_panels
 from utils.progress import Progress
 from utils.schedule import learning_rate
@@ -49,7 +49,7 @@ class Trainer:
             self.model = build_mcn(config)
             if config.pretrained_weights:
                 print(load_pretrained(self.model, config.pretrained_weights))
-            self.optimizer = build_optimizer(config)
+            self.optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
             self.checkpoints = Checkpoints(
                 config.log_path, self.model, self.optimizer, writer=self.chief
             )
@@ -108,7 +108,8 @@ class Trainer:
             )
         means, unread = _Means(), []
         started = time.perf_counter()
-        with Progress(self.steps_per_epoch, f"epoch {epoch}/{config.epoches}", "steps") as bar:
+        samples = min(self.steps_per_epoch * config.batch_size, len(self.training_set))
+        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
             for step, batch in enumerate(clear_errors(distribute(self.strategy, batches))):
                 rate = self._learning_rate(epoch, step)
                 self.optimizer.learning_rate = rate
@@ -116,8 +117,7 @@ class Trainer:
                 if len(unread) == REPORT_EVERY or step + 1 == self.steps_per_epoch:
                     means.add(unread, epoch)
                     unread = []
-                    speed = means.samples / (time.perf_counter() - started)
-                    bar.update(step + 1, loss=means.last["loss"], samples_s=speed)
+                    bar.update(int(means.samples), loss=means.last["loss"])
         seconds = time.perf_counter() - started
         return {
             **means.result(),
@@ -198,16 +198,6 @@ def build_sets(config):
         config.seed,
     )
     return training_set, build_evaluator(config, words)
-
-
-def build_optimizer(config):
-    """Adam as published, with loss scaling where the network computes in float16."""
-    adam = keras.optimizers.Adam(
-        config.lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7, global_clipnorm=config.clip_norm or None
-    )
-    if config.precision == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(adam)
-    return adam
 
 
 def make_train_step(strategy, model, optimizer, anchors, config):
