@@ -1,0 +1,157 @@
+"""The download script: from a name on the command line to unpacked files."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data import download
+from data.download import main, obtain
+from data.sources import SOURCES, Archive, Source
+from tests.data.test_unpack import FILES, write_zip
+from tests.data.web_server import WebServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """(archive, its `Served`), and the name "set" for it on the command line."""
+    content = write_zip(tmp_path / "set.zip", FILES).read_bytes()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with WebServer() as server:
+        url, behaviour = server.add("set.zip", content)
+        archive = Archive(
+            file="set.zip",
+            urls=(url,),
+            folder="raw",
+            members=("set/*.txt",),
+            n_files=2,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            page="https://example.org",
+        )
+        monkeypatch.setitem(SOURCES, "set", Source("a set", (archive,), "prepare it"))
+        yield archive, behaviour
+
+
+def run(tmp_path, *options):
+    return main([*options, "--output", str(tmp_path / "data")])
+
+
+def test_a_set_is_fetched_unpacked_and_then_left_alone(served, tmp_path, capsys):
+    _, behaviour = served
+    assert run(tmp_path, "set") == 0
+    assert (tmp_path / "data/raw/set/deep/b.txt").read_bytes() == b"two"
+    assert not (tmp_path / "data/downloads/set.zip").exists()
+    said = capsys.readouterr().out
+    assert f"set.zip: 2 files (6 bytes) → {tmp_path / 'data/raw'}\n" in said
+    assert "next: prepare it\n" in said
+    assert run(tmp_path, "set", "set") == 0
+    assert capsys.readouterr().out.startswith("set.zip: all files are in ")
+    assert len(behaviour.asked) == 1
+
+
+def test_the_archive_may_be_kept(served, tmp_path):
+    archive, behaviour = served
+    assert run(tmp_path, "set", "--keep") == 0
+    assert (tmp_path / "data/downloads/set.zip").stat().st_size == archive.size
+    (tmp_path / "data/raw/set/a.txt").unlink()
+    assert run(tmp_path, "set") == 0  # from the archive that is there
+    assert (tmp_path / "data/raw/set/a.txt").read_bytes() == b"one"
+    assert len(behaviour.asked) == 1
+
+
+def test_files_that_were_lost_are_fetched_again(served, tmp_path):
+    archive, _ = served
+    assert run(tmp_path, "set") == 0
+    (tmp_path / "data/raw/set/a.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match="move it away"):
+        obtain(archive, tmp_path / "data")
+    (tmp_path / "data/raw/set/a.txt").unlink()
+    assert run(tmp_path, "set") == 0
+    assert (tmp_path / "data/raw/set/a.txt").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_files_unpacked_by_hand_are_found(served, tmp_path, flat):
+    archive, behaviour = served
+    archive = replace(archive, members=("*/*.txt",), flat=flat)
+    folder = tmp_path / "data/raw" / ("" if flat else "set")
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("")
+    assert obtain(replace(archive, n_files=1), tmp_path / "data").endswith("were not checked)")
+    assert behaviour.asked == []
+
+
+def test_an_archive_brought_by_hand_is_unpacked(served, tmp_path):
+    _, behaviour = served
+    (tmp_path / "data/downloads").mkdir(parents=True)
+    (tmp_path / "data/downloads/set.zip").write_bytes(behaviour.content)
+    assert run(tmp_path, "set") == 0
+    assert (tmp_path / "data/raw/set/a.txt").is_file()
+    assert behaviour.asked == []
+
+
+def test_what_fails_is_said_and_the_rest_is_fetched(served, tmp_path, capsys, monkeypatch):
+    archive, _ = served
+    gone = replace(archive, file="gone.zip", urls=(archive.urls[0] + ".gone",))
+    monkeypatch.setitem(SOURCES, "gone", Source("gone", (gone,), "never"))
+    assert run(tmp_path, "gone", "set") == 1
+    said = capsys.readouterr()
+    assert "error: gone.zip could not be fetched:" in said.err
+    assert "never" not in said.out
+    assert (tmp_path / "data/raw/set/a.txt").is_file()
+
+
+def test_a_hostile_archive_is_refused(served, tmp_path, capsys, monkeypatch):
+    archive, behaviour = served
+    evil = write_zip(tmp_path / "evil.zip", FILES | {"../../outside.txt": b"evil"}).read_bytes()
+    behaviour.content = evil
+    monkeypatch.setitem(
+        SOURCES, "set", Source("", (replace(archive, size=None, sha256=None),), "never")
+    )
+    assert run(tmp_path, "set") == 1
+    assert "refused: its member '../../outside.txt'" in capsys.readouterr().err
+    assert not (tmp_path / "data/raw").exists()
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
+def test_an_interruption_says_how_to_go_on(served, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "obtain", interrupted)
+    assert run(tmp_path, "set") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_an_unknown_name_lists_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["refcocoo"])
+    assert stop.value.code == 2
+    assert "refcoco+" in capsys.readouterr().err
+
+
+def test_help_teaches_and_is_quick():
+    begin = time.monotonic()
+    command = [sys.executable, str(ROOT / "data" / "download.py"), "--help"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
+    assert time.monotonic() - begin < 3  # well below one second on an idle machine
+    for name in SOURCES:
+        assert f"\n  {name} " in shown
+
+
+def test_the_table_is_sound():
+    for name, source in SOURCES.items():
+        for archive in source.archives:
+            assert len(archive.urls) > 1, name
+            assert all(url.startswith(("https://", "http://images.coco")) for url in archive.urls)
+            assert archive.page.startswith("https://")
+            assert (archive.sha256 is None) == (archive.size is None)
+            assert archive.sha256 is None or len(bytes.fromhex(archive.sha256)) == 32
+            assert not Path(archive.folder).is_absolute()

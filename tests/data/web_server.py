@@ -1,0 +1,94 @@
+"""A web server on this machine that serves files well or badly, for tests of downloads."""
+
+import http.server
+import re
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Served:
+    """How one address answers.
+
+    Attributes:
+        content: the file.
+        break_at: the connection ends behind this many bytes of a reply, as often as `breaks`.
+        ranges: whether a Range header is heeded.
+        length: what Content-Length says; None: the truth; -1: the header is left out.
+        status: other than 200: an error reply.
+        failures: the error reply is given this many times only.
+        span: a Content-Range to send in place of the right one.
+        asked: the Range header of every request, "" where there was none.
+    """
+
+    content: bytes = b""
+    content_type: str = "application/zip"
+    break_at: int | None = None
+    breaks: int = 1_000_000
+    ranges: bool = True
+    length: int | None = None
+    status: int = 200
+    failures: int = 1_000_000
+    span: str | None = None
+    etag: str = '"one"'
+    asked: list = field(default_factory=list)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        served = self.server.files.get(self.path)
+        if served is None:
+            return self.send_error(404)
+        wanted = self.headers.get("Range", "")
+        served.asked.append(wanted)
+        if served.status != 200 and served.failures > 0:
+            served.failures -= 1
+            return self.send_error(served.status)
+        if self.headers.get("If-Range") not in (None, served.etag):
+            wanted = ""
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and served.ranges else 0
+        total = len(served.content) if served.length is None else served.length
+        if start and start >= len(served.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(served.content)}")
+            self.end_headers()
+            return None
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Type", served.content_type)
+        self.send_header("ETag", served.etag)
+        if start:
+            span = f"bytes {start}-{len(served.content) - 1}/{len(served.content)}"
+            self.send_header("Content-Range", served.span or span)
+        if served.length != -1:
+            self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        body = served.content[start:]
+        if served.break_at is not None and served.breaks > 0:
+            served.breaks -= 1
+            body = body[: served.break_at]
+        self.wfile.write(body)
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+class WebServer:
+    """Serves on the loopback interface while the `with` block runs."""
+
+    def __enter__(self):
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.files = {}
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def add(self, name, content=b"", **behaviour):
+        """Serves `content` as `name`; returns (address, `Served`)."""
+        self._server.files["/" + name] = served = Served(content, **behaviour)
+        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}", served
