@@ -127,7 +127,12 @@ class Config:
     seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0)
     weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0)
     clip_norm: float = setting(0.0, "global norm that gradients are clipped to; 0: off", low=0)
-    seed: int = setting(10010, "seed of initialisation, order, choice of expression, dropout")
+    seed: int = setting(
+        10010,
+        "seed of initialisation, order, choice of expression, dropout",
+        low=0,
+        high=2**32 - 1,
+    )
     precision: str = setting(
         "float32",
         "arithmetic of the network",
