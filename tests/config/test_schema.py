@@ -1,0 +1,300 @@
+"""Settings: published defaults, one clear error for everything that cannot be used."""
+
+import dataclasses
+import json
+import typing
+
+import pytest
+
+from config.schema import (
+    FIELDS,
+    OBSOLETE_KEYS,
+    PROJECT_ROOT,
+    Config,
+    ConfigError,
+    add_config_arguments,
+    load_config,
+)
+
+SHIPPED = sorted((PROJECT_ROOT / "config").glob("*.json"))
+
+# The published RefCOCO settings, by their published names.
+PUBLISHED = {
+    "backbone": "darknet",
+    "batch_size": 35,
+    "input_size": 416,
+    "seg_out_stride": 8,
+    "lr": 0.001,
+    "steps": [30, 35, 40],
+    "epoches": 45,
+    "start_epoch": 0,
+    "word_len": 15,
+    "embed_dim": 300,
+    "bidirectional": 1,
+    "use_nls": 1,
+    "lang_att": 1,
+    "rnn_hidden_size": 1024,
+    "rnn_drop_out": 0.1,
+    "jemb_dim": 1024,
+    "free_body": 1,
+    "seg_loss_weight": 0.1,
+    "det_acc_thresh": 0.5,
+    "segment_thresh": 0.35,
+    "use_bert": 0,
+    "weight_decay": 0.0005,
+    "backbone_width": 1.0,
+    "backbone_blocks": [1, 2, 8, 8, 4],
+    "aspp_dilations": [6, 12, 18],
+    "bn_momentum": 0.99,
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a config and returns its path; text goes as it is, the rest as JSON."""
+
+    def written(content):
+        path = tmp_path / "config.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return written
+
+
+def test_defaults_are_the_published_settings(write):
+    config = load_config(write({}))
+    assert {key: getattr(config, key) for key in PUBLISHED} == PUBLISHED
+    assert load_config(PROJECT_ROOT / "config" / "config.json").replace(about=[]) == config
+
+
+def test_every_setting_has_one_sentence_of_help_and_a_fitting_default():
+    for key, field in FIELDS.items():
+        assert field.metadata["help"], key
+        value = getattr(Config(), key)
+        declared = typing.get_type_hints(Config)[key]
+        assert type(value) is (typing.get_origin(declared) or declared), key
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_config_loads(path):
+    config = load_config(path)
+    for key, field in FIELDS.items():
+        value = getattr(config, key)
+        if field.metadata["path"] and "/" in value:
+            assert value.startswith("/"), key
+
+
+def test_there_are_shipped_configs():
+    assert {"config.json", "demo.json"} <= {path.name for path in SHIPPED}
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("batchsize", "batch_size"), ("epochs", "epoches"), ("rnn_dropout", "rnn_drop_out")],
+)
+def test_unknown_key_names_the_near_one(write, key, near):
+    path = write({key: 1})
+    with pytest.raises(ConfigError, match=rf"{path}: unknown key '{key}'; did you mean '{near}'"):
+        load_config(path)
+
+
+def test_unknown_key_that_is_near_nothing(write):
+    with pytest.raises(ConfigError, match="unknown key 'zzqqxx'$"):
+        load_config(write({"zzqqxx": 1}))
+
+
+def wrong_values():
+    """For every key a few values of other types than its own."""
+    samples = {str: "text", int: 3, float: 2.5, list: [1], dict: {}, type(None): None}
+    for key, declared in typing.get_type_hints(Config).items():
+        declared = typing.get_origin(declared) or declared
+        fitting = {declared} | ({int} if declared is float else set())
+        if key == "about":
+            fitting.add(str)
+        for kind, value in samples.items():
+            if kind not in fitting:
+                yield key, value
+
+
+@pytest.mark.parametrize(("key", "value"), list(wrong_values()))
+def test_wrong_type(write, key, value):
+    with pytest.raises(ConfigError) as error:
+        load_config(write({key: value}))
+    assert f"{key} = {json.dumps(value)}: must be" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("steps", [1, 2.5], "a list, each a whole number"),
+        ("steps", ["30"], "a list, each a whole number"),
+        ("backbone_blocks", [1, 2, 8, 8, None], "a list, each a whole number"),
+        ("about", ["fine", 3], "a list, each text"),
+    ],
+)
+def test_wrong_type_inside_a_list(write, key, value, allowed):
+    with pytest.raises(ConfigError, match=f"{key} = .*: must be {allowed}"):
+        load_config(write({key: value}))
+
+
+def test_whole_numbers_serve_as_numbers_and_truth_as_switches(write):
+    config = load_config(write({"lr": 1, "lang_att": False, "about": "one line"}))
+    assert (config.lr, type(config.lr)) == (1.0, float)
+    assert (config.lang_att, type(config.lang_att)) == (0, int)
+    assert config.about == ["one line"]
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "allowed"),
+    [
+        ({"input_size": 400}, "input_size = 400", "a multiple of 32"),
+        ({"input_size": 0}, "input_size = 0", "at least 32"),
+        ({"jemb_dim": 512}, "jemb_dim = 512", "1024, the channels of Fv1"),
+        ({"backbone_width": 0.5}, "jemb_dim = 1024", "512, the channels of Fv1"),
+        ({"backbone": "resnet"}, 'backbone = "resnet"', 'one of "darknet", "vgg"'),
+        ({"rnn_cell": "rnn"}, 'rnn_cell = "rnn"', 'one of "lstm", "gru"'),
+        ({"backbone_blocks": [1, 2, 8]}, "backbone_blocks", "five numbers"),
+        ({"backbone_blocks": [1, 2, 8, 8, 0]}, "backbone_blocks", "at least 1"),
+        ({"aspp_dilations": [6, 12]}, "aspp_dilations", "three numbers"),
+        ({"rnn_hidden_size": 1023}, "rnn_hidden_size = 1023", "even"),
+        ({"steps": [30, 30]}, "steps", "ascending"),
+        ({"steps": [35, 30]}, "steps", "ascending"),
+        ({"steps": [0, 30]}, "steps", "at least 1"),
+        ({"start_epoch": 45}, "start_epoch = 45", r"below epoches \(45\)"),
+        ({"rnn_drop_out": 1.0}, "rnn_drop_out = 1.0", "at most 0.999"),
+        ({"batch_size": 0}, "batch_size = 0", "at least 1"),
+        ({"seg_out_stride": 4}, "seg_out_stride = 4", "one of 8"),
+        ({"segment_thresh": -0.1}, "segment_thresh = -0.1", "at least 0"),
+        ({"lr": float("nan")}, "lr = NaN", "at least 0"),
+        ({"free_body": 3}, "free_body = 3", "one of 0, 1, 2"),
+        ({"seed": -1}, "seed = -1", "at least 0"),
+        ({"seed": 2**32}, f"seed = {2**32}", f"at most {2**32 - 1}"),
+    ],
+)
+def test_impossible_value(write, values, named, allowed):
+    with pytest.raises(ConfigError, match=rf"{named}.*: must be {allowed}"):
+        load_config(write(values))
+
+
+def test_values_that_only_fit_together(write):
+    values = {"backbone_width": 0.25, "jemb_dim": 256, "steps": [], "start_epoch": 3, "epoches": 4}
+    config = load_config(write(values))
+    assert {key: getattr(config, key) for key in values} == values
+
+
+def test_file_is_checked_together_with_the_overrides(write):
+    path = write({"backbone_width": 0.25})
+    assert load_config(path, ["jemb_dim=256"]).jemb_dim == 256
+    with pytest.raises(ConfigError, match="jemb_dim = 128"):
+        load_config(path, ["jemb_dim=128"])
+
+
+def test_overrides(write):
+    config = load_config(
+        write({"batch_size": 4, "lr": 0.5}),
+        ["batch_size=8", "backbone=vgg", "steps=[2, 4]", "lr=1e-4", "lr=1e-5", "about=[]"],
+    )
+    assert (config.batch_size, config.backbone, config.steps) == (8, "vgg", [2, 4])
+    assert config.lr == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch_size", "--set batch_size: must have the form key=value"),
+        ("batch_size=big", '--set: batch_size = "big": must be a whole number'),
+        ("batchsize=3", "--set: unknown key 'batchsize'; did you mean 'batch_size'"),
+        ("crf=1", "--set: unknown key 'crf'"),
+    ],
+)
+def test_bad_override(write, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write({}), [override])
+
+
+@pytest.mark.parametrize("key", OBSOLETE_KEYS)
+def test_obsolete_key_warns_and_is_ignored(write, key):
+    with pytest.warns(UserWarning, match=f"'{key}' is ignored"):
+        config = load_config(write({key: 1}))
+    assert config == load_config(write({}))
+
+
+def test_paths_do_not_depend_on_where_the_program_was_started(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write({"train_set": "data/mine.txt", "image_path": "/else/where", "log_path": "~/log"})
+    config = load_config(path, ["evaluate_set=sub/../val.txt"])
+    assert config.train_set == str(PROJECT_ROOT / "data" / "mine.txt")
+    assert config.image_path == "/else/where"
+    assert config.log_path.endswith("/log")
+    assert "~" not in config.log_path
+    assert config.evaluate_set == str(tmp_path / "val.txt")
+
+
+def test_an_empty_path_stays_empty(write):
+    assert load_config(write({"pretrained_weights": ""})).pretrained_weights == ""
+    assert load_config(write({}), ["pretrained_weights="]).pretrained_weights == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("en_core_web_lg", "en_core_web_lg"),
+        ("glove.txt", str(PROJECT_ROOT / "glove.txt")),
+        ("words/pipeline", str(PROJECT_ROOT / "words" / "pipeline")),
+    ],
+)
+def test_word_embed_is_a_package_or_a_path(write, value, expected):
+    assert load_config(write({"word_embed": value})).word_embed == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{\n"lr": }', r"config\.json: line 2: not valid JSON"),
+        ("[1, 2]", r"config\.json: holds a list, must be a JSON object"),
+        ("", r"config\.json: line 1: not valid JSON"),
+    ],
+)
+def test_broken_file(write, content, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(content))
+
+
+def test_missing_file_names_the_shipped_ones(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.json: no such file.*config\.json.*demo\.json"):
+        load_config(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_resolved_config_round_trips_through_json(write, path):
+    config = load_config(path, ["lr=0.3", "steps=[7]"])
+    assert load_config(write(config.to_dict())) == config
+
+
+def test_config_cannot_be_changed_in_place():
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.lr = 1.0
+    assert config.steps is not Config().steps
+
+
+def test_replace_checks_like_a_file():
+    config = Config().replace(batch_size=2)
+    assert (config.batch_size, Config().batch_size) == (2, 35)
+    with pytest.raises(ConfigError, match="unknown key 'batchsize'"):
+        config.replace(batchsize=1)
+    with pytest.raises(ConfigError, match="input_size = 100"):
+        config.replace(input_size=100)
+
+
+def test_command_line(write):
+    import argparse
+
+    parser = add_config_arguments(argparse.ArgumentParser())
+    given = parser.parse_args([])
+    assert given.config == str(PROJECT_ROOT / "config" / "config.json")
+    assert given.overrides == []
+    given = parser.parse_args(
+        ["--config", "x.json", "--set", "lr=1", "seed=2", "--set", "batch_size=3"]
+    )
+    assert (given.config, given.overrides) == ("x.json", ["lr=1", "seed=2", "batch_size=3"])
