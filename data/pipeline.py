@@ -87,7 +87,7 @@ class TrainingSet:
 
     Attributes:
         referents: of the training annotations.
-        words: `data.words.WordTable` of their vocabulary.
+        words: `data.words.WordTable` of their vocabulary, or `data.wordpiece.WordPieces`.
         image_path, mask_path: folders.
         input_size: side of the letterboxed input in pixels.
         stride: stride of the mask target.
@@ -155,13 +155,14 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
         drop_remainder: leave out a last batch that is shorter.
 
     Returns:
-        Dataset of dicts: image (N, S, S, 3) uint8, words (N, T, D) float32,
-        box_xyxy_px (N, 4) float32, mask (N, S/8, S/8, 1) uint8.
+        Dataset of dicts: image (N, S, S, 3) uint8, words (N, T, D) float32 or, for BERT,
+        (N, T) int32, box_xyxy_px (N, 4) float32, mask (N, S/8, S/8, 1) uint8.
     """
     order, choice = training_set.plan(epoch)
     side, cells = training_set.input_size, training_set.input_size // training_set.stride
     shapes = ((side, side, 3), (4,), (cells, cells, 1))
-    vectors = tf.constant(training_set.words.vectors)
+    look_up = training_set.words.lookup
+    looked_up = look_up(training_set.word_ids(order[:1], choice[:1]))
 
     def load(index, ids):
         parts = tf.numpy_function(
@@ -173,7 +174,9 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
         return {"image": image, "box_xyxy_px": box, "mask": mask, "ids": ids}
 
     def with_words(batch):
-        return {"words": tf.gather(vectors, batch.pop("ids")), **batch}
+        words = tf.numpy_function(look_up, [batch.pop("ids")], looked_up.dtype, stateful=False)
+        shape = (batch["image"].shape[0], *looked_up.shape[1:])
+        return {"words": tf.ensure_shape(words, shape), **batch}
 
     rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
     loaded = rows.map(load, num_parallel_calls=workers, deterministic=True)

@@ -13,6 +13,7 @@ import contextlib
 
 import keras
 
+from model.bert import build_bert_branch
 from model.cem import build_co_energy
 from model.detection_branch import build_box_logits, build_reduce
 from model.fusion import build_fusion, build_visual_residual
@@ -36,7 +37,8 @@ def build_mcn(config):
     Returns:
         keras.Model with inputs {"image": (N, H, W, 3) in 0..1, "words": (N, T, embed_dim)} and
         float32 outputs {"boxes": (N, H/32, W/32, 15) raw, "mask": (N, H/8, W/8, 1) logits,
-        "co_energy": (N, 1)}. Layers are frozen as config.free_body says.
+        "co_energy": (N, 1)}. With use_bert "words" is (N, T) int32 word pieces. Layers are frozen
+        as config.free_body and config.bert_trainable say.
     """
     keras.utils.set_random_seed(config.seed)
     with _precision(config.precision):
@@ -62,16 +64,7 @@ def _assemble(config):
     side_2 = build_side(layers, fv2, visual.shape[-1], wide, 2)
     side_3 = build_side(layers, fv3, wide, wide, 3)
 
-    words = keras.Input((config.word_len, config.embed_dim), name="words", dtype="float32")
-    fq = build_text_branch(
-        words,
-        cell=config.rnn_cell,
-        units=config.rnn_hidden_size,
-        bidirectional=bool(config.bidirectional),
-        attention=bool(config.lang_att),
-        dropout=config.rnn_drop_out,
-    )
-
+    words, fq = _text_branch(config)
     fm = build_fusion(layers, visual, fq)
     fm2 = build_merge(layers, fm, side_2, fv2.shape[-1], 2)
     fm3 = build_merge(layers, fm2, side_3, fv3.shape[-1], 3)
@@ -92,6 +85,23 @@ def _assemble(config):
     )
 
 
+def _text_branch(config):
+    """(input "words", fq) of recurrence over word vectors, or of BERT over word pieces."""
+    if config.use_bert:
+        words = keras.Input((config.word_len,), name="words", dtype="int32")
+        return words, build_bert_branch(words, config.bert_path, bool(config.bert_trainable))
+    words = keras.Input((config.word_len, config.embed_dim), name="words", dtype="float32")
+    fq = build_text_branch(
+        words,
+        cell=config.rnn_cell,
+        units=config.rnn_hidden_size,
+        bidirectional=bool(config.bidirectional),
+        attention=bool(config.lang_att),
+        dropout=config.rnn_drop_out,
+    )
+    return words, fq
+
+
 def encode_image(model):
     """The part of a network that needs no words.
 
@@ -104,7 +114,7 @@ def encode_image(model):
 
 
 def encode_text(model):
-    """The part that needs no image: words (N, T, D) → fq (N, dq), as a keras.Model."""
+    """The part that needs no image: words → fq (N, dq), as a keras.Model."""
     return keras.Model(model.input["words"], model.get_layer("fq").output, name="encode_text")
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from data.annotations import read_annotations
 from data.letterbox import letterbox_box, unletterbox_box
 from data.pipeline import evaluation_images, group_by_image
-from data.words import build_word_table, vocabulary_of
 from utils.inference import place_masks
 from utils.metrics import Metrics, detection_iou, mask_iou
 from utils.progress import Progress
+from utils.text import build_words
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Evaluator:
 
     Args:
         referents: `data.annotations.Referent`s of the set.
-        words: `data.words.WordTable` of their vocabulary.
+        words: of `utils.text.build_words`.
         image_path, mask_path: folders.
         batch_size: images encoded, and expressions grounded, at once.
         det_thresh, segment_thresh, use_nls: as the config keys of these names.
@@ -222,18 +222,13 @@ def build_evaluator(config, words=None, set_path=None):
 
     Args:
         config: `config.schema.Config`.
-        words: a `WordTable` that covers the set; default: one made for it.
+        words: of `utils.text.build_words`, covering the set; default: made for it.
         set_path: annotations, default config.evaluate_set.
     """
     set_path = set_path or config.evaluate_set
     referents = read_annotations(set_path)
     if words is None:
-        words = build_word_table(
-            config.word_embed,
-            vocabulary_of(referents),
-            config.embed_dim,
-            cache_dir=Path(set_path).parent,
-        )
+        words = build_words(config, referents, cache_dir=Path(set_path).parent)
     return Evaluator(
         referents,
         words,

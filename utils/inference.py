@@ -30,7 +30,7 @@ class Grounder:
             encode_text(model),
             ground(model),
         )
-        _, word_len, embed_dim = model.input["words"].shape
+        words = model.input["words"]
         size = self.input_size
 
         @tf.function(
@@ -44,7 +44,7 @@ class Grounder:
         fq = text_encoder.output
 
         @tf.function(
-            input_signature=[tf.TensorSpec((None, word_len, embed_dim), tf.float32)],
+            input_signature=[tf.TensorSpec(words.shape, words.dtype)],
             jit_compile=jit_compile,
         )
         def encode_words(words):
@@ -71,7 +71,7 @@ class Grounder:
         return self._encode(images)
 
     def encode_words(self, words):
-        """(M, T, D) float32 word vectors → fq (M, dq)."""
+        """(M, T, D) float32 word vectors or (M, T) int32 word pieces → fq (M, dq)."""
         return self._encode_words(words)
 
     def locate(self, features, rows, fq):

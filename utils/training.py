@@ -10,10 +10,10 @@ import tensorflow as tf
 from data.anchors import read_anchors
 from data.annotations import read_annotations
 from data.pipeline import TrainingSet, clear_errors, training_batches
-from data.words import build_word_table, vocabulary_of
 from model.losses import l2_penalty, mcn_losses
 from model.mcn import build_mcn
 from model.targets import box_targets
+from model.weight_bert import load_bert
 from model.weights import load_pretrained
 from utils.callbacks import RunLog
 from utils.checkpoints import Checkpoints
@@ -24,6 +24,7 @@ from utils.optimizer import build_optimizer
 from utils.panels import draw_panels
 from utils.progress import Progress
 from utils.schedule import learning_rate
+from utils.text import build_words
 
 REPORT_EVERY = 10  # steps; reading a loss waits for the device
 
@@ -47,6 +48,8 @@ class Trainer:
         self.training_set, self.evaluator = build_sets(config)
         with self.strategy.scope():
             self.model = build_mcn(config)
+            if config.use_bert:
+                print(load_bert(self.model, config.bert_path))
             if config.pretrained_weights:
                 print(load_pretrained(self.model, config.pretrained_weights))
             self.optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
@@ -181,12 +184,7 @@ def build_sets(config):
     """(`TrainingSet`, `Evaluator`) of a config, their words looked up once for both."""
     referents = read_annotations(config.train_set)
     evaluated = read_annotations(config.evaluate_set)
-    words = build_word_table(
-        config.word_embed,
-        vocabulary_of([*referents, *evaluated]),
-        config.embed_dim,
-        cache_dir=Path(config.train_set).parent,
-    )
+    words = build_words(config, [*referents, *evaluated], cache_dir=Path(config.train_set).parent)
     training_set = TrainingSet(
         referents,
         words,
