@@ -1,4 +1,4 @@
-"""Where the arrays of published weight files belong in our network.
+"""Where the arrays of foreign weight files belong in our network.
 
 A layout is a list of slots in the order of the file's layers. Each slot says what kind of layer
 the file holds there and which of our variables its arrays fill. One array may fill several
@@ -8,7 +8,8 @@ convolutions, one for each half of the input channels.
 
 from dataclasses import dataclass
 
-from model.visual_backbone import VGG_GROUPS
+# The convolutions behind the trunk, 1×1 and 3×3 three times, which classifiers do not have.
+TAIL_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,20 @@ def _joint_shape(variables):
     return (*first[:-2], rows, first[-1])
 
 
+def backbone_of(model):
+    """ "darknet" or "vgg", by the BatchNorm behind the first convolution."""
+    has_bn = any(layer.name == "backbone_1_bn" for layer in model.layers)
+    return "darknet" if has_bn else "vgg"
+
+
 def backbone_slots(model, backbone):
     """The backbone in network order: each convolution, then its BatchNorm where it has one."""
-    plain = sum(repeats for _, repeats in VGG_GROUPS) if backbone == "vgg" else 0
-    count = sum(1 for layer in model.layers if layer.name.startswith("backbone_")
-                and layer.name.endswith("_conv"))  # fmt: skip
+    convolutions = [layer for layer in model.layers if layer.name.startswith("backbone_")
+                    and layer.name.endswith("_conv")]  # fmt: skip
     slots = []
-    for number in range(1, count + 1):
+    for number in range(1, len(convolutions) + 1):
         slots.append(_conv(model, f"backbone_{number}_conv"))
-        if number > plain:
+        if backbone == "darknet" or len(convolutions) - number < TAIL_LENGTH:
             slots.append(_bn(model, f"backbone_{number}_bn"))
     return slots
 
