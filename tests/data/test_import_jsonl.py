@@ -1,0 +1,474 @@
+"""Own data: JSON lines and COCO files to lines and masks, and the training path on them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from config.schema import load_config
+from data import own_data
+from data.annotations import read_annotations
+from data.import_jsonl import main
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, HEIGHT = 60, 40
+SQUARE = [10, 10, 30, 10, 30, 25, 10, 25]
+
+
+def square_mask():
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:25, 10:30] = 1
+    return mask
+
+
+def run_lengths(mask, compressed=True):
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    if compressed:
+        return {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
+    flat = mask.flatten(order="F")
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]])))
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]]))
+    return {"size": [HEIGHT, WIDTH], "counts": runs.tolist()}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of images with some masks, and functions that write and import JSON lines."""
+
+    class Photos:
+        folder = tmp_path / "photos"
+        out = tmp_path / "out"
+
+        def write(self, *objects, name="objects.jsonl"):
+            lines = [o if isinstance(o, str) else json.dumps(o) for o in objects]
+            (self.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            return self.folder / name
+
+        def run(self, *options, name="mine"):
+            return main([*map(str, options), "--name", name, "--output_dir", str(self.out)])
+
+        def lines(self, split, name="mine"):
+            return read_annotations(self.out / "anns" / name / f"{split}.txt")
+
+        def mask(self, number, name="mine"):
+            return np.load(self.out / "masks" / name / f"{number}.npy")
+
+    photos = Photos()
+    (photos.folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.jpg", "b.png", "more/c d.jpg"):
+        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        Image.fromarray(pixels).save(photos.folder / name)
+    Image.fromarray(square_mask() * 255).save(photos.folder / "mask.png")
+    return photos
+
+
+def thing(**changes):
+    """An object that can be imported, with changes; None takes a key out."""
+    content = {
+        "image": "a.jpg",
+        "box": [9, 10, 31, 26],
+        "polygon": [SQUARE],
+        "expressions": ["red kite", "kite on the left"],
+    }
+    return {k: v for k, v in {**content, **changes}.items() if v is not None}
+
+
+def test_every_form_of_mask_gives_the_same_pixels(photos, capsys):
+    no_box = {"polygon": None, "box": None}
+    path = photos.write(
+        thing(box=None),
+        "",
+        thing(**no_box, rle=run_lengths(square_mask()), split="val"),
+        thing(**no_box, rle=run_lengths(square_mask(), compressed=False), image="b.png"),
+        thing(**no_box, mask="mask.png", image="more/c d.jpg", category=7),
+        thing(polygon=None, box=[10, 10, 30, 25]),
+    )
+    assert photos.run(path, "--masks_from_boxes") == 0
+    train, val = photos.lines("train"), photos.lines("val")
+    assert [r.mask_id for r in train] == [1, 3, 4, 5]
+    assert [r.mask_id for r in val] == [2]
+    assert [r.image for r in train] == ["a.jpg", "b.png", "more/c d.jpg", "a.jpg"]
+    assert train[2].category == 7
+    assert train[0].expressions == ("red kite", "kite on the left")
+    for referent in train + val:
+        mask = photos.mask(referent.mask_id)
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, square_mask())
+        assert referent.box_xyxy_px == (10, 10, 30, 25)
+    said = capsys.readouterr().out
+    assert "train  4 objects, 8 expressions, 3 images" in said
+    assert "masks  1 filled box, 1 mask, 1 polygon, 2 rle →" in said
+    assert "segmentation learns boxes" in said
+    assert "1 images are in train and in val" in said
+
+
+def test_the_config_that_is_written_can_be_loaded(photos, monkeypatch):
+    path = photos.write(thing(), thing(image="b.png", split="test"))
+    assert photos.run(path, name="my_set-2") == 0
+    config = load_config(photos.out / "anns/my_set-2/config.json")
+    assert config.train_set == str(photos.out / "anns/my_set-2/train.txt")
+    assert config.evaluate_set == str(photos.out / "anns/my_set-2/test.txt")
+    assert config.seg_gt_path == str(photos.out / "masks/my_set-2")
+    assert config.image_path == str(photos.folder)
+    assert config.log_path == str(ROOT / "log/my_set-2")
+    monkeypatch.setattr(own_data, "PROJECT_ROOT", photos.out)
+    assert photos.run(path, "--overwrite", name="my_set-2") == 0
+    written = json.loads((photos.out / "anns/my_set-2/config.json").read_text())
+    assert written["train_set"] == "anns/my_set-2/train.txt"
+
+
+def test_boxes_are_rounded_outwards_and_clipped(photos, capsys):
+    path = photos.write(thing(box=[9.2, 9.9, 30.1, 25]), thing(box=[-4, 5, 99, 26]))
+    assert photos.run(path) == 0
+    assert [r.box_xyxy_px for r in photos.lines("train")] == [(9, 9, 31, 25), (0, 5, 60, 26)]
+    said = capsys.readouterr().out
+    assert f"note: boxes clipped to the image: 1 ({path}:2)" in said
+    assert "IoU below 0.5 (is it left, top, right, bottom?): 1" in said
+    assert "there is no split to evaluate" in said
+
+
+def test_expressions_are_made_storable_and_unread_keys_are_told(photos, capsys):
+    path = photos.write(thing(expressions=["kite ~ red\n one", "  two  blanks "], colour="red"))
+    assert photos.run(path) == 0
+    assert photos.lines("train")[0].expressions == ("kite red one", "two  blanks")
+    said = capsys.readouterr().out
+    assert "taken out: 1" in said
+    assert "the key 'colour' means nothing here and was not read (1 lines)" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"image": None}, "key 'image': nothing is given"),
+        ({"image": 3}, "key 'image': 3: the name of a file"),
+        ({"image": "z.jpg"}, "key 'image': {folder}/z.jpg: no such file; --image_path"),
+        ({"image": "mask.txt"}, "key 'image': {folder}/mask.txt: not a readable image"),
+        (
+            {"image": "a ~ b.jpg"},
+            "key 'image': referent with mask-id 2: the image name 'a ~ b.jpg'",
+        ),
+        ({"image": "../x.jpg"}, "key 'image': ../x.jpg does not lie below {folder}"),
+        ({"expressions": None}, "key 'expressions': nothing is given: a list of texts"),
+        ({"expressions": "red"}, "key 'expressions': \"red\": a list of texts"),
+        ({"expressions": []}, "key 'expressions': []"),
+        ({"expressions": ["red", " "]}, "key 'expressions': "),
+        ({"expressions": ["red", "~"]}, "key 'expressions': ('red', '~'): one is nothing but"),
+        ({"split": "../x"}, "key 'split': '../x'"),
+        ({"category": -1}, "key 'category': -1: a whole number"),
+        ({"box": [1, 2, 3]}, "key 'box': [1, 2, 3]: four numbers [x1, y1, x2, y2]"),
+        ({"box": [1, 2, "3", 4]}, "key 'box': "),
+        ({"box": [1, 2, 3, float("nan")]}, "key 'box': "),
+        ({"box": [20, 20, 10, 30]}, "key 'box': it has no area: x1, y1, x2, y2"),
+        ({"box": [60, 0, 70, 9]}, "key 'box': [60, 0, 70, 9] lies outside the image of 60×40"),
+        ({"polygon": None}, "key 'polygon': neither a polygon nor rle or mask is given"),
+        ({"polygon": None, "box": None}, "key 'box': neither a box nor"),
+        ({"polygon": SQUARE}, "key 'polygon': [10, 10, 30, 10, 30, 25, 10, 25]: a list of poly"),
+        ({"polygon": [[10, 10], [30, 10], [30, 25]]}, "key 'polygon': a polygon needs three"),
+        ({"polygon": [[0, 0, 1e12, 0, 5, 5]]}, "key 'polygon': a polygon has the coordinate"),
+        ({"polygon": [[70, 1, 80, 1, 80, 9]]}, "key 'polygon': the mask has no pixel inside"),
+        ({"mask": "mask.png"}, "key 'mask': one of polygon, rle, mask is enough"),
+        ({"polygon": None, "rle": [3]}, "key 'rle': [3]: {{\"size\""),
+        ({"polygon": None, "rle": {"size": [1, 2], "counts": [2]}}, "key 'rle': run lengths of"),
+        ({"polygon": None, "mask": "no.png"}, "key 'mask': {folder}/no.png: no such file"),
+        ({"polygon": None, "mask": "mask.txt"}, "key 'mask': {folder}/mask.txt: not a readable"),
+        ({"polygon": None, "mask": "a.jpg"}, "key 'mask': {folder}/a.jpg: JPEG blurs"),
+        ({"polygon": None, "mask": "small.png"}, "key 'mask': {folder}/small.png: 5×4 pixels"),
+        ({"polygon": None, "mask": "black.png"}, "key 'mask': the mask has no pixel"),
+    ],
+)
+def test_a_fault_names_file_line_and_key_and_nothing_is_written(photos, capsys, changes, fault):
+    (photos.folder / "mask.txt").write_text("no image")
+    (photos.folder / "a ~ b.jpg").write_bytes((photos.folder / "a.jpg").read_bytes())
+    Image.new("L", (5, 4), 255).save(photos.folder / "small.png")
+    Image.new("L", (WIDTH, HEIGHT)).save(photos.folder / "black.png")
+    path = photos.write(thing(), "", thing(**changes))
+    assert photos.run(path) == 1
+    said = capsys.readouterr().err
+    assert f"{path}:3: " + fault.format(folder=photos.folder) in said
+    assert "nothing was imported, 1 faults" in said
+    assert [p for p in photos.out.rglob("*") if not p.is_dir()] == []
+
+
+def test_all_faults_are_told_at_once(photos, capsys):
+    path = photos.write("{not json", "[1]", thing(image="z.jpg"), *[thing(box=[0, 0, 0, 0])] * 30)
+    with path.open("ab") as file:
+        file.write(b'{"image": "\xff"}\n')
+    assert photos.run(path) == 1
+    said = capsys.readouterr().err
+    assert "34 faults" in said
+    assert f"{path}:1: not valid JSON: Expecting property name" in said
+    assert f"{path}:2: expected one object a line" in said
+    assert "… and 14 more" in said
+    assert photos.run(photos.write("", name="empty.jsonl")) == 1
+    assert "there is no object to import" in capsys.readouterr().err
+    path.write_bytes(b"\xff\n")
+    assert photos.run(path) == 1
+    assert f"{path}:1: not UTF-8 text" in capsys.readouterr().err
+
+
+def test_mask_images_of_many_sorts(photos, capsys):
+    square = square_mask()
+    grey = square * 200
+    grey[10] = square[10] * 3
+    images = {
+        "one_bit.png": Image.fromarray(square * 255).convert("1"),
+        "ones.png": Image.fromarray(square),
+        "grey.png": Image.fromarray(grey),
+        "colour.png": Image.fromarray(np.stack([square * 0, square * 9, square * 0], -1)),
+        "wide.png": Image.fromarray(square.astype(np.uint16)),
+        "clear.png": Image.fromarray(np.stack([square * 0 + 255] * 3 + [square * 255], -1)),
+    }
+    palette = Image.fromarray(square).convert("P")
+    palette.putdata(square.reshape(-1).tolist())
+    palette.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white: the index counts
+    images["palette.png"] = palette
+    for name, image in images.items():
+        image.save(photos.folder / "more" / name)
+    path = photos.write(*[thing(polygon=None, mask=name) for name in images])
+    assert photos.run(path, "--mask_path", photos.folder / "more") == 0
+    for number in range(1, len(images) + 1):
+        np.testing.assert_array_equal(photos.mask(number), square)
+    assert "all above 0 is taken for the object: 1" in capsys.readouterr().out
+
+
+def test_images_that_programs_turn_are_told(photos, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (WIDTH, HEIGHT)).save(photos.folder / "phone.jpg", exif=exif)
+    assert photos.run(photos.write(thing(image="phone.jpg"))) == 0
+    assert "(EXIF orientation)" in capsys.readouterr().out
+
+
+def test_several_files_absolute_images_and_another_default_split(photos):
+    first = photos.write(thing(image=str(photos.folder / "more/c d.jpg")))
+    second = photos.write(thing(split="val"), name="second.jsonl")
+    assert photos.run(first, second, "--split", "test", "--image_path", photos.folder) == 0
+    assert photos.lines("test")[0].image == "more/c d.jpg"
+    assert photos.lines("val")[0].mask_id == 2
+
+
+def test_some_images_can_be_set_aside(photos):
+    names = [f"{k}.png" for k in range(12)]
+    for name in names:
+        Image.new("RGB", (WIDTH, HEIGHT)).save(photos.folder / name)
+    path = photos.write(
+        *[thing(image=name) for name in names * 2], thing(image="a.jpg", split="train")
+    )
+    assert photos.run(path, "--val_share", "0.25") == 0
+    train, val = ({r.image for r in photos.lines(split)} for split in ("train", "val"))
+    assert len(val) == 3
+    assert not train & val
+    assert "a.jpg" in train
+    assert photos.run(path, "--val_share", "0.01", "--overwrite") == 0
+    assert {r.image for r in photos.lines("val")} < val
+
+
+def test_a_set_is_replaced_only_if_wanted(photos, capsys):
+    path = photos.write(thing(split="train"), thing(split="old"))
+    assert photos.run(path) == 0
+    path = photos.write(thing(split="val", expressions=["new"]))
+    assert photos.run(path) == 1
+    assert "is there already: --overwrite replaces it" in capsys.readouterr().err
+    assert len(photos.lines("old")) == 1
+    assert photos.run(path, "--overwrite") == 0
+    assert sorted(os.listdir(photos.out / "anns/mine")) == ["config.json", "val.txt"]
+    assert os.listdir(photos.out / "masks/mine") == ["1.npy"]
+    assert os.listdir(photos.out / "masks") == ["mine"]
+
+
+def test_an_interruption_leaves_nothing(photos, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(own_data, "_prepare_all", interrupted)
+    assert photos.run(photos.write(thing())) == 130
+    assert "nothing was imported" in capsys.readouterr().err
+    assert os.listdir(photos.out / "masks") == []
+
+
+@pytest.fixture
+def coco(photos):
+    """Writes a COCO file, after `change`, and returns its path."""
+
+    def write(change=None):
+        content = {
+            "images": [
+                {"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT},
+                {"id": 2, "file_name": "b.png", "split": "val"},
+            ],
+            "annotations": [
+                {
+                    "id": 11,
+                    "image_id": 1,
+                    "category_id": 3,
+                    "bbox": [10.5, 10, 19, 15],
+                    "segmentation": [SQUARE],
+                    "expressions": ["red kite"],
+                },
+                {
+                    "id": 12,
+                    "image_id": 2,
+                    "segmentation": run_lengths(square_mask()),
+                    "captions": ["a square", "box"],
+                },
+                {"id": 13, "image_id": 1, "bbox": [1, 1, 5, 5], "segmentation": []},
+            ],
+        }
+        if change:
+            change(content)
+        path = photos.folder / "instances.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+def test_a_coco_file_that_holds_expressions(photos, coco, capsys):
+    assert photos.run("--coco", coco()) == 0
+    (kite,), (square,) = photos.lines("train"), photos.lines("val")
+    assert (kite.image, kite.mask_id, kite.category) == ("a.jpg", 11, 3)
+    assert kite.box_xyxy_px == (10, 10, 30, 25)
+    assert square.expressions == ("a square", "box")
+    assert square.box_xyxy_px == (10, 10, 30, 25)
+    np.testing.assert_array_equal(photos.mask(12), square_mask())
+    assert "1 annotations without expressions were left out" in capsys.readouterr().out
+
+
+def test_a_coco_file_with_expressions_beside_it(photos, coco):
+    said = photos.write(
+        {"ann_id": 13, "expressions": ["corner"], "split": "test"},
+        {"ann_id": 11, "expressions": ["one"]},
+        {"ann_id": 13, "expressions": ["upper left"]},
+        name="said.jsonl",
+    )
+    options = ["--coco", coco(), "--expressions", said, "--masks_from_boxes"]
+    assert photos.run(*options) == 0
+    (corner,) = photos.lines("test")
+    assert corner.expressions == ("corner", "upper left")
+    assert photos.mask(13).sum() == 25
+    assert photos.lines("train")[0].expressions == ("one",)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda a, i: a.update(image_id=9), "annotation 11: key 'image_id': no image has the id 9"),
+        (lambda a, i: a.update(bbox=[1, 2, 0, 4]), "'bbox': it has no area: x, y, width, height"),
+        (lambda a, i: a.update(bbox=[1, 2]), "'bbox': [1, 2]: four numbers [x, y, width, height]"),
+        (lambda a, i: a.update(segmentation=[[1, 2]]), "'segmentation': a polygon needs"),
+        (lambda a, i: a.update(segmentation=7), "'segmentation': neither polygon nor run lengths"),
+        (lambda a, i: a.update(id="x"), "'id': 'x': a whole number"),
+        (
+            lambda a, i: i.update(width=61),
+            "the file says that a.jpg has 61×40 pixels, it has 60×40",
+        ),
+        (lambda a, i: i.pop("file_name"), "'file_name': nothing is given"),
+    ],
+)
+def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, change, fault):
+    path = coco(lambda content: change(content["annotations"][0], content["images"][0]))
+    assert photos.run("--coco", path) == 1
+    assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ([{"ann_id": 99, "expressions": ["x"]}], ":1: key 'ann_id': the COCO file has no anno"),
+        ([{"ann_id": [1], "expressions": ["x"]}], ":1: key 'ann_id'"),
+        ([{"ann_id": 11}], ":1: key 'expressions': nothing"),
+        (
+            [{"ann_id": 11, "expressions": ["x"], "split": split} for split in ("val", "train")],
+            ":2: key 'split': 'train', but an earlier line says 'val'",
+        ),
+    ],
+)
+def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fault):
+    said = photos.write(*rows, name="said.jsonl")
+    assert photos.run("--coco", coco(), "--expressions", said) == 1
+    assert f"{said}{fault}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"{", "instances.json:1: not valid JSON"),
+        (b"[]", "not a COCO file"),
+        (b'{"images": []}', "not a COCO file"),
+        (b'{"images": [{}], "annotations": []}', "not a COCO file"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_what_is_no_coco_file(photos, capsys, content, fault):
+    path = photos.folder / "instances.json"
+    path.write_bytes(content)
+    assert photos.run("--coco", path) == 1
+    assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["a.jsonl", "--coco", "b.json"],
+        ["a.jsonl", "--expressions", "b.jsonl"],
+        ["a.jsonl", "--val_share", "1"],
+        ["a.jsonl", "--split", "a/b"],
+    ],
+)
+def test_options_that_do_not_fit(photos, options):
+    with pytest.raises(SystemExit) as stop:
+        photos.run(*options)
+    assert stop.value.code == 2
+
+
+def test_a_missing_file_is_a_sentence(photos, capsys):
+    assert photos.run(photos.folder / "none.jsonl") == 1
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_help_teaches_and_is_quick():
+    begin = time.monotonic()
+    command = [sys.executable, str(ROOT / "data" / "import_jsonl.py"), "--help"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
+    assert time.monotonic() - begin < 3  # about half a second on an idle machine
+    assert "--masks_from_boxes" in shown
+    assert '"expressions": ["the red kite"' in shown
+
+
+def test_training_and_evaluation_read_imported_data(photos, tmp_path):
+    from data.pipeline import TrainingSet, evaluation_images, group_by_image, training_batches
+    from data.words import build_word_table, vocabulary_of
+
+    names = ("a.jpg", "b.png", "more/c d.jpg")
+    path = photos.write(
+        *[thing(image=name) for name in names], thing(image="b.png", mask="mask.png", polygon=None)
+    )
+    assert photos.run(path, "--val_share", "0.3") == 0
+    (tmp_path / "words.txt").write_text("red 1 0\nkite 0 1\n")
+    overrides = [f"word_embed={tmp_path / 'words.txt'}", "embed_dim=2", "word_len=4"]
+    config = load_config(photos.out / "anns/mine/config.json", [*overrides, "input_size=64"])
+    train, val = read_annotations(config.train_set), read_annotations(config.evaluate_set)
+    words = build_word_table(config.word_embed, vocabulary_of(train + val), config.embed_dim)
+    training_set = TrainingSet(
+        train, words, config.image_path, config.seg_gt_path, 64, 8, config.word_len, config.seed
+    )
+    (batch,) = training_batches(training_set, 1, len(train), workers=2, prefetch=1)
+    assert batch["image"].shape == (len(train), 64, 64, 3)
+    assert batch["words"].shape == (len(train), 4, 2)
+    assert batch["mask"].shape == (len(train), 8, 8, 1)
+    assert (batch["mask"].numpy().sum(axis=(1, 2, 3)) > 0).all()
+    box = batch["box_xyxy_px"].numpy()[0]
+    np.testing.assert_allclose(box, np.array([9, 10, 31, 26]) * 64 / 60 + [0, 11, 0, 11], atol=1e-4)
+    groups = group_by_image(val)
+    (loaded,) = evaluation_images(groups, config.image_path, config.seg_gt_path, 64, 2, 1)
+    for mask in loaded.masks:
+        np.testing.assert_array_equal(mask, square_mask())
