@@ -29,7 +29,7 @@ def clear_errors(batches):
     try:
         yield from batches
     except tf.errors.OpError as error:
-        raised = re.search(r"^\w*(?:DataError|ValueError): (.*)", error.message, re.MULTILINE)
+        raised = re.search(r"^[\w.]*(?:DataError|ValueError): (.*)", error.message, re.MULTILINE)
         if raised is None:
             raise
         raise DataError(raised.group(1)) from None
@@ -65,6 +65,8 @@ def read_mask(folder, referent, width, height):
     path = Path(folder) / f"{referent.mask_id}.npy"
     try:
         mask = np.load(path, allow_pickle=False)
+        rows, columns = mask.shape[:2]
+        mask = mask.reshape(rows, columns)
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such mask; does seg_gt_path name its folder, and was data_process.py "
@@ -72,10 +74,9 @@ def read_mask(folder, referent, width, height):
         ) from None
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: not a readable mask ({error}); prepare it again") from None
-    mask = mask.reshape(mask.shape[:2])
     if mask.shape != (height, width):
         raise DataError(
-            f"{path}: a mask of {mask.shape[1]}×{mask.shape[0]} pixels, its image {referent.image} "
+            f"{path}: a mask of {columns}×{rows} pixels, its image {referent.image} "
             f"has {width}×{height}"
         )
     return (mask > 0).astype(np.uint8)
