@@ -99,7 +99,7 @@ def test_unknown_key_names_the_near_one(write, key, near):
 
 
 def test_unknown_key_that_is_near_nothing(write):
-    with pytest.raises(ConfigError, match="unknown key 'zzqqxx'$"):
+    with pytest.raises(ConfigError, match=r"unknown key 'zzqqxx'$"):
         load_config(write({"zzqqxx": 1}))
 
 
