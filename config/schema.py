@@ -124,6 +124,12 @@ class Config:
     steps: list[int] = setting([30, 35, 40], "epochs, counted from 1, that divide lr by 10", low=1)
     epoches: int = setting(45, "epochs in all", low=1)
     start_epoch: int = setting(0, "epochs taken as done when nothing is resumed", low=0)
+    cache_features: str = setting(
+        "0", "keep the frozen part's features: 0, 1 (under log_path) or a folder", path=True
+    )
+    cache_dtype: str = setting(
+        "float32", "float32 is exact, float16 half the size", choices=["float32", "float16"]
+    )
     seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0)
     weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0)
     clip_norm: float = setting(0.0, "global norm that gradients are clipped to; 0: off", low=0)
@@ -264,6 +270,8 @@ def _typed(key, value, source):
     def convert(item):
         if element is float and type(item) is int:
             return float(item)
+        if key == "cache_features" and item in (0, 1):  # a switch, or a folder
+            return str(int(item))
         if element is int and type(item) is bool:
             return int(item)
         if type(item) is not element:
@@ -307,6 +315,10 @@ def _check_combination(config):
         refuse("rnn_hidden_size", "even: the attention splits its channels into two groups")
     if config.steps != sorted(set(config.steps)):
         refuse("steps", "ascending epochs, as [30, 35, 40]")
+    if config.cache_features != "0" and config.free_body == 0:
+        refuse("cache_features", "0 where free_body is 0: no feature stays the same")
+    if config.cache_features != "0" and config.frozen_bn == "batch":
+        refuse("cache_features", '0 where frozen_bn is "batch": features depend on the batch')
     if config.start_epoch >= config.epoches:
         refuse("start_epoch", f"below epoches ({config.epoches})")
 
@@ -318,6 +330,8 @@ def _with_absolute_paths(config, base, only=None):
         if not spec.metadata["path"] or not value or (only is not None and key not in only):
             continue
         if key == "word_embed" and not _is_word_file(value):
+            continue
+        if key == "cache_features" and value in ("0", "1"):
             continue
         changes[key] = str((Path(base) / Path(value).expanduser()).resolve())
     return dataclasses.replace(config, **changes)

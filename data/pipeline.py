@@ -94,6 +94,7 @@ class TrainingSet:
         stride: stride of the mask target.
         word_len: words of an expression that are read.
         seed: decides order and choice of expressions.
+        features: `data.feature_store.FeatureStore` that stands for the images, or None.
     """
 
     referents: list[Referent]
@@ -104,6 +105,7 @@ class TrainingSet:
     stride: int
     word_len: int
     seed: int
+    features: object = None
 
     def __len__(self):
         return len(self.referents)
@@ -119,15 +121,31 @@ class TrainingSet:
         counts = np.array([len(self.referents[i].expressions) for i in order])
         return order, rng.integers(0, counts)
 
-    def sample(self, index):
-        """Image (S, S, 3) uint8, box (4,) float32 xyxy in input pixels, mask (S/8, S/8, 1)."""
-        referent = self.referents[index]
-        image = read_image(Path(self.image_path) / referent.image)
-        return (letterbox_image(image, self.input_size), *self.targets(index, *image.size))
+    @property
+    def images(self):
+        """File names of the images, each once, in the order in which they first appear."""
+        return list(dict.fromkeys(referent.image for referent in self.referents))
 
-    def targets(self, index, width, height):
-        """Box and mask of `sample` for an image of the given size, without opening the image."""
+    def visual_spec(self):
+        """Name, shape and dtype of what `sample` gives of the image."""
+        if self.features is None:
+            return [("image", (self.input_size, self.input_size, 3), tf.uint8)]
+        return [
+            (f"feature_{number}", shape, tf.as_dtype(self.features.dtype))
+            for number, shape in enumerate(self.features.shapes)
+        ]
+
+    def sample(self, index):
+        """What `visual_spec` says, box (4,) float32 xyxy in input pixels, mask (S/8, S/8, 1)."""
         referent = self.referents[index]
+        if self.features is None:
+            image = read_image(Path(self.image_path) / referent.image)
+            visual, size = [letterbox_image(image, self.input_size)], image.size
+        else:
+            visual, size = self.features.read(referent.image)
+        return (*visual, *self._targets(referent, *size))
+
+    def _targets(self, referent, width, height):
         check_box_in_image(referent, width, height)
         geometry = Letterbox.fit(width, height, self.input_size)
         box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
@@ -156,27 +174,32 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
         drop_remainder: leave out a last batch that is shorter.
 
     Returns:
-        Dataset of dicts: image (N, S, S, 3) uint8, words (N, T, D) float32 or, for BERT,
-        (N, T) int32, box_xyxy_px (N, 4) float32, mask (N, S/8, S/8, 1) uint8.
+        Dataset of dicts: image (N, S, S, 3) uint8 or, where features are cached, feature_0,
+        feature_1, …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4)
+        float32, mask (N, S/8, S/8, 1) uint8.
     """
     order, choice = training_set.plan(epoch)
-    side, cells = training_set.input_size, training_set.input_size // training_set.stride
-    shapes = ((side, side, 3), (4,), (cells, cells, 1))
+    cells = training_set.input_size // training_set.stride
+    spec = [
+        *training_set.visual_spec(),
+        ("box_xyxy_px", (4,), tf.float32),
+        ("mask", (cells, cells, 1), tf.uint8),
+    ]
     look_up = training_set.words.lookup
     looked_up = look_up(training_set.word_ids(order[:1], choice[:1]))
 
     def load(index, ids):
-        parts = tf.numpy_function(
-            training_set.sample, [index], (tf.uint8, tf.float32, tf.uint8), stateful=False
-        )
-        image, box, mask = (
-            tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True)
-        )
-        return {"image": image, "box_xyxy_px": box, "mask": mask, "ids": ids}
+        types = [dtype for _, _, dtype in spec]
+        parts = tf.numpy_function(training_set.sample, [index], types, stateful=False)
+        sample = {
+            name: tf.ensure_shape(part, shape)
+            for part, (name, shape, _) in zip(parts, spec, strict=True)
+        }
+        return {"ids": ids, **sample}
 
     def with_words(batch):
         words = tf.numpy_function(look_up, [batch.pop("ids")], looked_up.dtype, stateful=False)
-        shape = (batch["image"].shape[0], *looked_up.shape[1:])
+        shape = (batch["mask"].shape[0], *looked_up.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
     rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
@@ -184,6 +207,27 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
     return (
         loaded.batch(batch_size, drop_remainder=drop_remainder).map(with_words).prefetch(prefetch)
     )
+
+
+def letterboxed_images(images, image_path, input_size, workers):
+    """Opens images in parallel, ahead of the reader.
+
+    Yields:
+        (file name, (S, S, 3) uint8, (width, height)), in the order of `images`.
+    """
+
+    def load(index):
+        image = read_image(Path(image_path) / images[index])
+        return letterbox_image(image, input_size), np.array(image.size, np.int32)
+
+    def load_in_graph(index):
+        return tf.numpy_function(load, [index], (tf.uint8, tf.int32), stateful=False)
+
+    dataset = tf.data.Dataset.range(len(images))
+    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
+    loaded = clear_errors(dataset.prefetch(2 * workers).as_numpy_iterator())
+    for name, (pixels, size) in zip(images, loaded, strict=True):
+        yield name, pixels, tuple(size.tolist())
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,25 @@ def visual_backbone(model):
     return keras.Model(model.input["image"], outputs, name="visual_backbone")
 
 
+def frozen_cut(model):
+    """Where the frozen part of the image's way ends: the tensors that trained layers read.
+
+    Returns:
+        list of Keras tensors that follow from the image alone, through frozen layers alone.
+
+    Raises:
+        ValueError: the first layer of the network trains, so that nothing is frozen.
+    """
+    numbers = [int(layer.name.split("_")[1]) for layer in model.layers if _in_backbone(layer)]
+    frozen = [n for n in numbers if not model.get_layer(f"backbone_{n}_conv").trainable]
+    if 1 not in frozen:
+        raise ValueError("no layer is frozen (free_body is 0): there are no features to keep")
+    if not model.get_layer("fusion_1_conv").trainable:
+        return [model.get_layer(name).output for name in IMAGE_FEATURES]
+    last = model.get_layer(f"backbone_{max(frozen)}").output
+    return [last, *(model.get_layer(f"lateral_{index}_conv").input for index in (2, 3))]
+
+
 def freeze(model, free_body, backbone):
     """Marks the layers that do not train.
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from utils.callbacks import RunLog
 from utils.checkpoints import Checkpoints
 from utils.distribute import distribute, is_chief, make_strategy
 from utils.evaluate import build_evaluator
+from utils.feature_cache import build_feature_store, trained_part
 from utils.inference import Grounder
 from utils.optimizer import build_optimizer
 from utils.panels import draw_panels
@@ -52,6 +54,9 @@ class Trainer:
                 print(load_bert(self.model, config.bert_path))
             if config.pretrained_weights:
                 print(load_pretrained(self.model, config.pretrained_weights))
+            if config.cache_features != "0":
+                store = build_feature_store(config, self.model, self.training_set.images)
+                self.training_set = replace(self.training_set, features=store)
             self.optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
             self.checkpoints = Checkpoints(
                 config.log_path, self.model, self.optimizer, writer=self.chief
@@ -207,16 +212,26 @@ def make_train_step(strategy, model, optimizer, anchors, config):
         batch's size is not part of its signature.
     """
     variables = model.trainable_variables
+    after_cache = trained_part(model) if config.cache_features != "0" else None
+
+    def network(batch):
+        if after_cache is None:
+            image = tf.cast(batch["image"], tf.float32) / 255.0
+            return model({"image": image, "words": batch["words"]}, training=True)
+        features = [
+            tf.cast(batch[f"feature_{number}"], tensor.dtype)
+            for number, tensor in enumerate(after_cache.inputs[:-1])
+        ]
+        return after_cache([*features, batch["words"]], training=True)
 
     def on_replica(batch):
-        local = tf.shape(batch["image"])[0]
+        local = tf.shape(batch["mask"])[0]
         total = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, tf.cast(local, tf.float32)
         )
         targets = box_targets(batch["box_xyxy_px"], anchors, config.input_size)
         with tf.GradientTape() as tape:
-            image = tf.cast(batch["image"], tf.float32) / 255.0
-            outputs = model({"image": image, "words": batch["words"]}, training=True)
+            outputs = network(batch)
             terms = mcn_losses(
                 outputs,
                 targets,
