@@ -10,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 from data.annotations import Referent, clean_expression, format_line
 from data.boxes import box_iou, tight_box
 from data.files import written_atomically
+from data.image_files import is_turned
 from data.own_entries import Entry, EntryError
 from data.segmentation import decode_segmentation
 
 LOW_IOU = 0.5
-_EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,11 @@ def look_at_image(entry: Entry, image_path: Path) -> ImageFile:
         ) from None
     try:
         with Image.open(path) as image:
-            size, orientation = image.size, image.getexif().get(_EXIF_ORIENTATION, 1)
+            return ImageFile(name, *image.size, is_turned=is_turned(image))
     except FileNotFoundError:
         raise EntryError(f"'image': {path}: no such file; --image_path names its folder") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise EntryError(f"'image': {path}: not a readable image ({error})") from None
-    return ImageFile(name, *size, is_turned=orientation != 1)
 
 
 def prepare_entry(

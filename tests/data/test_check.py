@@ -1,0 +1,315 @@
+"""Looking through prepared sets, sound ones and broken ones."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import check, inspection
+from data.anchors import read_anchors
+from data.annotations import Referent, write_annotations
+from data.check import Report, main
+from data.inspection import expression_lengths, input_box_sizes, inspect_set, propose_anchors
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, HEIGHT = 60, 40
+
+
+class Prepared:
+    """A prepared set of a few images, with a config, that tests break in one place."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.referents = {"train": [], "val": []}
+        self._next_id = 1
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        for k in range(6):
+            box = (5 + k, 5, 20 + 3 * k, 20 + k)
+            self.add("train", f"{k}.png", box, ("red kite", "kite on the left"))
+        self.add("val", "v.png", (10, 10, 30, 30), ("the red kite",))
+        (folder / "words.txt").write_text("red 1 0\nkite 0 1\non 1 1\nthe 2 1\n")
+        (folder / "anchors.txt").write_text("16,16,  22,18,  30,20\n")
+        self.settings = {
+            "train_set": str(folder / "anns/train.txt"),
+            "evaluate_set": str(folder / "anns/val.txt"),
+            "seg_gt_path": str(folder / "masks"),
+            "image_path": str(folder / "images"),
+            "word_embed": str(folder / "words.txt"),
+            "anchors_file": str(folder / "anchors.txt"),
+            "embed_dim": 2,
+            "word_len": 3,
+            "input_size": 64,
+            "workers": 2,
+        }
+
+    def add(self, split, image, box, expressions, mask_box=None):
+        """Adds a referent with its image and a mask that fills `mask_box`; returns its number."""
+        if not (self.folder / "images" / image).exists():
+            pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            Image.fromarray(pixels).save(self.folder / "images" / image)
+        number, self._next_id = self._next_id, self._next_id + 1
+        x1, y1, x2, y2 = mask_box or box
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[max(y1, 0) : y2, max(x1, 0) : x2] = 1
+        np.save(self.folder / "masks" / f"{number}.npy", mask)
+        self.referents[split].append(Referent(image, box, 0, number, expressions))
+        return number
+
+    def check(self, *options):
+        for split, referents in self.referents.items():
+            write_annotations(self.folder / "anns" / f"{split}.txt", referents)
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(self.settings))
+        return main([str(path), *map(str, options)])
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    return Prepared(tmp_path)
+
+
+def test_a_sound_set(prepared, capsys):
+    assert prepared.check() == 0
+    said = capsys.readouterr().out
+    assert "PROBLEM" not in said
+    assert "train_set    6 referents, 12 expressions, 6 images: " in said
+    assert "all 6 images and 6 masks could be read" in said
+    assert "box and box around the mask: mean IoU 1.000" in said
+    assert f"none with {prepared.folder}/anns/val.txt" in said
+    assert "cut: 6 of 12 expressions (50.0 %), 16.7 % of all words" in said
+    # "left" is the fourth word and not read; "the" is known.
+    assert "train_set    0.0 % of what is read, 0.0 % of 4 words" in said
+    assert said.endswith("\n0 problems that would stop a run, 0 notes\n")
+
+
+def test_histograms_count_every_expression_and_box(prepared, capsys):
+    prepared.add("train", "0.png", (0, 0, 60, 40), ("a b c d e f g h",))
+    assert prepared.check() == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("words of an expression, train"))
+    shown = [line.split()[:-1] for line in lines[at + 1 : at + 7] if "█" in line or "#" in line]
+    assert shown == [
+        ["2", "46.2", "%"],
+        ["4", "46.2", "%"],
+        ["6+", "7.7", "%"],
+    ]
+    assert lines[at + 3].split() == ["word_len", "3", "0.0", "%"]
+    at = next(i for i, line in enumerate(lines) if line.startswith("boxes of train_set"))
+    shares = [float(line.split()[1]) for line in lines[at + 1 : at + 9]]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+    assert shares[6] == pytest.approx(14.3)  # √(64·42.7) = 52.3 px
+
+
+def break_image(p):
+    path = p.folder / "images/0.png"
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def save_mask(content):
+    return lambda p: np.save(p.folder / "masks/1.npy", content)
+
+
+@pytest.mark.parametrize(
+    ("breaking", "problem"),
+    [
+        (lambda p: os.remove(p.folder / "images/0.png"), "images that are missing: 1 (0.png)"),
+        (break_image, "images that cannot be read: 1 (0.png: "),
+        (
+            lambda p: (p.folder / "images/0.png").write_text("<html>"),
+            "images that cannot be read: 1 (0.png: cannot identify",
+        ),
+        (lambda p: os.remove(p.folder / "masks/2.npy"), "masks that are missing: 1 (2.npy)"),
+        (
+            lambda p: (p.folder / "masks/1.npy").write_bytes(b"\x93NUMPY"),
+            "masks that cannot be read: 1 (1.npy: ",
+        ),
+        (save_mask(np.array([{}])), "masks that cannot be read: 1 (1.npy: Object arrays"),
+        (
+            save_mask(np.zeros((WIDTH, HEIGHT))),
+            "masks of another size than their image: 1 (1.npy: ",
+        ),
+        (
+            lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
+            "boxes whose centre lies outside the image: 1 (mask-id 8 on 0.png)",
+        ),
+        (lambda p: p.settings.update(train_set="none.txt"), "none.txt: no such annotation file"),
+        (lambda p: p.settings.update(word_embed="words/none.txt"), "no such file, folder or"),
+        (lambda p: p.settings.update(embed_dim=5), "the config key embed_dim says 5"),
+        (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
+        (
+            lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),
+            "anchors.txt: 2 pairs, 3 are wanted",
+        ),
+    ],
+)
+def test_what_would_stop_a_run_gives_exit_code_1(prepared, capsys, breaking, problem):
+    breaking(prepared)
+    assert prepared.check() == 1
+    said = capsys.readouterr().out
+    assert "PROBLEM  " in said
+    assert problem in said
+    assert "\n1 problems that would stop a run" in said
+
+
+def empty_mask(p):
+    np.save(p.folder / "masks/1.npy", np.zeros((HEIGHT, WIDTH, 1), np.uint8))
+
+
+def turn_image(p):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (WIDTH, HEIGHT)).save(p.folder / "images/0.png", exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (empty_mask, "masks without a pixel: 1 (1.npy)"),
+        (turn_image, "(EXIF orientation), read as stored: 1 (0.png)"),
+        (
+            lambda p: p.add("train", "0.png", (40, 5, 70, 20), ("x",)),
+            "boxes that reach outside the image: 1 (mask-id 8 on 0.png)",
+        ),
+        (
+            lambda p: p.add("train", "0.png", (0, 0, 20, 20), ("x",), mask_box=(0, 0, 5, 5)),
+            "by IoU below 0.5: 1 (8.npy on 0.png: 0.06)",
+        ),
+        (
+            lambda p: p.add("train", "v.png", (0, 0, 20, 20), ("x",)),
+            "val.txt: its figures come out too good: 1 (v.png)",
+        ),
+        (lambda p: p.settings.update(evaluate_set=p.settings["train_set"]), "is train_set: fig"),
+        (
+            lambda p: (p.folder / "words.txt").write_text("unheard 1 0\n"),
+            "no word at all has a vector",
+        ),
+        (
+            lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4,  5,6"),
+            "the proposal fits clearly better",
+        ),
+        (
+            lambda p: (
+                (p.folder / "anns").mkdir() or (p.folder / "anns/notes.txt").write_text("no line\n")
+            ),
+            "notes.txt cannot be read",
+        ),
+    ],
+)
+def test_what_is_odd_is_noted_and_stops_nothing(prepared, capsys, change, note):
+    change(prepared)
+    assert prepared.check() == 0
+    said = capsys.readouterr().out
+    assert "note     " in said
+    assert note in said
+    assert not said.endswith(" 0 notes\n")
+
+
+def test_unknown_words_are_counted_by_occurrence_and_by_word(prepared, capsys):
+    prepared.add("val", "v.png", (0, 0, 20, 20), ("Zzz zzz", "zzz kite"))
+    assert prepared.check() == 0
+    said = capsys.readouterr().out
+    assert "evaluate_set 42.9 % of what is read, 40.0 % of 5 words" in said
+    assert "most often: zzz (2), Zzz (1)" in said
+
+
+def test_many_names_are_shortened(prepared, capsys):
+    for k in range(6):
+        os.remove(prepared.folder / f"images/{k}.png")
+    assert prepared.check() == 1
+    said = capsys.readouterr().out
+    assert "images that are missing: 6 (0.png; 1.png; 2.png and 3 more)" in said
+    assert f"image_path is {prepared.folder}/images" in said
+
+
+def test_quick_looks_at_beginnings_only(prepared, capsys):
+    break_image(prepared)
+    assert prepared.check("--quick") == 0
+    assert "all 6 images and 6 masks could be opened" in capsys.readouterr().out
+
+
+def test_bert_needs_no_word_vectors(prepared, capsys):
+    prepared.settings["word_embed"] = "words/none.txt"
+    assert prepared.check("--set", "use_bert=1") == 0
+    assert "word pieces count" in capsys.readouterr().out
+
+
+def test_proposed_anchors_can_be_written_and_used(prepared, capsys):
+    path = prepared.folder / "own_anchors.txt"
+    assert prepared.check("--write_anchors", path) == 0
+    assert f"--set anchors_file={path}" in capsys.readouterr().out
+    assert len(read_anchors(path)) == 3
+    assert prepared.check("--set", f"anchors_file={path}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    present, proposed = (line for line in lines if "×" in line and "mean IoU" in line)
+    assert present.split(": ")[:2] == proposed.split(": ")[:2]
+
+
+def test_too_few_boxes_make_no_anchors(prepared, capsys):
+    del prepared.referents["train"][2:]
+    assert prepared.check("--write_anchors", prepared.folder / "own.txt") == 1
+    assert "too few boxes" in capsys.readouterr().err
+    assert not (prepared.folder / "own.txt").exists()
+
+
+def test_settings_that_cannot_be_used_are_a_sentence(prepared, capsys):
+    assert prepared.check("--set", "batch_sise=3") == 1
+    assert "did you mean 'batch_size'?" in capsys.readouterr().err
+    assert main([str(prepared.folder / "none.json")]) == 1
+
+
+def test_an_interruption_ends_it(prepared, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspection, "_add", interrupted)
+    assert prepared.check() == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_paths_in_the_project_are_shown_short():
+    assert check._short(ROOT / "data/anns/a.txt") == "data/anns/a.txt"
+
+
+def test_bars_stay_plain_where_the_output_cannot_show_blocks(capsys, monkeypatch):
+    report = Report()
+    report._full = "#"
+    report.bars(["a", "bb"], [3, 0])
+    assert capsys.readouterr().out == f"   a  100.0 %  {'#' * 40}\n  bb    0.0 %\n"
+
+
+def test_inspect_set_tells_how_far_it_is(prepared):
+    seen = []
+    folder = prepared.folder
+    referents = prepared.referents["train"]
+    found = inspect_set(referents, folder / "images", folder / "masks", 3, on_image=seen.append)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert found.sizes == {f"{k}.png": (WIDTH, HEIGHT) for k in range(6)}
+    assert found.mask_ious == [1.0] * 6
+    assert expression_lengths(referents).tolist() == [2, 4] * 6
+    sizes = input_box_sizes(referents, {"1.png": (120, 40)}, 60)
+    np.testing.assert_allclose(sizes, [[8.5, 8]])
+
+
+def test_of_very_many_boxes_a_choice_is_looked_at(monkeypatch):
+    monkeypatch.setattr(inspection, "MOST_BOXES", 50)
+    boxes = np.random.default_rng(0).uniform(10, 100, (5000, 2))
+    anchors = propose_anchors(boxes, 3, seed=1)
+    assert anchors.shape == (3, 2)
+    np.testing.assert_array_equal(anchors, propose_anchors(boxes, 3, seed=1))
+    assert propose_anchors(boxes[:2], 3, seed=1) is None
+
+
+def test_help_teaches_and_is_quick():
+    begin = time.monotonic()
+    command = [sys.executable, str(ROOT / "data" / "check.py"), "--help"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
+    assert time.monotonic() - begin < 3  # well below one second on an idle machine
+    assert "python data/check.py config/config.json" in shown
+    assert "Exit code" in shown
