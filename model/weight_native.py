@@ -158,6 +158,12 @@ def _own_variables(owner):
     return [store[key] for key in sorted(store, key=int)]
 
 
+def check_name(path):
+    """Raises WeightsError if a file to write is not named as Keras wants it."""
+    if not Path(path).name.endswith(SUFFIX):
+        raise WeightsError(f"{path}: must end in {SUFFIX}")
+
+
 def write_native(model, path, *, half=False, attributes=None):
     """Writes `.weights.h5` so that the file is there whole or not at all.
 
@@ -171,8 +177,7 @@ def write_native(model, path, *, half=False, attributes=None):
         WeightsError: the path ends otherwise, or a value does not fit float16.
     """
     path = Path(path)
-    if not path.name.endswith(SUFFIX):
-        raise WeightsError(f"{path}: must end in {SUFFIX}")
+    check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("partial-" + path.name)
     rounded = path.with_name("partial-half-" + path.name)

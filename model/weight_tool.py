@@ -9,7 +9,7 @@ from config.schema import ConfigError, add_config_arguments, load_config
 from model.weight_description import describe
 from model.weight_files import WeightsError
 from model.weight_layouts import TAIL_LENGTH
-from model.weight_native import BACKBONE_PREFIX, TRUNK_NAME
+from model.weight_native import BACKBONE_PREFIX, TRUNK_NAME, check_name
 from model.weight_origin import training_set
 
 
@@ -63,6 +63,7 @@ def _convert(options):
     from model.weights import load_pretrained, save_weights
 
     source, target = Path(options.source), Path(options.target)
+    check_name(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise WeightsError(f"{target}: is the file to convert; name another one to write")
     trained_on = options.trained_on or training_set(source)[0]

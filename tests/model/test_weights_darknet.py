@@ -191,3 +191,18 @@ def test_backbone_is_no_whole_network(tmp_path, darknet):
     path = write_darknet(tmp_path / "yolo.weights", backbone_arrays(darknet.source))
     with untouched(darknet.target), pytest.raises(WeightsError, match="pretrained_weights"):
         load_weights(darknet.target, path)
+
+
+def test_full_size_file_of_the_other_backbone_names_the_key(tmp_path):
+    path = write_darknet(tmp_path / "yolov3.weights", [])
+    with open(path, "r+b") as file:
+        file.truncate(20 + 4 * 62_001_757)  # the length of YOLOv3; zeros take no room
+    network = fresh_pair("vgg").target
+    with (
+        untouched(network),
+        pytest.raises(
+            WeightsError,
+            match=r'behind YOLOv3 .* with a darknet backbone: set .* backbone to "darknet"',
+        ),
+    ):
+        load_pretrained(network, path)

@@ -1,14 +1,20 @@
 """Files of our own networks: complete, or an error and the network untouched."""
 
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 from model.mcn import visual_backbone
+from model.weight_files import open_hdf5
+from model.weight_native import check_text_branch, native_groups, native_transfers
+from model.weight_transfer import fill
 from model.weights import WeightsError, load_pretrained, load_weights, save_weights
 from tests.model.weight_fixtures import fresh_pair, randomize, same_weights, untouched, variant
+
+GRU = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
 
 
 @pytest.fixture(params=["darknet", "vgg"])
@@ -63,9 +69,8 @@ def test_the_network_computes_the_same(saved, darknet):
 
 
 def test_single_direction_without_attention(tmp_path):
-    settings = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
-    source, target = variant(3, **settings), variant(4, **settings)
-    randomize(target, 4)
+    source, target = variant(**GRU), variant(6, **GRU)
+    randomize(target, 6)
     save_weights(source, tmp_path / "gru.weights.h5")
     load_weights(target, tmp_path / "gru.weights.h5")
     assert same_weights(source, target)
@@ -165,9 +170,6 @@ def test_damaged_file_is_refused_and_nothing_assigned(saved, darknet, damage, me
 
 
 def test_layer_that_lost_an_inner_one(saved, darknet):
-    from model.weight_files import open_hdf5
-    from model.weight_native import native_groups, native_transfers
-
     with h5py.File(saved, "r+") as file:
         del group_of(file, "text_rnn")["backward_layer"]
     layers = [layer for layer in darknet.target.layers if layer.weights]
@@ -175,15 +177,57 @@ def test_layer_that_lost_an_inner_one(saved, darknet):
         native_transfers(layers, native_groups(file), saved)
 
 
+def nested_network():
+    """A layer that holds a network, as the BERT branch does, and layers in a dict."""
+    import keras
+
+    class Encoder(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            words = keras.Input((5, 8))
+            attended = keras.layers.MultiHeadAttention(2, 4, name="attend_1")(words, words)
+            attended = keras.layers.MultiHeadAttention(2, 4, name="attend_2")(attended, attended)
+            self.transformer = keras.Model(words, attended, name="transformer")
+            self.heads = {key: keras.layers.Dense(8, name=f"head_{key}") for key in ("b", "a")}
+
+        def call(self, inputs):
+            return self.heads["a"](self.heads["b"](self.transformer(inputs)))
+
+    words = keras.Input((5, 8))
+    return keras.Model(words, keras.layers.Dense(3, name="last")(Encoder(name="bert")(words)))
+
+
+def test_layers_inside_layers(tmp_path):
+    source, target = nested_network(), nested_network()
+    path = tmp_path / "nested.weights.h5"
+    source.save_weights(path)
+    layers = [layer for layer in target.layers if layer.weights]
+    with open_hdf5(path) as file:
+        fill(native_transfers(layers, native_groups(file), path), path)
+    for mine, theirs in zip(source.get_weights(), target.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("network_reads_words", [True, False])
+def test_bert_against_a_recurrent_cell(saved, darknet, network_reads_words):
+    no_text = SimpleNamespace(layers=[])
+    with open_hdf5(saved) as file:
+        groups = native_groups(file)
+        if network_reads_words:
+            del groups["text_rnn"]
+            with pytest.raises(WeightsError, match="key use_bert to 1"):
+                check_text_branch(darknet.target, groups, saved)
+            check_text_branch(no_text, groups, saved)
+        else:
+            with pytest.raises(WeightsError, match="key use_bert to 0"):
+                check_text_branch(no_text, groups, saved)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rnn_cell": "gru"}, "rnn_cell=lstm"),
-        ({"bidirectional": 0}, "bidirectional=1"),
-        ({"lang_att": 0}, "lang_att=1"),
-        ({"rnn_hidden_size": 6}, "rnn_hidden_size=8"),
-        ({"embed_dim": 5}, "embed_dim=8"),
-        ({"backbone": "vgg"}, "decide it: backbone"),
+        (GRU, "rnn_cell=lstm bidirectional=1 lang_att=1"),
+        ({"rnn_hidden_size": 6, "embed_dim": 5}, "rnn_hidden_size=8 embed_dim=8"),
         ({"backbone_blocks": [1, 1, 1, 1, 1]}, "backbone_blocks"),
         ({"head_width": 0.125}, "head_width"),
     ],
@@ -191,6 +235,12 @@ def test_layer_that_lost_an_inner_one(saved, darknet):
 def test_settings_that_do_not_fit_are_named(saved, changes, message):
     network = variant(**changes)
     with untouched(network), pytest.raises(WeightsError, match=message):
+        load_weights(network, saved)
+
+
+def test_other_backbone_is_named(saved):
+    network = fresh_pair("vgg").target
+    with untouched(network), pytest.raises(WeightsError, match="decide it: backbone"):
         load_weights(network, saved)
 
 

@@ -1,10 +1,13 @@
 """Published MCN checkpoints in small, and those that do not fit the config."""
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
 
 from model.weight_files import read_layers
+from model.weight_published import published_transfers
 from model.weights import WeightsError, load_pretrained, load_weights
 from tests.model.weight_fixtures import (
     fresh_pair,
@@ -15,6 +18,8 @@ from tests.model.weight_fixtures import (
     write_keras2,
     write_published,
 )
+
+GRU = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
 
 
 @pytest.fixture(params=["darknet", "vgg"])
@@ -48,10 +53,8 @@ def test_every_weight_is_filled_whatever_the_counters(tmp_path, pair, first):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rnn_cell": "gru"}, r"recurrent cell lstm, the network's is gru.*rnn_cell=lstm"),
-        ({"bidirectional": 0}, "bidirectional=1"),
-        ({"lang_att": 0}, "lang_att=1"),
-        ({"backbone": "vgg"}, 'key backbone to "darknet"'),
+        (GRU, r"recurrent cell lstm, the network's is gru.*rnn_cell=lstm bidirectional=1 lang_att"),
+        ({"rnn_hidden_size": 6, "embed_dim": 5}, "rnn_hidden_size=8 embed_dim=8"),
         ({"backbone_blocks": [1, 1, 1, 1, 1]}, "the config keys .*backbone_blocks"),
         ({"head_width": 0.125}, "the config keys .*head_width"),
     ],
@@ -62,10 +65,15 @@ def test_settings_that_do_not_fit_are_named(checkpoint, changes, message):
         load_weights(network, checkpoint)
 
 
+def test_other_backbone_is_named(checkpoint):
+    network = fresh_pair("vgg").target
+    with untouched(network), pytest.raises(WeightsError, match='key backbone to "darknet"'):
+        load_weights(network, checkpoint)
+
+
 def test_gru_without_attention(tmp_path, darknet):
-    settings = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
-    source, target = variant(3, **settings), variant(4, **settings)
-    randomize(target, 4)
+    source, target = variant(**GRU), variant(6, **GRU)
+    randomize(target, 6)
     path = write_published(tmp_path / "gru.h5", source, "darknet")
     load_weights(target, path)
     assert same_weights(source, target)
@@ -100,3 +108,9 @@ def test_layers_too_few_and_too_many(tmp_path, checkpoint, darknet):
         pytest.raises(WeightsError, match="where the network has backb"),
     ):
         load_weights(darknet.target, path)
+
+
+def test_network_with_bert_takes_no_recurrent_checkpoint(checkpoint, darknet):
+    no_text = SimpleNamespace(layers=[])
+    with h5py.File(checkpoint) as file, pytest.raises(WeightsError, match="key use_bert to 0"):
+        published_transfers(no_text, read_layers(file, checkpoint), "darknet", checkpoint)
