@@ -41,14 +41,14 @@ def mcn_losses(
 
 def detection_losses(raw_boxes, targets, anchors_px, input_size):
     """xy, wh and confidence, summed over batch and grid. Arguments as of `mcn_losses`."""
-    grid = targets.shape[1]
     raw = tf.reshape(raw_boxes, tf.shape(targets))
     anchors = tf.cast(anchors_px, tf.float32)
     is_object = targets[..., 4]
     hot = is_object[..., None]
 
-    cell_offset = targets[..., :2] * grid
-    cell_offset -= tf.floor(cell_offset)
+    # Back in whole pixels, where a centre on a cell's border is exact.
+    stride = input_size // targets.shape[1]
+    cell_offset = tf.math.floormod(tf.round(targets[..., :2] * input_size), stride) / stride
     # Elsewhere the logarithm of a size of zero would be infinite.
     relative = tf.where(hot > 0, targets[..., 2:4] * input_size / anchors, 1.0)
     # Small objects count more.

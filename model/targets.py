@@ -24,15 +24,16 @@ def box_targets(box_xyxy_px, anchors_px, input_size):
     box = tf.cast(box_xyxy_px, tf.float32)
     anchors = tf.cast(anchors_px, tf.float32)
     size_px = box[:, 2:] - box[:, :2]
-    # Division by the input's side keeps every cell border exact: a centre is a whole pixel.
-    centre = tf.floor((box[:, :2] + box[:, 2:]) / 2.0) / input_size
-    values = tf.concat([centre, size_px / input_size, tf.ones_like(box[:, :1])], axis=-1)
+    centre_px = tf.floor((box[:, :2] + box[:, 2:]) / 2.0)
+    values = [centre_px / input_size, size_px / input_size, tf.ones_like(box[:, :1])]
+    values = tf.concat(values, axis=-1)
 
     overlap = tf.reduce_prod(tf.minimum(size_px[:, None], anchors[None]), axis=-1)  # (N, A)
     areas = tf.reduce_prod(size_px, axis=-1)[:, None] + tf.reduce_prod(anchors, axis=-1) - overlap
     anchor = tf.argmax(overlap / areas, axis=-1, output_type=tf.int32)
 
-    cell = tf.cast(tf.floor(centre * grid), tf.int32)  # (N, 2): column, row
+    # In whole pixels: as a share of the input's side, a cell's border may be rounded off it.
+    cell = tf.cast(centre_px // STRIDE, tf.int32)  # (N, 2): column, row
     place = (cell[:, 1] * grid + cell[:, 0]) * len(anchors_px) + anchor
     valid = tf.cast(size_px[:, :1] > 0, tf.float32)
     hot = tf.one_hot(place, grid * grid * len(anchors_px)) * valid  # (N, g·g·A)
