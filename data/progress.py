@@ -25,13 +25,17 @@ class Progress:
         self.total, self.label, self.unit = total, label, unit
         self.done = start
         self._tenths = self._tenth_of(start)
-        self._last_line = time.monotonic()
-        self._bar = _terminal_bar(total, label, unit, start) if sys.stderr.isatty() else None
+        self._start, self._begin = start, time.monotonic()
+        self._last_line = self._begin
+        self._bar = self._text = None
+        if sys.stderr.isatty():
+            self._bar, self._text = _terminal_bar(total, label, start)
 
     def update(self, done):
         """Tells that `done` in all are ready."""
         self.done = done
         if self._bar is not None:
+            self._text.update_mapping(text=f"{self._count()}  {self._rate()}")
             self._bar.update(done if self.total is None else min(done, self.total))
             return
         tenths, now = self._tenth_of(done), time.monotonic()
@@ -44,7 +48,9 @@ class Progress:
 
     def __exit__(self, error, *_):
         if self._bar is not None:
-            self._bar.finish(dirty=error is not None)
+            if error is None:
+                self._bar.update(self._bar.value, force=True)
+            self._bar.finish(dirty=True)
 
     def _tenth_of(self, done):
         if self.total:
@@ -57,6 +63,11 @@ class Progress:
             return bytes_text(self.done) + of
         return f"{self.done:,} of {self.total:,}" if self.total else f"{self.done:,}"
 
+    def _rate(self):
+        seconds = time.monotonic() - self._begin
+        rate = (self.done - self._start) / seconds if seconds > 0 else 0
+        return f"{bytes_text(rate)}/s" if self.unit == "B" else f"{rate:,.1f} {self.unit}/s"
+
 
 def bytes_text(count):
     """A number of bytes for people: "13.5 GB"."""
@@ -66,19 +77,21 @@ def bytes_text(count):
     return f"{count:.0f} bytes"
 
 
-def _terminal_bar(total, label, unit, start):
+def _terminal_bar(total, label, start):
     import progressbar
 
-    widgets = [f"{label} "]
-    if unit == "B":
-        widgets += [progressbar.DataSize(), "  ", progressbar.AdaptiveTransferSpeed()]
-    else:
-        widgets += [progressbar.SimpleProgress()]
+    text = progressbar.FormatCustomText("%(text)s", {"text": ""})
+    widgets = [f"{label}  ", text]
     if total is None:
         total = progressbar.UnknownLength
     else:
-        widgets += [" ", progressbar.Bar(), " ", progressbar.AdaptiveETA()]
+        widgets += ["  ", progressbar.Bar(), "  ", progressbar.AdaptiveETA()]
     bar = progressbar.ProgressBar(
-        max_value=total, initial_value=start, widgets=widgets, enable_colors=False
+        max_value=total,
+        initial_value=start,
+        widgets=widgets,
+        fd=sys.stderr,
+        is_terminal=True,
+        enable_colors=False,
     )
-    return bar.start()
+    return bar.start(), text

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import zipfile
 from dataclasses import replace
 
@@ -248,19 +247,3 @@ def test_too_little_room_is_told_before_anything_is_written(server, tmp_path, mo
     with pytest.raises(DownloadError, match=r"needs 600\.1 kB more .* 1\.0 kB free"):
         run(archive_of(url), tmp_path)
     assert names(tmp_path) == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_gets_a_bar(server, tmp_path, monkeypatch):
-    import pty
-
-    url, _ = server.add("set.zip", CONTENT)
-    leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        run(archive_of(url, known=False), tmp_path)
-        terminal.flush()
-        shown = os.read(leader, 100_000).decode()
-    os.close(leader)
-    assert "set.zip" in shown
-    assert "B/s" in shown
