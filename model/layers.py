@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from model.dilated import DilatedConv2D
+
 BN_EPSILON = 1e-3
 LEAKY_SLOPE = 0.1
 
@@ -83,7 +85,8 @@ class LayerFactory:
         """Conv2D on (N, H, W, C), `same` padding unless told otherwise, L2 on its kernel."""
         regularizer = keras.regularizers.L2(self.weight_decay) if decay else None
         kwargs = {"padding": "same", "kernel_regularizer": regularizer, **kwargs}
-        return keras.layers.Conv2D(filters, size, name=name, **kwargs)(x)
+        kind = DilatedConv2D if kwargs.get("dilation_rate", 1) != 1 else keras.layers.Conv2D
+        return kind(filters, size, name=name, **kwargs)(x)
 
     def batch_norm(self, name):
         return BatchNorm(name=name, **self.bn_settings)
