@@ -70,7 +70,7 @@ class _CheckpointArray:
 
         try:
             return self.reader.get_tensor(self.name).reshape(self.shape)
-        except (tf.errors.OpError, RuntimeError) as error:
+        except (tf.errors.OpError, RuntimeError, IndexError) as error:
             raise WeightsError(
                 f"{self.path}: {self.name} cannot be read, the data file is damaged or cut off "
                 f"({_first_line(error)}); {FETCH_AGAIN}"
