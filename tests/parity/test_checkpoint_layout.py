@@ -1,9 +1,10 @@
 """The order in which published files are read is that of the published manifests."""
 
+import keras
 import numpy as np
-import pytest
 
 from model.backbone_darknet import darknet_backbone_transfers
+from model.backbone_keras import keras_backbone_transfers
 from model.darknet_file import BACKBONE_VALUES, TRUNK_VALUES, DarknetFile
 from model.weight_files import open_hdf5, read_layers
 from model.weight_layouts import backbone_slots, mcn_slots
@@ -44,31 +45,26 @@ def test_lengths_of_full_size_darknet_files(published):
     assert sum(sizes) - tail == TRUNK_VALUES[published.backbone]
 
 
-def test_official_yolov3_fits(published):
-    if published.backbone != "darknet":
-        pytest.skip("YOLOv3 was published with Darknet-53")
-    slots = backbone_slots(published.model, "darknet")
+def test_what_people_have_fits(published, tmp_path):
+    """The official YOLOv3 for Darknet-53, VGG-16 of Keras Applications for VGG."""
+    slots = backbone_slots(published.model, published.backbone)
+    check = {"darknet": official_yolov3_fits, "vgg": vgg16_of_keras_applications_fits}
+    check[published.backbone](slots, tmp_path)
+
+
+def official_yolov3_fits(slots, _):
     # 62,001,757 values, without reading or holding any.
-    values = np.broadcast_to(np.float32(0), 62_001_757)
-    file = DarknetFile(
-        "yolov3.weights", (0, 2, 0), 32_013_312, np.lib.stride_tricks.as_strided(values)
-    )
+    values = np.lib.stride_tricks.as_strided(np.zeros(1, "f4"), (62_001_757,), (0,))
+    file = DarknetFile("yolov3.weights", (0, 2, 0), 32_013_312, values)
     transfers, unused, _ = darknet_backbone_transfers(slots, file, "darknet", (512, 256))
     assert len(slots) == 2 * 58
     assert {t.layer for t in transfers} == {slot.layer for slot in slots}
-    assert [name.split()[1] for name in unused] == [str(n) for n in range(59, 76)]
+    assert [int(name.split()[1]) for name in unused] == list(range(59, 76))
 
 
-def test_vgg16_of_keras_applications_fits(published, tmp_path):
-    if published.backbone != "vgg":
-        pytest.skip("concerns the VGG backbone")
-    import keras
-
-    from model.backbone_keras import keras_backbone_transfers
-
-    path = tmp_path / "vgg.weights.h5"
+def vgg16_of_keras_applications_fits(slots, folder):
+    path = folder / "vgg.weights.h5"
     keras.applications.VGG16(weights=None, include_top=False).save_weights(path)
-    slots = backbone_slots(published.model, "vgg")
     with open_hdf5(path) as file:
         layers = read_layers(file, path)
         transfers, unused, notes = keras_backbone_transfers(slots, layers, "vgg", path)
