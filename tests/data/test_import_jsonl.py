@@ -10,75 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from config.schema import load_config
 from data import own_data
 from data.annotations import read_annotations
-from data.import_jsonl import main
+from tests.data.own_photos import HEIGHT, SQUARE, WIDTH, Photos, run_lengths, square_mask, thing
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH, HEIGHT = 60, 40
-SQUARE = [10, 10, 30, 10, 30, 25, 10, 25]
-
-
-def square_mask():
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[10:25, 10:30] = 1
-    return mask
-
-
-def run_lengths(mask, compressed=True):
-    encoded = coco_mask.encode(np.asfortranarray(mask))
-    if compressed:
-        return {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
-    flat = mask.flatten(order="F")
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]])))
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]]))
-    return {"size": [HEIGHT, WIDTH], "counts": runs.tolist()}
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of images with some masks, and functions that write and import JSON lines."""
-
-    class Photos:
-        folder = tmp_path / "photos"
-        out = tmp_path / "out"
-
-        def write(self, *objects, name="objects.jsonl"):
-            lines = [o if isinstance(o, str) else json.dumps(o) for o in objects]
-            (self.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-            return self.folder / name
-
-        def run(self, *options, name="mine"):
-            return main([*map(str, options), "--name", name, "--output_dir", str(self.out)])
-
-        def lines(self, split, name="mine"):
-            return read_annotations(self.out / "anns" / name / f"{split}.txt")
-
-        def mask(self, number, name="mine"):
-            return np.load(self.out / "masks" / name / f"{number}.npy")
-
-    photos = Photos()
-    (photos.folder / "more").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("a.jpg", "b.png", "more/c d.jpg"):
-        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        Image.fromarray(pixels).save(photos.folder / name)
-    Image.fromarray(square_mask() * 255).save(photos.folder / "mask.png")
-    return photos
-
-
-def thing(**changes):
-    """An object that can be imported, with changes; None takes a key out."""
-    content = {
-        "image": "a.jpg",
-        "box": [9, 10, 31, 26],
-        "polygon": [SQUARE],
-        "expressions": ["red kite", "kite on the left"],
-    }
-    return {k: v for k, v in {**content, **changes}.items() if v is not None}
+    return Photos(tmp_path)
 
 
 def test_every_form_of_mask_gives_the_same_pixels(photos, capsys):
@@ -292,126 +235,6 @@ def test_an_interruption_leaves_nothing(photos, capsys, monkeypatch):
     assert photos.run(photos.write(thing())) == 130
     assert "nothing was imported" in capsys.readouterr().err
     assert os.listdir(photos.out / "masks") == []
-
-
-@pytest.fixture
-def coco(photos):
-    """Writes a COCO file, after `change`, and returns its path."""
-
-    def write(change=None):
-        content = {
-            "images": [
-                {"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT},
-                {"id": 2, "file_name": "b.png", "split": "val"},
-            ],
-            "annotations": [
-                {
-                    "id": 11,
-                    "image_id": 1,
-                    "category_id": 3,
-                    "bbox": [10.5, 10, 19, 15],
-                    "segmentation": [SQUARE],
-                    "expressions": ["red kite"],
-                },
-                {
-                    "id": 12,
-                    "image_id": 2,
-                    "segmentation": run_lengths(square_mask()),
-                    "captions": ["a square", "box"],
-                },
-                {"id": 13, "image_id": 1, "bbox": [1, 1, 5, 5], "segmentation": []},
-            ],
-        }
-        if change:
-            change(content)
-        path = photos.folder / "instances.json"
-        path.write_text(json.dumps(content))
-        return path
-
-    return write
-
-
-def test_a_coco_file_that_holds_expressions(photos, coco, capsys):
-    assert photos.run("--coco", coco()) == 0
-    (kite,), (square,) = photos.lines("train"), photos.lines("val")
-    assert (kite.image, kite.mask_id, kite.category) == ("a.jpg", 11, 3)
-    assert kite.box_xyxy_px == (10, 10, 30, 25)
-    assert square.expressions == ("a square", "box")
-    assert square.box_xyxy_px == (10, 10, 30, 25)
-    np.testing.assert_array_equal(photos.mask(12), square_mask())
-    assert "1 annotations without expressions were left out" in capsys.readouterr().out
-
-
-def test_a_coco_file_with_expressions_beside_it(photos, coco):
-    said = photos.write(
-        {"ann_id": 13, "expressions": ["corner"], "split": "test"},
-        {"ann_id": 11, "expressions": ["one"]},
-        {"ann_id": 13, "expressions": ["upper left"]},
-        name="said.jsonl",
-    )
-    options = ["--coco", coco(), "--expressions", said, "--masks_from_boxes"]
-    assert photos.run(*options) == 0
-    (corner,) = photos.lines("test")
-    assert corner.expressions == ("corner", "upper left")
-    assert photos.mask(13).sum() == 25
-    assert photos.lines("train")[0].expressions == ("one",)
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        (lambda a, i: a.update(image_id=9), "annotation 11: key 'image_id': no image has the id 9"),
-        (lambda a, i: a.update(bbox=[1, 2, 0, 4]), "'bbox': it has no area: x, y, width, height"),
-        (lambda a, i: a.update(bbox=[1, 2]), "'bbox': [1, 2]: four numbers [x, y, width, height]"),
-        (lambda a, i: a.update(segmentation=[[1, 2]]), "'segmentation': a polygon needs"),
-        (lambda a, i: a.update(segmentation=7), "'segmentation': neither polygon nor run lengths"),
-        (lambda a, i: a.update(id="x"), "'id': 'x': a whole number"),
-        (
-            lambda a, i: i.update(width=61),
-            "the file says that a.jpg has 61×40 pixels, it has 60×40",
-        ),
-        (lambda a, i: i.pop("file_name"), "'file_name': nothing is given"),
-    ],
-)
-def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, change, fault):
-    path = coco(lambda content: change(content["annotations"][0], content["images"][0]))
-    assert photos.run("--coco", path) == 1
-    assert fault in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("rows", "fault"),
-    [
-        ([{"ann_id": 99, "expressions": ["x"]}], ":1: key 'ann_id': the COCO file has no anno"),
-        ([{"ann_id": [1], "expressions": ["x"]}], ":1: key 'ann_id'"),
-        ([{"ann_id": 11}], ":1: key 'expressions': nothing"),
-        (
-            [{"ann_id": 11, "expressions": ["x"], "split": split} for split in ("val", "train")],
-            ":2: key 'split': 'train', but an earlier line says 'val'",
-        ),
-    ],
-)
-def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fault):
-    said = photos.write(*rows, name="said.jsonl")
-    assert photos.run("--coco", coco(), "--expressions", said) == 1
-    assert f"{said}{fault}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [
-        (b"{", "instances.json:1: not valid JSON"),
-        (b"[]", "not a COCO file"),
-        (b'{"images": []}', "not a COCO file"),
-        (b'{"images": [{}], "annotations": []}', "not a COCO file"),
-        (b"\xff", "not UTF-8"),
-    ],
-)
-def test_what_is_no_coco_file(photos, capsys, content, fault):
-    path = photos.folder / "instances.json"
-    path.write_bytes(content)
-    assert photos.run("--coco", path) == 1
-    assert fault in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
