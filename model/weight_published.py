@@ -14,6 +14,7 @@ from model.weight_transfer import slot_transfers
 DENSE_LAYERS = 9
 KEYS = {
     "backbone": "backbone_width and backbone_blocks",
+    "bert": "use_bert and bert_path",
     "text": "rnn_cell, bidirectional, lang_att, rnn_hidden_size and embed_dim",
     "fusion": "jemb_dim, head_width, backbone_width and rnn_hidden_size",
 }

@@ -371,3 +371,9 @@ class TestWholeNetwork:
         save_weights(build_mcn(Config(**TINY)), tmp_path / "words.weights.h5")
         with pytest.raises(WeightsError, match="use_bert to 0"):
             load_weights(network, tmp_path / "words.weights.h5")
+
+    def test_weights_with_another_bert_name_the_key(self, tmp_path, network):
+        write_original(tmp_path, intermediate_size=40)
+        save_weights(self.build(tmp_path), tmp_path / "other.weights.h5")
+        with pytest.raises(WeightsError, match=r"layer bert/.*48.*use_bert and bert_path"):
+            load_weights(network, tmp_path / "other.weights.h5")
