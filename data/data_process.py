@@ -10,7 +10,7 @@ import collections
 import os
 import pickle
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from data.annotations import Referent, clean_expression, write_annotations
 from data.files import written_atomically
+from data.progress import Progress
 from data.refer import DATASETS, SPLITS, RawReferent, check_split, load_refs
 from data.segmentation import decode_segmentation
 
@@ -74,16 +75,18 @@ def prepare(
     raw_referents = load_refs(data_root, dataset, split_by)
     summary = Summary({split: [] for split in SPLITS[dataset, split_by]})
     mask_folder = Path(output_dir) / "masks" / dataset if generate_mask else None
-    for raw in _with_progress(raw_referents, f"{dataset} ({split_by})"):
-        name = f"referent {raw.ref_id} on {raw.image}"
-        try:
-            referent = to_referent(raw, dataset, summary)
-            if mask_folder is not None:
-                _write_mask(mask_folder, raw, summary)
-        except SkippedError as reason:
-            summary.skipped[str(reason)].append(name)
-        else:
-            summary.referents[raw.split].append(referent)
+    with Progress(len(raw_referents), f"{dataset} ({split_by})", unit="referents") as bar:
+        for done, raw in enumerate(raw_referents, start=1):
+            try:
+                referent = to_referent(raw, dataset, summary)
+                if mask_folder is not None:
+                    _write_mask(mask_folder, raw, summary)
+            except SkippedError as reason:
+                name = f"referent {raw.ref_id} on {raw.image}"
+                summary.skipped[str(reason)].append(name)
+            else:
+                summary.referents[raw.split].append(referent)
+            bar.update(done)
     for split, referents in summary.referents.items():
         if referents:
             write_annotations(_annotation_path(output_dir, dataset, split), referents)
@@ -183,19 +186,6 @@ def _write_mask(folder: Path, raw: RawReferent, summary: Summary) -> None:
 
 def _annotation_path(output_dir: str | os.PathLike, dataset: str, split: str) -> Path:
     return Path(output_dir) / "anns" / dataset / f"{split}.txt"
-
-
-def _with_progress(items: list, label: str) -> Iterator:
-    """The items, with a bar on a terminal and a line every tenth elsewhere."""
-    if sys.stderr.isatty():
-        import progressbar
-
-        yield from progressbar.progressbar(items, prefix=f"{label} ")
-        return
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number * 10 // len(items) > (number - 1) * 10 // len(items):
-            print(f"{label}: {number} of {len(items)} referents", file=sys.stderr)
 
 
 def _report(summary: Summary, output_dir: str, dataset: str, generate_mask: bool) -> None:

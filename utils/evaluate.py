@@ -15,9 +15,9 @@ import numpy as np
 from data.annotations import read_annotations
 from data.letterbox import letterbox_box, unletterbox_box
 from data.pipeline import evaluation_images, group_by_image
+from data.progress import Progress
 from utils.inference import place_masks
 from utils.metrics import Metrics, detection_iou, mask_iou
-from utils.progress import Progress
 from utils.text import build_words
 
 

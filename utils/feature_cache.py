@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from data.feature_store import FeatureStore
 from data.pipeline import letterboxed_images
+from data.progress import Progress, bytes_text
 from model.mcn import frozen_cut
-from utils.progress import Progress
 
 BATCH = 8
 
@@ -47,7 +47,7 @@ def build_feature_store(config, model, images):
         print(f"{folder}: holds {store.stale}; built anew")
     missing = store.missing
     if missing:
-        print(f"{folder}: features of {len(missing)} images, {store.bytes / 1e9:.2f} GB in all")
+        print(f"{folder}: features of {len(missing)} images, {bytes_text(store.bytes)} in all")
         _fill(store, frozen, missing, config)
     return store
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from data.anchors import read_anchors
 from data.annotations import read_annotations
 from data.pipeline import TrainingSet, clear_errors, training_batches
+from data.progress import Progress
 from model.losses import l2_penalty, mcn_losses
 from model.mcn import build_mcn
 from model.targets import box_targets
@@ -24,7 +25,6 @@ from utils.feature_cache import build_feature_store, trained_part
 from utils.inference import Grounder
 from utils.optimizer import build_optimizer
 from utils.panels import draw_panels
-from utils.progress import Progress
 from utils.schedule import learning_rate
 from utils.text import build_words
 
