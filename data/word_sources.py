@@ -13,22 +13,17 @@ looked up as written. GloVe vectors are looked up as written and then, because G
 lower-cased, in lower case.
 """
 
-import contextlib
-import gzip
+import functools
 import importlib.util
-import io
-import math
-import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from data.glove import GUIDE, check_dimension, read_glove
+
 TEXT_SUFFIXES = (".txt", ".txt.gz", ".zip")
-_GUIDE = "data/README.md, section 'Word vectors', has the commands that fetch one"
 # Only the vocabulary and the tokenizer are used; leaving these out saves seconds and memory.
 _UNUSED_PIPES = [
     "tok2vec",
@@ -74,7 +69,7 @@ def find_source(word_embed: str) -> WordSource:
         if not path.name.lower().endswith(TEXT_SUFFIXES):
             raise ValueError(
                 f"word_embed {word_embed!r}: a file of word vectors ends in "
-                f"{', '.join(TEXT_SUFFIXES)}; {_GUIDE}"
+                f"{', '.join(TEXT_SUFFIXES)}; {GUIDE}"
             )
         status = path.stat()
         return WordSource(word_embed, "glove", path.resolve(), status.st_size, status.st_mtime_ns)
@@ -114,24 +109,44 @@ def read_vectors(
         ValueError: the source is damaged (named with its line), holds no vectors, or vectors of
             another dimension than embed_dim.
     """
+    tokenizer, find = open_source(source, embed_dim)
+    return look_up(words, tokenizer, find)
+
+
+def open_source(
+    source: WordSource, embed_dim: int, find_in_text: Callable | None = None
+) -> tuple[Callable, Callable]:
+    """A source ready for many look-ups.
+
+    Args:
+        source, embed_dim: as of `read_vectors`.
+        find_in_text: set of texts → {text: vector} of those that a GloVe file has; the default
+            reads the whole file at each call.
+
+    Returns:
+        (tokenizer, find) for `look_up`.
+    """
     if source.kind == "spacy":
         tokenizer, vector_of = _open_spacy(source, embed_dim)
-        parts = _split(tokenizer, words)
-    else:
-        import spacy
+        return tokenizer, lambda texts: {text: vector_of(text) for text in texts}
 
-        parts = _split(spacy.blank("en").tokenizer, words)
-        wanted = {text for texts in parts.values() for text in texts}
-        found = _read_glove(source.path, wanted | {text.lower() for text in wanted}, embed_dim)
+    import spacy
 
-        def vector_of(text):
-            return found.get(text, found.get(text.lower()))
+    def find(texts):
+        read = find_in_text or functools.partial(read_glove, source.path, embed_dim=embed_dim)
+        found = read(texts | {text.lower() for text in texts})
+        return {text: found.get(text, found.get(text.lower())) for text in texts}
 
-    return {word: _mean([vector_of(text) for text in texts]) for word, texts in parts.items()}
+    return spacy.blank("en").tokenizer, find
 
 
-def _split(tokenizer: Callable, words: Iterable[str]) -> dict[str, list[str]]:
-    return {word: [token.text for token in tokenizer(word)] for word in words}
+def look_up(
+    words: Iterable[str], tokenizer: Callable, find: Callable
+) -> dict[str, np.ndarray | None]:
+    """Vectors of words in an opened source; result as of `read_vectors`."""
+    parts = {word: [token.text for token in tokenizer(word)] for word in words}
+    vectors = find({text for texts in parts.values() for text in texts})
+    return {word: _mean([vectors[text] for text in texts]) for word, texts in parts.items()}
 
 
 def _mean(vectors: list[np.ndarray | None]) -> np.ndarray | None:
@@ -152,13 +167,11 @@ def _package_folder(name: str) -> Path:
         else:
             way_out = "relative paths start at the folder that the command runs in"
         raise FileNotFoundError(
-            f"word_embed {name!r}: no such file, folder or installed package; {way_out}; {_GUIDE}"
+            f"word_embed {name!r}: no such file, folder or installed package; {way_out}; {GUIDE}"
         )
     folder = Path(spec.origin).parent
     if not (folder / "meta.json").is_file():
-        raise ValueError(
-            f"word_embed {name!r}: the package {folder} is no spaCy pipeline; {_GUIDE}"
-        )
+        raise ValueError(f"word_embed {name!r}: the package {folder} is no spaCy pipeline; {GUIDE}")
     return folder
 
 
@@ -178,151 +191,11 @@ def _open_spacy(source: WordSource, embed_dim: int) -> tuple[Callable, Callable]
     if nlp.vocab.vectors_length == 0:
         raise ValueError(
             f"word_embed {source.name!r}: the pipeline holds no word vectors (packages whose name "
-            f"ends in _sm have none, take _md or _lg); {_GUIDE}"
+            f"ends in _sm have none, take _md or _lg); {GUIDE}"
         )
-    _check_dimension(source.name, nlp.vocab.vectors_length, embed_dim)
+    check_dimension(source.name, nlp.vocab.vectors_length, embed_dim)
 
     def vector_of(text):
         return nlp.vocab.get_vector(text) if nlp.vocab.has_vector(text) else None
 
     return nlp.tokenizer, vector_of
-
-
-def _check_dimension(name: str | os.PathLike, found: int, embed_dim: int) -> None:
-    if found != embed_dim:
-        raise ValueError(
-            f"{name} holds vectors of {found} numbers, the config key embed_dim says {embed_dim}: "
-            f"set embed_dim to {found} or word_embed to vectors of {embed_dim}"
-        )
-
-
-def _read_glove(path: Path, wanted: set[str], embed_dim: int) -> dict[str, np.ndarray]:
-    """The wanted words of a text file that are in it; only their numbers are read."""
-    wanted_bytes = {word.encode(): word for word in wanted}
-    found: dict[str, np.ndarray] = {}
-    number = 0
-    try:
-        with _open_text(path, embed_dim) as (name, lines):
-            for number, line in enumerate(lines, start=1):
-                line = line.rstrip()
-                if number == 1:
-                    dimension, is_header = _inspect_first(name, line)
-                    _check_dimension(name, dimension, embed_dim)
-                    if is_header:
-                        continue
-                if not line:
-                    continue
-                surplus = line.count(b" ") - embed_dim
-                if surplus:
-                    end = _end_of_word(name, number, line, surplus)
-                else:
-                    end = line.index(b" ")
-                word = wanted_bytes.get(line[:end])
-                if word is not None and word not in found:
-                    found[word] = _parse_vector(name, number, line[end + 1 :])
-    # RuntimeError: a zip that asks for a password or an unknown compression.
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: the archive is damaged or cut off ({error}, about line {number}); "
-            f"fetch it again; {_GUIDE}"
-        ) from None
-    if number == 0:
-        raise ValueError(f"{path}: the file is empty; {_GUIDE}")
-    return found
-
-
-def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
-    """Numbers a vector has by the first line, and whether this is a word2vec header."""
-    fields = line.split(b" ")
-    if len(fields) == 2 and all(field.isdigit() for field in fields):
-        return int(fields[1]), True
-    dimension = 0
-    while dimension < len(fields) - 1 and _is_number(fields[-1 - dimension]):
-        dimension += 1
-    if dimension == 0:
-        raise ValueError(
-            f"{name}:1: expected a word and its numbers, found {_shown(line)}; is it GloVe text?"
-        )
-    return dimension, False
-
-
-def _end_of_word(name: str, number: int, line: bytes, surplus: int) -> int:
-    """Where the word ends in a line that has too few or too many blanks.
-
-    GloVe 840B has words with blanks in them (". . ."), so a line is read from the right.
-    """
-    if surplus > 0:
-        fields = line.split(b" ", surplus + 1)
-        # A number behind the first blank: too many numbers and not a word with blanks.
-        if not _is_number(fields[1]):
-            return len(b" ".join(fields[: surplus + 1]))
-    numbers = line.count(b" ")
-    raise ValueError(
-        f"{name}:{number}: expected a word and {numbers - surplus} numbers, found {numbers}: "
-        f"{_shown(line)}; the file is damaged or cut off, fetch it again"
-    )
-
-
-def _parse_vector(name: str, number: int, text: bytes) -> np.ndarray:
-    try:
-        values = [float(field) for field in text.split(b" ")]
-        if not all(map(math.isfinite, values)):
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            f"{name}:{number}: expected finite numbers, found {_shown(text)}; the file is damaged"
-        ) from None
-    return np.array(values, np.float32)
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(line: bytes) -> str:
-    text = line[:60].decode("utf-8", "replace")
-    return repr(text + ("…" if len(line) > 60 else ""))
-
-
-@contextlib.contextmanager
-def _open_text(path: Path, embed_dim: int) -> Iterator[tuple[str, io.BufferedIOBase]]:
-    """Open the text of a GloVe file; yields its name for messages and its lines."""
-    suffix = path.suffix.lower()
-    if suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            member = _choose_member(archive, path, embed_dim)
-            with archive.open(member) as file:
-                yield f"{path}/{member}", io.BufferedReader(file, 1 << 20)
-    elif suffix == ".gz":
-        with gzip.open(path) as file:
-            yield str(path), io.BufferedReader(file, 1 << 20)
-    else:
-        with path.open("rb", buffering=1 << 20) as file:
-            yield str(path), file
-
-
-def _choose_member(archive: zipfile.ZipFile, path: Path, embed_dim: int) -> str:
-    dimensions = {}
-    for info in archive.infolist():
-        name = info.filename
-        if not name.lower().endswith(".txt") or name.startswith("__MACOSX/"):
-            continue
-        with archive.open(info) as file:
-            # Bounded: a member that is no text may have no line end for gigabytes.
-            dimensions[name] = _inspect_first(f"{path}/{name}", file.readline(1 << 16).rstrip())[0]
-    if not dimensions:
-        raise ValueError(f"{path}: the archive holds no .txt file; {_GUIDE}")
-    if len(dimensions) == 1:
-        return next(iter(dimensions))
-    fitting = [name for name, dimension in dimensions.items() if dimension == embed_dim]
-    if len(fitting) != 1:
-        listed = ", ".join(f"{name} ({dimension})" for name, dimension in dimensions.items())
-        raise ValueError(
-            f"{path}: {len(fitting) or 'no'} files with vectors of {embed_dim} numbers, which the "
-            f"config key embed_dim asks for; it holds {listed}"
-        )
-    return fitting[0]

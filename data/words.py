@@ -11,6 +11,7 @@ import logging
 import os
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,14 @@ import numpy as np
 
 from data.annotations import Referent
 from data.files import written_atomically
-from data.word_sources import WordSource, find_source, read_vectors
+from data.glove_index import GloveIndex
+from data.word_sources import (
+    WordSource,
+    find_source,
+    look_up,
+    open_source,
+    read_vectors,
+)
 
 # Part of the cache's key: raise it when the way from a word to its vector changes.
 _CACHE_VERSION = 1
@@ -114,19 +122,67 @@ def build_word_table(
             raise ValueError(f"{word!r} is not one word: tokenize expressions first")
     source = find_source(str(word_embed))
     if cache_dir is None:
-        return _build(source, words, embed_dim)
+        return table_of(read_vectors(source, words, embed_dim), embed_dim)
     key = _cache_key(source, words, embed_dim)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache_dir) / f"words_{source.path.name.split('.')[0]}_{embed_dim}_{digest}.npz"
     table = _read_cache(path, key, embed_dim)
     if table is None:
-        table = _build(source, words, embed_dim)
+        table = table_of(read_vectors(source, words, embed_dim), embed_dim)
         _write_cache(path, key, table)
     return table
 
 
-def _build(source: WordSource, words: list[str], embed_dim: int) -> WordTable:
-    vector_of = read_vectors(source, words, embed_dim)
+class WordSupply:
+    """Vectors of words that nobody listed beforehand, looked up as expressions come.
+
+    The source is found at once and opened at the first expression. A GloVe text file is indexed
+    once and never read through again; compressed files are read through at each call that brings
+    new words. Vectors stay in memory up to a number of words, those used last.
+
+    Args:
+        word_embed, embed_dim: as of `build_word_table`.
+        keep: words to keep in memory.
+
+    Raises:
+        FileNotFoundError, ValueError: as `build_word_table`.
+    """
+
+    def __init__(self, word_embed: str, embed_dim: int, keep: int = 20_000):
+        self.embed_dim, self.keep = embed_dim, keep
+        self._source = find_source(str(word_embed))
+        self._opened = None
+        self._vectors: OrderedDict[str, np.ndarray | None] = OrderedDict()
+
+    def table(self, expressions: Iterable[str]) -> WordTable:
+        """Vectors of the words of some expressions.
+
+        Raises:
+            ValueError: a damaged source, or vectors of another dimension.
+        """
+        words = {word for expression in expressions for word in tokenize(expression)}
+        new = sorted(words - self._vectors.keys())
+        if new:
+            self._vectors.update(look_up(new, *self._open()))
+        for word in words:
+            self._vectors.move_to_end(word)
+        table = table_of({word: self._vectors[word] for word in words}, self.embed_dim)
+        while len(self._vectors) > self.keep:
+            self._vectors.popitem(last=False)
+        return table
+
+    def _open(self):
+        if self._opened is None:
+            find = None
+            if self._source.kind == "glove" and self._source.path.suffix.lower() == ".txt":
+                find = GloveIndex(self._source.path, self.embed_dim).find
+            self._opened = open_source(self._source, self.embed_dim, find)
+        return self._opened
+
+
+def table_of(vector_of: dict[str, np.ndarray | None], embed_dim: int) -> WordTable:
+    """The table of words and their vectors, None for unknown ones."""
+    words = sorted(vector_of)
     known = [word for word in words if vector_of[word] is not None]
     vectors = np.zeros((len(known) + 1, embed_dim), np.float32)
     for row, word in enumerate(known, start=1):
