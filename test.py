@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from config.schema import add_config_arguments, load_config
-from utils.main import run
+from data.command_line import run
 
 
 def main():

@@ -10,7 +10,7 @@ epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
 import argparse
 
 from config.schema import add_config_arguments, load_config
-from utils.main import run
+from data.command_line import run
 
 
 def main():

@@ -217,6 +217,13 @@ def add_config_arguments(parser, default="config/config.json"):
         metavar="FILE",
         help=f"JSON file with the settings (default: {default})",
     )
+    add_overrides_argument(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def add_overrides_argument(parser):
+    """Adds `--set key=value …` to an argparse parser."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -226,8 +233,6 @@ def add_config_arguments(parser, default="config/config.json"):
         metavar="KEY=VALUE",
         help="settings that override the file, e.g. --set batch_size=8 backbone=vgg",
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    return parser
 
 
 def _parse_override(text):

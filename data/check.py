@@ -8,7 +8,8 @@ a run, what is odd (boxes outside, empty masks, boxes and masks that disagree, i
 between splits) and what the set is like: sizes of the boxes and how the anchors fit them, lengths
 of the expressions and the share that word_len cuts, words without a vector.
 
-Exit code: 0 if a run would go through, 1 if something would stop it.
+Exit code: 0 if a run would go through, 1 if something would stop it, 2 if the settings themselves
+cannot be used.
 """
 
 import argparse
@@ -19,13 +20,13 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.schema import PROJECT_ROOT, ConfigError, load_config
+from config.schema import PROJECT_ROOT, add_overrides_argument, load_config
+from data.command_line import counted, exit_code
 
 N_ANCHORS = 3
 BETTER_ANCHORS = 0.05
 BAR_WIDTH = 40
 N_SIZE_BINS = 8
-NAMES_SHOWN = 3
 
 
 class Report:
@@ -260,10 +261,7 @@ def _short(path):
 
 
 def _with_names(text, names):
-    if not names:
-        return text
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return f"{text}: {len(names):,} ({'; '.join(names[:NAMES_SHOWN])}{more})"
+    return f"{text}: {counted(names)}" if names else text
 
 
 def _parse_arguments(arguments):
@@ -271,15 +269,7 @@ def _parse_arguments(arguments):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG", help="JSON file with the settings of a run")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that override the file, as train.py takes them",
-    )
+    add_overrides_argument(parser)
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -295,18 +285,15 @@ def _parse_arguments(arguments):
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse_arguments(arguments)
+    return exit_code(lambda: _run(options), "Nothing was changed: run the same command again.")
+
+
+def _run(options):
     report = Report()
-    try:
-        config = load_config(options.config, options.overrides)
-        proposal = check(config, report, decode=not options.quick)
-        if options.write_anchors:
-            _write_proposal(options.write_anchors, proposal)
-    except (ConfigError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was changed", file=sys.stderr)
-        return 130
+    config = load_config(options.config, options.overrides)
+    proposal = check(config, report, decode=not options.quick)
+    if options.write_anchors:
+        _write_proposal(options.write_anchors, proposal)
     print(f"\n{report.problems} problems that would stop a run, {report.oddities} notes")
     return 1 if report.problems else 0
 

@@ -8,7 +8,6 @@ Reads <data_root>/<dataset>/{instances.json, refs(<split>).p} and writes
 import argparse
 import collections
 import os
-import pickle
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data.annotations import Referent, clean_expression, write_annotations
+from data.command_line import counted, exit_code
 from data.files import written_atomically
 from data.progress import Progress
 from data.refer import DATASETS, SPLITS, RawReferent, check_split, load_refs
@@ -70,7 +70,7 @@ def prepare(
         what was done, and all raw referents.
 
     Raises:
-        FileNotFoundError, ValueError, pickle.UnpicklingError: see `data.refer.load_refs`.
+        FileNotFoundError, ValueError: see `data.refer.load_refs`.
     """
     raw_referents = load_refs(data_root, dataset, split_by)
     summary = Summary({split: [] for split in SPLITS[dataset, split_by]})
@@ -206,8 +206,7 @@ def _report(summary: Summary, output_dir: str, dataset: str, generate_mask: bool
         print(f"masks → {Path(output_dir) / 'masks' / dataset}")
     for verb, noted in (("skipped, because ", summary.skipped), ("", summary.changed)):
         for what, names in noted.items():
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            print(f"{verb}{what}: {len(names)} ({'; '.join(names[:3])}{more})")
+            print(f"{verb}{what}: {counted(names)}")
     for path in sorted((Path(output_dir) / "anns" / dataset).glob("*.txt")):
         if path not in written:
             print(
@@ -250,33 +249,28 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse_arguments(arguments)
-    try:
-        check_split(options.dataset, options.split)
-        if options.list_eval_images and options.dataset not in COCO_DATASETS:
-            raise ValueError(
-                f"--list_eval_images: the images of {options.dataset} are not COCO's, so a "
-                "backbone pretrained on COCO has not seen them"
-            )
-        summary, raw_referents = prepare(
-            options.data_root,
-            options.output_dir,
-            options.dataset,
-            options.split,
-            options.generate_mask,
+    return exit_code(lambda: _run(options), "Run the same command again: it starts anew.")
+
+
+def _run(options: argparse.Namespace) -> int:
+    check_split(options.dataset, options.split)
+    if options.list_eval_images and options.dataset not in COCO_DATASETS:
+        raise ValueError(
+            f"--list_eval_images: the images of {options.dataset} are not COCO's, so a "
+            "backbone pretrained on COCO has not seen them"
         )
-        _report(summary, options.output_dir, options.dataset, options.generate_mask)
-        if options.list_eval_images:
-            names = evaluation_images(raw_referents)
-            total = add_to_image_list(options.list_eval_images, names)
-            print(
-                f"{len(names)} evaluation images → {options.list_eval_images} ({total} images now)"
-            )
-    except (OSError, ValueError, pickle.UnpicklingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: no lines were written; run the same command again", file=sys.stderr)
-        return 130
+    summary, raw_referents = prepare(
+        options.data_root,
+        options.output_dir,
+        options.dataset,
+        options.split,
+        options.generate_mask,
+    )
+    _report(summary, options.output_dir, options.dataset, options.generate_mask)
+    if options.list_eval_images:
+        names = evaluation_images(raw_referents)
+        total = add_to_image_list(options.list_eval_images, names)
+        print(f"{len(names)} evaluation images → {options.list_eval_images} ({total} images now)")
     return 0
 
 

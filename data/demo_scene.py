@@ -42,6 +42,10 @@ MAX_ROTATION_DEG = 12.0
 MIN_VISIBLE = 0.85
 
 
+class SceneError(ValueError):
+    """A scene that could not be composed; the message says what to try."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A shape to draw: lengths in image pixels, `rgb` 0..255, rotation about the centre."""

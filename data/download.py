@@ -12,6 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from data.command_line import BAD_INPUT, exit_code
 from data.fetch import DownloadError, fetch
 from data.files import written_atomically
 from data.progress import bytes_text
@@ -110,22 +111,22 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse_arguments(arguments)
+    return exit_code(lambda: _run(options), "What came is kept: the same command goes on there.")
+
+
+def _run(options: argparse.Namespace) -> int:
     failed = False
-    try:
-        for name in dict.fromkeys(options.names):
-            try:
-                for archive in SOURCES[name].archives:
-                    print(obtain(archive, options.output, options.keep), flush=True)
-            except (DownloadError, UnpackError, OSError) as error:
-                print(f"error: {error}", file=sys.stderr)
-                failed = True
-                continue
-            if SOURCES[name].next_step:
-                print(f"next: {SOURCES[name].next_step}")
-    except KeyboardInterrupt:
-        print("\ninterrupted: what came is kept; the same command goes on there", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
+    for name in dict.fromkeys(options.names):
+        try:
+            for archive in SOURCES[name].archives:
+                print(obtain(archive, options.output, options.keep), flush=True)
+        except (DownloadError, UnpackError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = True
+            continue
+        if SOURCES[name].next_step:
+            print(f"next: {SOURCES[name].next_step}")
+    return BAD_INPUT if failed else 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from data.command_line import counted, exit_code
 from data.own_data import import_entries
 from data.own_entries import EntryError, check_name, read_coco, read_json_lines
 
@@ -51,8 +52,7 @@ def _report(summary, output, name, unread, without):
 
 def _notes(summary, unread, without):
     for note, where in summary.noted.items():
-        more = f" and {len(where) - 3:,} more" if len(where) > 3 else ""
-        yield f"{note}: {len(where):,} ({'; '.join(where[:3])}{more})"
+        yield f"{note}: {counted(where)}"
     if summary.masks.get("filled box"):
         yield "masks are filled boxes where none was given: segmentation learns boxes from them"
     for key, count in sorted(unread.items()):
@@ -135,31 +135,29 @@ def _parse_arguments(arguments):
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse_arguments(arguments)
+    hint = "Nothing was imported: run the same command again."
+    return exit_code(lambda: _run(options), hint)
+
+
+def _run(options):
     faults: list[str] = []
     unread: dict[str, int] = {}
     without = 0
-    try:
-        if options.coco:
-            entries, without = read_coco(options.coco, options.expressions, faults)
-        else:
-            entries = read_json_lines(options.files, faults, unread, options.mask_path)
-        summary = import_entries(
-            entries,
-            options.image_path or (options.coco or options.files[0]).parent,
-            options.output_dir,
-            options.name,
-            split=options.split,
-            val_share=options.val_share,
-            masks_from_boxes=options.masks_from_boxes,
-            overwrite=options.overwrite,
-            faults=faults,
-        )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was imported; run the same command again", file=sys.stderr)
-        return 130
+    if options.coco:
+        entries, without = read_coco(options.coco, options.expressions, faults)
+    else:
+        entries = read_json_lines(options.files, faults, unread, options.mask_path)
+    summary = import_entries(
+        entries,
+        options.image_path or (options.coco or options.files[0]).parent,
+        options.output_dir,
+        options.name,
+        split=options.split,
+        val_share=options.val_share,
+        masks_from_boxes=options.masks_from_boxes,
+        overwrite=options.overwrite,
+        faults=faults,
+    )
     _report(summary, options.output_dir, options.name, unread, without)
     return 0
 

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +26,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from data.anchors import kmeans_anchors, write_anchors
+from data.command_line import exit_code
 from data.demo_expressions import SORTS, choose_referents
 from data.demo_scene import (
     CURVED_KINDS,
     KINDS,
     OBJECTS_PER_SCENE,
     STRAIGHT_KINDS,
+    SceneError,
     compose,
     mask_box_xywh_px,
     render,
@@ -81,7 +84,7 @@ def make_demo(out: str | Path, settings: Settings, workers: int = 1) -> dict:
             jobs.append((settings, split, index, len(jobs) + 1, str(image_folder)))
     if workers > 1:
         # Not "fork": the caller may have threads of its own.
-        with multiprocessing.get_context("spawn").Pool(workers, _single_threaded) as pool:
+        with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
             scenes = pool.map(make_scene, jobs, chunksize=16)
     else:
         scenes = [make_scene(job) for job in jobs]
@@ -111,8 +114,9 @@ def _clear(out: Path) -> None:
             shutil.rmtree(out / folder)
 
 
-def _single_threaded() -> None:
+def _prepare_worker() -> None:
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends the workers.
 
 
 def make_scene(job: tuple[Settings, str, int, int, str]) -> dict:
@@ -138,7 +142,7 @@ def make_scene(job: tuple[Settings, str, int, int, str]) -> dict:
         if referents:
             break
     else:
-        raise RuntimeError(
+        raise SceneError(
             f"no scene was found for {split} {index} in {MAX_ATTEMPTS} attempts; try another --seed"
         )
     name = f"COCO_train2014_{image_id:012d}.jpg"
@@ -329,12 +333,12 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse_arguments(arguments)
-    try:
-        settings = Settings(options.scenes, options.eval_scenes, options.size, options.seed)
-        statistics = make_demo(options.out, settings, options.workers)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: _run(options), "Run the same command again: it starts anew.")
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = Settings(options.scenes, options.eval_scenes, options.size, options.seed)
+    statistics = make_demo(options.out, settings, options.workers)
     _print_statistics(statistics)
     print(f"demo set → {options.out}")
     return 0

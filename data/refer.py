@@ -27,6 +27,10 @@ SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
 DATASETS = tuple(dict.fromkeys(dataset for dataset, _ in SPLITS))
 
 
+class UnreadablePickleError(ValueError):
+    """A pickle that is damaged or holds more than plain data; the message names the file."""
+
+
 @dataclass(frozen=True)
 class RawReferent:
     """One entry of refs(<split>).p joined with its annotation and image.
@@ -71,9 +75,9 @@ def load_refs(data_root: str | os.PathLike, dataset: str, split_by: str) -> list
 
     Raises:
         FileNotFoundError: one of the files is missing.
-        pickle.UnpicklingError: the pickle is broken or holds more than plain data.
-        ValueError: unknown data set or split, broken JSON, a referent without annotation or image,
-            a missing or impossible value; the message names file and number.
+        ValueError: unknown data set or split, broken JSON, a pickle that is damaged or holds more
+            than plain data, a referent without annotation or image, a missing or impossible
+            value; the message names file and number.
     """
     check_split(dataset, split_by)
     folder = Path(data_root) / dataset
@@ -101,14 +105,14 @@ def safe_unpickle(path: str | os.PathLike) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        pickle.UnpicklingError: anything else is asked for (the message names it), or the file is
+        UnreadablePickleError: anything else is asked for (the message names it), or the file is
             damaged. Nothing of what it asks for is imported or called.
     """
     content = Path(path).read_bytes()
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
     except _RefusedError as error:
-        raise pickle.UnpicklingError(f"{path}: {error}") from None
+        raise UnreadablePickleError(f"{path}: {error}") from None
     except UnicodeDecodeError:
         pass
     except Exception as error:  # a damaged pickle can fail in any way
@@ -116,7 +120,7 @@ def safe_unpickle(path: str | os.PathLike) -> Any:
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _RefusedError as error:
-        raise pickle.UnpicklingError(f"{path}: {error}") from None
+        raise UnreadablePickleError(f"{path}: {error}") from None
     except Exception as error:
         raise _damaged(path, error) from None
 
@@ -156,8 +160,8 @@ class _PlainUnpickler(pickle.Unpickler):
         raise _RefusedError(f"refused: the file refers to an object outside it ({str(pid)[:60]!r})")
 
 
-def _damaged(path: str | os.PathLike, error: Exception) -> pickle.UnpicklingError:
-    return pickle.UnpicklingError(
+def _damaged(path: str | os.PathLike, error: Exception) -> UnreadablePickleError:
+    return UnreadablePickleError(
         f"{path}: no readable pickle ({type(error).__name__}: {error}); fetch the file again"
     )
 

@@ -1,6 +1,6 @@
 """Pretrains a visual backbone as a detector of all objects, as the published ones were.
 
-    python -m utils.pretrain --config config/demo.json --epochs 20 \\
+    python -m utils.pretrain --config config/demo.json --epochs 12 \\
         --instances data/demo/raw/refcoco/instances.json --leave_out data/demo/eval_images.txt \\
         --output data/demo_backbone.weights.h5
 
@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from config.schema import add_config_arguments, load_config
-from utils.main import run
+from data.command_line import run
 
 OBJECT_WEIGHT = 5.0  # few cells hold an object
 
@@ -120,4 +120,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main, "Nothing was written.")
+    run(main, "Nothing was written: the same command starts anew.")

@@ -76,7 +76,7 @@ def test_categories_are_coco_s_eighty(raw, tmp_path):
     assert sorted(data_process._COCO_CATEGORY.values()) == list(range(80))
 
     raw(lambda refs: refs[0].update(category_id=12))
-    assert run(raw, tmp_path) == 1
+    assert run(raw, tmp_path) == 2
 
 
 def test_boxes_are_cut_to_whole_pixels_and_to_the_image():
@@ -157,7 +157,7 @@ def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
     ],
 )
 def test_mistakes_end_with_a_sentence(raw, tmp_path, capsys, options, fault):
-    assert run(raw, tmp_path, *options) == 1
+    assert run(raw, tmp_path, *options) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert fault in error
@@ -170,7 +170,7 @@ def test_an_interruption_leaves_no_lines(raw, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(data_process, "decode_segmentation", interrupt)
     assert run(raw, tmp_path, "--generate_mask") == 130
-    assert "run the same command again" in capsys.readouterr().err
+    assert "Run the same command again" in capsys.readouterr().err
     assert not (tmp_path / "out/anns").exists()
 
 

@@ -101,7 +101,7 @@ def test_what_fails_is_said_and_the_rest_is_fetched(served, tmp_path, capsys, mo
     archive, _ = served
     gone = replace(archive, file="gone.zip", urls=(archive.urls[0] + ".gone",))
     monkeypatch.setitem(SOURCES, "gone", Source("gone", (gone,), "never"))
-    assert run(tmp_path, "gone", "set") == 1
+    assert run(tmp_path, "gone", "set") == 2
     said = capsys.readouterr()
     assert "error: gone.zip could not be fetched:" in said.err
     assert "never" not in said.out
@@ -115,7 +115,7 @@ def test_a_hostile_archive_is_refused(served, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(
         SOURCES, "set", Source("", (replace(archive, size=None, sha256=None),), "never")
     )
-    assert run(tmp_path, "set") == 1
+    assert run(tmp_path, "set") == 2
     assert "refused: its member '../../outside.txt'" in capsys.readouterr().err
     assert not (tmp_path / "data/raw").exists()
     assert not list(tmp_path.rglob("outside.txt"))

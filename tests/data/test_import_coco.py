@@ -94,7 +94,7 @@ def test_a_coco_file_with_expressions_beside_it(photos, coco):
 )
 def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, change, fault):
     path = coco(lambda content: change(content["annotations"][0], content["images"][0]))
-    assert photos.run("--coco", path) == 1
+    assert photos.run("--coco", path) == 2
     assert fault in capsys.readouterr().err
 
 
@@ -112,7 +112,7 @@ def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, cha
 )
 def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fault):
     said = photos.write(*rows, name="said.jsonl")
-    assert photos.run("--coco", coco(), "--expressions", said) == 1
+    assert photos.run("--coco", coco(), "--expressions", said) == 2
     assert f"{said}{fault}" in capsys.readouterr().err
 
 
@@ -129,5 +129,5 @@ def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fa
 def test_what_is_no_coco_file(photos, capsys, content, fault):
     path = photos.folder / "instances.json"
     path.write_bytes(content)
-    assert photos.run("--coco", path) == 1
+    assert photos.run("--coco", path) == 2
     assert fault in capsys.readouterr().err

@@ -292,10 +292,10 @@ def test_foreign_files_are_never_touched(tmp_path, capsys):
     (out / "images").mkdir(parents=True)
     photograph = out / "images" / "mine.jpg"
     photograph.write_bytes(b"precious")
-    assert main(["--out", str(out), "--scenes", "1", "--eval_scenes", "1"]) == 1
+    assert main(["--out", str(out), "--scenes", "1", "--eval_scenes", "1"]) == 2
     assert "not a demo set" in capsys.readouterr().err
     assert photograph.read_bytes() == b"precious"
-    assert main(["--out", str(photograph), "--scenes", "1"]) == 1
+    assert main(["--out", str(photograph), "--scenes", "1"]) == 2
     assert "is a file" in capsys.readouterr().err
 
 
@@ -304,6 +304,6 @@ def test_foreign_files_are_never_touched(tmp_path, capsys):
     [("scenes", 0), ("eval_scenes", 0), ("size", 32), ("seed", -1), ("workers", 0)],
 )
 def test_impossible_settings_name_the_option(tmp_path, capsys, option, value):
-    assert main(["--out", str(tmp_path / "x"), f"--{option}", str(value)]) == 1
+    assert main(["--out", str(tmp_path / "x"), f"--{option}", str(value)]) == 2
     assert f"--{option} {value}" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

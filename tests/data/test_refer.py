@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from data.refer import SPLITS, check_split, load_refs, safe_unpickle
+from data.refer import SPLITS, UnreadablePickleError, check_split, load_refs, safe_unpickle
 
 
 def write(path, content: bytes):
@@ -59,7 +59,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     mark = tmp_path / "was_here"
     content = pickle.dumps([Hostile(os.mkdir, str(mark))], protocol)
     path = write(tmp_path / "refs(unc).p", content)
-    with pytest.raises(pickle.UnpicklingError, match=r"refs\(unc\)\.p: refused.*(posix|nt)\.mkdir"):
+    with pytest.raises(UnreadablePickleError, match=r"refs\(unc\)\.p: refused.*(posix|nt)\.mkdir"):
         safe_unpickle(path)
     assert not mark.exists()
     pickle.loads(content)  # it would have worked
@@ -82,7 +82,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     ],
 )
 def test_everything_else_is_refused_by_name(tmp_path, content, named):
-    with pytest.raises(pickle.UnpicklingError, match=named) as caught:
+    with pytest.raises(UnreadablePickleError, match=named) as caught:
         safe_unpickle(write(tmp_path / "refs.p", content))
     assert str(tmp_path / "refs.p") in str(caught.value)
 
@@ -99,7 +99,7 @@ def test_everything_else_is_refused_by_name(tmp_path, content, named):
     ],
 )
 def test_damaged_pickles_are_named(tmp_path, content):
-    with pytest.raises(pickle.UnpicklingError, match=r"refs\.p: no readable pickle"):
+    with pytest.raises(UnreadablePickleError, match=r"refs\.p: no readable pickle"):
         safe_unpickle(write(tmp_path / "refs.p", content))
 
 
