@@ -39,7 +39,7 @@ demo: install data/demo/prepared
 
 # What data/demo_backbone.weights.h5 was made with.
 demo-backbone: install data/demo/prepared
-	$(BIN)/python -m utils.pretrain $(DEMO) --epochs 20 \
+	$(BIN)/python -m utils.pretrain $(DEMO) --epochs 12 \
 		--instances data/demo/raw/refcoco/instances.json --leave_out data/demo/eval_images.txt \
 		--output log/demo_backbone/full.weights.h5
 	$(BIN)/python -m model.weights convert log/demo_backbone/full.weights.h5 \

@@ -85,6 +85,11 @@ class Config:
     bn_momentum: float = setting(0.99, "momentum of BatchNorm's moving statistics", low=0, high=1)
     input_size: int = setting(416, "side of the letterboxed input, a multiple of 32", low=32)
     seg_out_stride: int = setting(8, "stride of the mask that the network predicts", choices=[8])
+    mask_target: str = setting(
+        "corner",
+        'cells of the true mask: their top left pixel, as published, or the "area" covered',
+        choices=["corner", "area"],
+    )
     word_len: int = setting(15, "words of an expression that are read", low=1)
     embed_dim: int = setting(300, "dimension of the word vectors", low=1)
     rnn_cell: str = setting(

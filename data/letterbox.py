@@ -103,17 +103,21 @@ def unletterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
     return (np.asarray(box_xyxy_px, np.float64) - _offset(geometry)) / geometry.scale
 
 
-def letterbox_mask(mask_hw: np.ndarray, geometry: Letterbox, stride: int) -> np.ndarray:
+def letterbox_mask(
+    mask_hw: np.ndarray, geometry: Letterbox, stride: int, target: str = "corner"
+) -> np.ndarray:
     """Mask at the original size → training mask at the network's output stride.
-
-    Nearest neighbour into the square, then every stride-th pixel.
 
     Args:
         mask_hw: (h, w) or (h, w, 1); everything above 0 is object.
         stride: divides the input size.
+        target: "corner", as published: nearest neighbour into the square, then every stride-th
+            pixel, the top left one of each cell. "area": the share of each cell that the object
+            covers, which maps are upsampled back from without a shift of half a cell; it matters
+            where objects are few cells wide.
 
     Returns:
-        uint8 (S/stride, S/stride, 1), 0 or 1.
+        float32 (S/stride, S/stride, 1), 0..1.
 
     Raises:
         ValueError: the mask has another size than the image, or the stride does not divide S.
@@ -128,9 +132,12 @@ def letterbox_mask(mask_hw: np.ndarray, geometry: Letterbox, stride: int) -> np.
         raise ValueError(f"stride {stride} does not divide the input size {geometry.input_size}")
     binary = Image.fromarray((mask_hw > 0).astype(np.uint8))
     size = (geometry.new_width, geometry.new_height)
-    canvas = np.zeros((geometry.input_size, geometry.input_size), np.uint8)
+    canvas = np.zeros((geometry.input_size, geometry.input_size), np.float32)
     canvas[_window(geometry)] = np.asarray(binary.resize(size, Image.Resampling.NEAREST))
-    return np.ascontiguousarray(canvas[::stride, ::stride, None])
+    if target == "corner":
+        return np.ascontiguousarray(canvas[::stride, ::stride, None])
+    cells = geometry.input_size // stride
+    return canvas.reshape(cells, stride, cells, stride).mean(axis=(1, 3))[..., None]
 
 
 def unletterbox_map(map_ss: np.ndarray, geometry: Letterbox) -> np.ndarray:

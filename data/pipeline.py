@@ -94,6 +94,7 @@ class TrainingSet:
         stride: stride of the mask target.
         word_len: words of an expression that are read.
         seed: decides order and choice of expressions.
+        mask_target: "corner" or "area", see `data.letterbox.letterbox_mask`.
         features: `data.feature_store.FeatureStore` that stands for the images, or None.
     """
 
@@ -105,6 +106,7 @@ class TrainingSet:
     stride: int
     word_len: int
     seed: int
+    mask_target: str = "corner"
     features: object = None
 
     def __len__(self):
@@ -150,7 +152,7 @@ class TrainingSet:
         geometry = Letterbox.fit(width, height, self.input_size)
         box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
         mask = read_mask(self.mask_path, referent, width, height)
-        return box, letterbox_mask(mask, geometry, self.stride)
+        return box, letterbox_mask(mask, geometry, self.stride, self.mask_target)
 
     def word_ids(self, order, choice):
         """Ids of the chosen expressions: int32 (len(order), word_len)."""
@@ -176,14 +178,14 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
     Returns:
         Dataset of dicts: image (N, S, S, 3) uint8 or, where features are cached, feature_0,
         feature_1, …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4)
-        float32, mask (N, S/8, S/8, 1) uint8.
+        float32, mask (N, S/8, S/8, 1) float32.
     """
     order, choice = training_set.plan(epoch)
     cells = training_set.input_size // training_set.stride
     spec = [
         *training_set.visual_spec(),
         ("box_xyxy_px", (4,), tf.float32),
-        ("mask", (cells, cells, 1), tf.uint8),
+        ("mask", (cells, cells, 1), tf.float32),
     ]
     look_up = training_set.words.lookup
     looked_up = look_up(training_set.word_ids(order[:1], choice[:1]))

@@ -107,6 +107,7 @@ def main():
     parser.add_argument("--instances", required=True, help="COCO-style instances.json")
     parser.add_argument("--leave_out", help="file of image names that must not be seen, one a line")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the images")
+    parser.add_argument("--trained_on", help="mark of the file, such as coco-clean")
     parser.add_argument("--output", required=True, help="backbone .weights.h5 to write")
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
@@ -115,7 +116,7 @@ def main():
     from model.weights import save_weights
 
     backbone = pretrain(config, arguments.instances, names, arguments.epochs)
-    save_weights(backbone, arguments.output)
+    save_weights(backbone, arguments.output, trained_on=arguments.trained_on)
     print(f"Backbone written to {arguments.output}: set pretrained_weights to it.")
 
 

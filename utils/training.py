@@ -16,6 +16,7 @@ from model.losses import l2_penalty, mcn_losses
 from model.mcn import build_mcn
 from model.targets import box_targets
 from model.weight_bert import load_bert
+from model.weight_origin import leak_warning
 from model.weights import load_pretrained
 from utils.callbacks import RunLog
 from utils.checkpoints import Checkpoints
@@ -54,6 +55,9 @@ class Trainer:
                 print(load_bert(self.model, config.bert_path))
             if config.pretrained_weights:
                 print(load_pretrained(self.model, config.pretrained_weights))
+                sets = [config.train_set, config.evaluate_set]
+                if warning := leak_warning(config.pretrained_weights, sets):
+                    print(f"warning: {warning}")
             if config.cache_features != "0":
                 store = build_feature_store(config, self.model, self.training_set.images)
                 self.training_set = replace(self.training_set, features=store)
@@ -199,6 +203,7 @@ def build_sets(config):
         config.seg_out_stride,
         config.word_len,
         config.seed,
+        config.mask_target,
     )
     return training_set, build_evaluator(config, words)
 

@@ -1,0 +1,39 @@
+"""Floating-point operations of a network, counted from its layers (two a multiply-add)."""
+
+import math
+
+import keras
+
+from model.garan import GaranAttention
+
+
+def count_flops(model):
+    """FLOPs of one sample: convolutions, dense and recurrent layers; the rest is under 1 %.
+
+    Convolutions count in full, products with padding included.
+    """
+    return sum(layer_flops(layer) for layer in model.layers)
+
+
+def layer_flops(layer):
+    """FLOPs of one layer for one sample, 0 for layers without matrix products."""
+    if isinstance(layer, keras.layers.Conv2D):
+        height, width, channels = layer.output.shape[1:]
+        return 2 * height * width * channels * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, keras.layers.Dense):
+        positions = math.prod(layer.input.shape[1:-1])
+        return 2 * positions * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Bidirectional):
+        directions = (layer.forward_layer, layer.backward_layer)
+        return sum(_recurrent(direction.cell, layer.input.shape[1]) for direction in directions)
+    if isinstance(layer, keras.layers.GRU | keras.layers.LSTM):
+        return _recurrent(layer.cell, layer.input.shape[1])
+    if isinstance(layer, GaranAttention):
+        height, width, depth = layer.output.shape[1:]
+        # Two logits and one weighted sum a position, each over all channels.
+        return 2 * 3 * height * width * depth
+    return 0
+
+
+def _recurrent(cell, steps):
+    return 2 * steps * (math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape))

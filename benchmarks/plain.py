@@ -1,0 +1,134 @@
+"""The network and its evaluation as published, plainly: what ours is compared with.
+
+The network concatenates and then convolves on the fine grid, forms keys, values and scores of the
+attention, and has Keras' own layers throughout. The evaluation opens the image, runs the whole
+network and decodes once for every expression.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+from PIL import Image
+
+from data.letterbox import Letterbox, letterbox_box, letterbox_image
+from model.cem import build_co_energy
+from model.decode import best_box, round_box
+from model.detection_branch import build_box_logits, build_reduce
+from model.fusion import build_fusion, build_visual_residual
+from model.language_backbone import build_text_branch
+from model.layers import BN_EPSILON, LEAKY_SLOPE, LayerFactory
+from model.mcn import ANCHORS_PER_CELL
+from model.segmentation_branch import build_aspp
+from model.visual_backbone import build_backbone
+from model.weight_layouts import mcn_slots
+from utils.inference import place_masks
+from utils.metrics import Metrics, detection_iou, mask_iou
+
+
+class PlainFactory(LayerFactory):
+    """Keras' own convolution and BatchNormalization for every layer."""
+
+    def conv(self, x, filters, size, name, *, decay=True, **kwargs):
+        kwargs = {"padding": "same", **kwargs}
+        return keras.layers.Conv2D(filters, size, name=name, **kwargs)(x)
+
+    def batch_norm(self, name):
+        return keras.layers.BatchNormalization(epsilon=BN_EPSILON, name=name)
+
+
+def build_plain_mcn(config, mcn):
+    """The published arithmetic with the weights of a network of `build_mcn`.
+
+    Returns:
+        keras.Model with the inputs and outputs of `build_mcn`.
+    """
+    layers = PlainFactory()
+    image = keras.Input((config.input_size, config.input_size, 3), name="image")
+    words = keras.Input((config.word_len, config.embed_dim), name="words")
+    fv1, fv2, fv3 = build_backbone(
+        layers, image, config.backbone, config.backbone_width, config.backbone_blocks
+    )
+    visual = build_visual_residual(layers, fv1, config.head_width)
+    fq = build_text_branch(words, config.rnn_cell, config.rnn_hidden_size)
+    wide, narrow = round(512 * config.head_width), round(256 * config.head_width)
+    fm = build_fusion(layers, visual, fq)
+    fm2 = _merge(layers, fm, fv2, wide, 2)
+    fm3 = _merge(layers, fm2, fv3, wide, 3)
+    fm3, attended_mask = _garan(layers, fm3, fq, "garan_mask")
+    mask = build_aspp(layers, fm3, narrow, config.aspp_dilations)
+    d2 = build_reduce(layers, fm3, fm2, wide, 2)
+    d1 = layers.cbl(build_reduce(layers, d2, fm, wide, 1), wide, 1, "box_in")
+    d1, attended_box = _garan(layers, d1, fq, "garan_box")
+    boxes = build_box_logits(layers, d1, ANCHORS_PER_CELL)
+    energy = build_co_energy(layers, attended_mask, attended_box)
+    outputs = {"boxes": boxes, "mask": mask, "co_energy": energy}
+    plain = keras.Model({"image": image, "words": words}, outputs)
+    for slot in mcn_slots(mcn, config.backbone):
+        arrays = [
+            np.concatenate([ops.convert_to_numpy(v) for v in variables], axis=-2)
+            if len(variables) > 1
+            else ops.convert_to_numpy(variables[0])
+            for variables in slot.targets
+        ]
+        plain.get_layer(slot.layer.replace(".", "_")).set_weights(arrays)
+    return plain
+
+
+def evaluate_plainly(predict, referents, words, image_path, masks, anchors, config):
+    """Everything once per expression, one sample at a time.
+
+    Args:
+        predict: function of image (1, S, S, 3) and words (1, T, D) to the network's outputs.
+        referents, words, image_path, anchors, config: as of an evaluation.
+        masks: true mask (h, w) of each referent.
+
+    Returns:
+        dict of `utils.metrics.Metrics.result`.
+    """
+    metrics, size = Metrics(config.det_acc_thresh), config.input_size
+    for referent, mask in zip(referents, masks, strict=True):
+        for expression in referent.expressions:
+            image = Image.open(f"{image_path}/{referent.image}").convert("RGB")
+            geometry = Letterbox.fit(*image.size, size)
+            pixels = letterbox_image(image, size).astype(np.float32)[None] / 255.0
+            vectors = words.lookup(words.encode(expression, config.word_len)[None])
+            outputs = predict(pixels, vectors)
+            box, score = best_box(outputs["boxes"], anchors, size)
+            rounded = round_box(box, size).numpy()
+            probability = ops.convert_to_numpy(ops.sigmoid(outputs["mask"][..., 0]))
+            maps = place_masks(probability, rounded, score.numpy(), geometry, config.use_nls)
+            true_box = letterbox_box(referent.box_xyxy_px, geometry)
+            metrics.update(
+                detection_iou(rounded[0], true_box),
+                *mask_iou(maps[..., 0] > config.segment_thresh, mask),
+            )
+    return metrics.result()
+
+
+def _merge(layers, coarse, fine, filters, index):
+    coarse = keras.layers.UpSampling2D(2, interpolation="nearest")(coarse)
+    fine = layers.cbl(fine, fine.shape[-1], 1, f"lateral_{index}")
+    joined = keras.layers.Concatenate()([coarse, fine])
+    joined = layers.conv(joined, filters, 1, f"merge_{index}", use_bias=False)
+    joined = layers.batch_norm(f"merge_{index}_bn")(joined)
+    return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(joined)
+
+
+def _garan(layers, feature, fq, name, groups=2):
+    """Keys, values and scores formed for every position, groups stacked along the batch."""
+    _, height, width, depth = feature.shape
+    stacked = ops.concatenate(ops.split(feature, groups, axis=-1), axis=0)
+    text = ops.concatenate(ops.split(fq, groups, axis=-1), axis=0)
+    flat = ops.reshape(stacked, (-1, height * width, depth // groups))
+    key, value, score = (
+        keras.layers.Dense(depth // groups, name=f"{name}_attention_{part}")(flat)
+        for part in ("key", "value", "score")
+    )
+    query = keras.layers.Dense(depth // groups, name=f"{name}_attention_query")(text)
+    query = ops.expand_dims(query, -1) / text.shape[-1] ** 0.5
+    collect = ops.softmax(ops.matmul(key, query), axis=1)
+    gathered = ops.matmul(ops.transpose(collect, (0, 2, 1)), value)
+    spread = ops.matmul(ops.sigmoid(ops.matmul(score, query)), gathered)
+    spread = ops.reshape(spread, (-1, height, width, depth // groups))
+    attended = ops.concatenate(ops.split(spread, groups, axis=0), axis=-1)
+    return layers.bn_leaky(keras.layers.Add()([attended, feature]), name), attended
