@@ -1,12 +1,27 @@
-"""Boxes left, top, right, bottom in pixels: around a mask, and how much two overlap."""
+"""Boxes left, top, right, bottom in pixels: around a mask, cut to an image, compared."""
 
 import numpy as np
+
+# A box and the box around its mask that overlap less are hardly of the same object.
+LOW_IOU = 0.5
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Box around the pixels above 0 of a mask (height, width) that has some."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """Cuts a box to an image; if some area is left, the centre lies on a pixel of it."""
+    x1, y1, x2, y2 = box
+    return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+
+
+def has_area(box: tuple[int, int, int, int]) -> bool:
+    """Whether a box holds anything."""
+    x1, y1, x2, y2 = box
+    return x1 < x2 and y1 < y2
 
 
 def box_iou(a, b) -> float:

@@ -19,6 +19,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from data.annotations import Referent, clean_expression, write_annotations
+from data.boxes import clip_box, has_area
 from data.command_line import counted, exit_code
 from data.files import written_atomically
 from data.progress import Progress
@@ -105,7 +106,7 @@ def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
     name = f"referent {raw.ref_id} on {raw.image}"
     box = to_xyxy(raw.box_xywh_px)
     clipped = clip_box(box, raw.width, raw.height)
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+    if not has_area(clipped):
         raise SkippedError("its box has no area inside the image")
     if clipped != box:
         summary.changed["boxes clipped to the image"].append(name)
@@ -133,12 +134,6 @@ def to_xyxy(box_xywh_px: tuple[float, float, float, float]) -> tuple[int, int, i
     """Left, top, width, height → left, top, right, bottom, each cut to whole pixels by itself."""
     x, y, width, height = (int(value) for value in box_xywh_px)
     return x, y, x + width, y + height
-
-
-def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """Cut x1, y1, x2, y2 to an image; if some area is left, the centre lies on a pixel of it."""
-    x1, y1, x2, y2 = box
-    return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
 
 
 def category_of(raw: RawReferent, dataset: str) -> int:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from data.anchors import kmeans_anchors, shape_iou
-from data.annotations import Referent
-from data.boxes import box_iou, tight_box
-from data.image_files import is_turned
+from data.annotations import Referent, check_box_in_image
+from data.boxes import LOW_IOU, box_iou, tight_box
+from data.image_files import DataError, is_turned, load_mask, opened_image
 from data.letterbox import Letterbox
 from data.words import tokenize
 
-LOW_IOU = 0.5
 MOST_BOXES = 20_000
 
 
@@ -102,7 +100,7 @@ def _add(findings, image, looked):
 def _look_at(image, referents, image_path, mask_path, decode):
     looked = _Looked()
     try:
-        with Image.open(image_path / image) as file:
+        with opened_image(image_path / image) as file:
             size = file.size
             if is_turned(file):
                 looked.oddities.append(
@@ -113,8 +111,8 @@ def _look_at(image, referents, image_path, mask_path, decode):
     except FileNotFoundError:
         looked.problems.append(("images that are missing", image))
         return looked
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        looked.problems.append(("images that cannot be read", f"{image}: {error}"))
+    except DataError as error:
+        looked.problems.append(("images that cannot be read", str(error)))
         return looked
     looked.size = size
     for referent in referents:
@@ -126,32 +124,34 @@ def _look_at(image, referents, image_path, mask_path, decode):
 def _look_at_box(looked, referent):
     (width, height), (x1, y1, x2, y2) = looked.size, referent.box_xyxy_px
     name = f"mask-id {referent.mask_id} on {referent.image}"
-    if not (0 <= (x1 + x2) // 2 < width and 0 <= (y1 + y2) // 2 < height):
+    try:
+        check_box_in_image(referent, width, height)
+    except ValueError:
         looked.problems.append(("boxes whose centre lies outside the image", name))
-    elif min(x1, y1) < 0 or x2 > width or y2 > height:
+        return
+    if min(x1, y1) < 0 or x2 > width or y2 > height:
         looked.oddities.append(("boxes that reach outside the image", name))
 
 
 def _look_at_mask(looked, referent, mask_path):
     name = f"{referent.mask_id}.npy"
     try:
-        mask = np.load(mask_path / name, allow_pickle=False)
+        mask = load_mask(mask_path / name)
     except FileNotFoundError:
         looked.problems.append(("masks that are missing", name))
         return
-    except (OSError, ValueError, EOFError) as error:
-        looked.problems.append(("masks that cannot be read", f"{name}: {error}"))
+    except DataError as error:
+        looked.problems.append(("masks that cannot be read", str(error)))
         return
     width, height = looked.size
-    if mask.shape not in ((height, width), (height, width, 1)):
+    if mask.shape != (height, width):
         looked.problems.append(
             (
                 "masks of another size than their image",
-                f"{name}: {mask.shape}, {referent.image} has {width}×{height}",
+                f"{name}: {mask.shape[1]}×{mask.shape[0]}, {referent.image} has {width}×{height}",
             )
         )
         return
-    mask = mask.reshape(height, width) > 0
     if not mask.any():
         looked.oddities.append(("masks without a pixel", name))
         return

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from data.annotations import Referent, clean_expression, format_line
-from data.boxes import box_iou, tight_box
+from data.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
 from data.files import written_atomically
-from data.image_files import is_turned
+from data.image_files import DataError, is_turned, opened_image
 from data.own_entries import Entry, EntryError
 from data.segmentation import decode_segmentation
-
-LOW_IOU = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,12 @@ def look_at_image(entry: Entry, image_path: Path) -> ImageFile:
             "images with --image_path"
         ) from None
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             return ImageFile(name, *image.size, is_turned=is_turned(image))
     except FileNotFoundError:
         raise EntryError(f"'image': {path}: no such file; --image_path names its folder") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise EntryError(f"'image': {path}: not a readable image ({error})") from None
+    except DataError as error:
+        raise EntryError(f"'image': {error}") from None
 
 
 def prepare_entry(
@@ -112,13 +109,8 @@ def _pixel_box(entry, image, notes):
         return None
     x1, y1, x2, y2 = entry.box_xyxy_px
     whole = (int(x1 // 1), int(y1 // 1), int(-(-x2 // 1)), int(-(-y2 // 1)))
-    clipped = (
-        max(whole[0], 0),
-        max(whole[1], 0),
-        min(whole[2], image.width),
-        min(whole[3], image.height),
-    )
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+    clipped = clip_box(whole, image.width, image.height)
+    if not has_area(clipped):
         raise EntryError(
             f"'box': {[x1, y1, x2, y2]} lies outside the image of {image.width}×{image.height} "
             "pixels: left, top, right, bottom in pixels are wanted"
@@ -157,14 +149,14 @@ def _mask_of(entry, image, notes):
 
 def _read_mask_image(path, image, notes):
     try:
-        with Image.open(path) as file:
+        with opened_image(path) as file:
             if file.format == "JPEG":
                 raise EntryError(f"'mask': {path}: JPEG blurs the border of a mask: save it as PNG")
             pixels = _values(file)
     except FileNotFoundError:
         raise EntryError(f"'mask': {path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise EntryError(f"'mask': {path}: not a readable image ({error})") from None
+    except DataError as error:
+        raise EntryError(f"'mask': {error}") from None
     if pixels.shape != (image.height, image.width):
         raise EntryError(
             f"'mask': {path}: {pixels.shape[1]}×{pixels.shape[0]} pixels, its image {image.name} "

@@ -11,14 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 
 from data.annotations import Referent, check_box_in_image
+from data.image_files import DataError, load_mask, opened_image
 from data.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-
-
-class DataError(ValueError):
-    """An image or mask that cannot be used; the message names the file and the way out."""
 
 
 def clear_errors(batches):
@@ -42,15 +38,13 @@ def read_image(path):
         PIL.Image in RGB, decoded.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing, no image, or far too large.
     """
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; does image_path name its folder?") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); fetch it again") from None
 
 
 def read_mask(folder, referent, width, height):
@@ -64,22 +58,18 @@ def read_mask(folder, referent, width, height):
     """
     path = Path(folder) / f"{referent.mask_id}.npy"
     try:
-        mask = np.load(path, allow_pickle=False)
-        rows, columns = mask.shape[:2]
-        mask = mask.reshape(rows, columns)
+        mask = load_mask(path)
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such mask; does seg_gt_path name its folder, and was data_process.py "
             "run with --generate_mask?"
         ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable mask ({error}); prepare it again") from None
     if mask.shape != (height, width):
         raise DataError(
-            f"{path}: a mask of {columns}×{rows} pixels, its image {referent.image} "
+            f"{path}: a mask of {mask.shape[1]}×{mask.shape[0]} pixels, its image {referent.image} "
             f"has {width}×{height}"
         )
-    return (mask > 0).astype(np.uint8)
+    return mask
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.boxes import box_iou, tight_box
+from data.boxes import box_iou, clip_box, has_area, tight_box
 
 
 def test_tight_box_ends_behind_the_last_pixel():
@@ -10,6 +10,20 @@ def test_tight_box_ends_behind_the_last_pixel():
     assert tight_box(mask) == (5, 3, 6, 4)
     mask[10:12, 7:29] = 255
     assert tight_box(mask) == (5, 3, 29, 12)
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped", "area"),
+    [
+        ((-3, 5, 70, 200), (0, 5, 60, 100), True),
+        ((59, 0, 61, 1), (59, 0, 60, 1), True),
+        ((60, 0, 70, 9), (60, 0, 60, 9), False),
+        ((5, -9, 9, -1), (5, 0, 9, -1), False),
+    ],
+)
+def test_a_box_is_cut_to_its_image(box, clipped, area):
+    assert clip_box(box, 60, 100) == clipped
+    assert has_area(clipped) == area
 
 
 @pytest.mark.parametrize(

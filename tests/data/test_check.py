@@ -120,20 +120,20 @@ def save_mask(content):
     ("breaking", "problem"),
     [
         (lambda p: os.remove(p.folder / "images/0.png"), "images that are missing: 1 (0.png)"),
-        (break_image, "images that cannot be read: 1 (0.png: "),
+        (break_image, "images that cannot be read: 1 ({folder}/images/0.png: not"),
         (
             lambda p: (p.folder / "images/0.png").write_text("<html>"),
-            "images that cannot be read: 1 (0.png: cannot identify",
+            "/images/0.png: not a readable image (cannot identify",
         ),
         (lambda p: os.remove(p.folder / "masks/2.npy"), "masks that are missing: 1 (2.npy)"),
         (
             lambda p: (p.folder / "masks/1.npy").write_bytes(b"\x93NUMPY"),
-            "masks that cannot be read: 1 (1.npy: ",
+            "masks that cannot be read: 1 ({folder}/masks/1.npy: not",
         ),
-        (save_mask(np.array([{}])), "masks that cannot be read: 1 (1.npy: Object arrays"),
+        (save_mask(np.array([{}])), "1.npy: not a readable mask (Object arrays"),
         (
             save_mask(np.zeros((WIDTH, HEIGHT))),
-            "masks of another size than their image: 1 (1.npy: ",
+            "masks of another size than their image: 1 (1.npy: 40×60, 0.png has 60×40)",
         ),
         (
             lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
@@ -151,6 +151,7 @@ def save_mask(content):
 )
 def test_what_would_stop_a_run_gives_exit_code_1(prepared, capsys, breaking, problem):
     breaking(prepared)
+    problem = problem.format(folder=prepared.folder)
     assert prepared.check() == 1
     said = capsys.readouterr().out
     assert "PROBLEM  " in said
