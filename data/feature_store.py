@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import written_atomically
+from data.files import free_bytes, written_atomically
+from data.progress import bytes_text
 
 
 class FeatureStoreError(ValueError):
@@ -111,12 +112,11 @@ class FeatureStore:
             shutil.rmtree(self.folder)
 
     def _check_room(self, present):
-        parent = next(p for p in [self.folder, *self.folder.parents] if p.exists())
-        free, needed = shutil.disk_usage(parent).free, self.bytes - present
-        if needed > free:
+        free = free_bytes(self.folder)
+        if self.bytes - present > free:
             raise FeatureStoreError(
-                f"{self.folder}: cached features need {self.bytes / 1e9:.1f} GB, the disk has "
-                f"{free / 1e9:.1f} GB free. Set cache_features to a folder on a larger disk, "
+                f"{self.folder}: cached features need {bytes_text(self.bytes)}, the disk has "
+                f"{bytes_text(free)} free. Set cache_features to a folder on a larger disk, "
                 "cache_dtype=float16 for half the size, or cache_features=0"
             )
 

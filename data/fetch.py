@@ -7,7 +7,6 @@ The bytes lie in `<file>.part` until all of them are there and the check is pass
 import hashlib
 import http.client
 import json
-import shutil
 import sys
 import time
 import urllib.error
@@ -15,7 +14,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from data.files import written_atomically
+from data.files import free_bytes, written_atomically
 from data.progress import Progress, bytes_text
 from data.sources import Archive
 
@@ -179,7 +178,7 @@ def _check_offer(response, archive, total):
 
 
 def _check_space(archive, part, needed):
-    free = shutil.disk_usage(part.parent).free
+    free = free_bytes(part.parent)
     if needed > free:
         raise DownloadError(
             f"{archive.file} needs {bytes_text(needed)} more and {part.parent} has "

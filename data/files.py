@@ -1,6 +1,7 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, where there is room for them."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,9 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def free_bytes(folder: str | os.PathLike) -> int:
+    """Room on the disk that a folder lies on, or will lie on once it is made."""
+    folder = Path(folder).absolute()
+    return shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.schema import PROJECT_ROOT
 from data.annotations import Referent, write_annotations
 from data.files import written_atomically
 from data.own_entries import Entry, EntryError
 from data.own_objects import look_at_image, prepare_entry
 from data.progress import Progress
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 SHOWN_FAULTS = 20
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from data.files import written_atomically
+from data.files import free_bytes, written_atomically
 from data.progress import Progress, bytes_text
 
 
@@ -155,11 +155,10 @@ def _is_there(folder, name, member):
 
 
 def _check_space(path, folder, needed):
-    existing = next(f for f in (folder, *folder.absolute().parents) if f.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if needed > free:
         raise UnpackError(
-            f"{path}: unpacked it takes {bytes_text(needed)} and {existing} has {bytes_text(free)} "
+            f"{path}: unpacked it takes {bytes_text(needed)} and {folder} has {bytes_text(free)} "
             "free: make room and run the same command again"
         )
 
