@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from tests.tiny import network_config, scramble, write_prepared_set
+from tests.tiny import ANCHORS, network_config, scramble, write_prepared_set
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +34,11 @@ def network():
         return built(tuple(sorted(hashable.items())))
 
     return get
+
+
+@pytest.fixture(scope="session")
+def grounder(network):
+    """The default tiny network as `utils.inference.Grounder`."""
+    from utils.inference import Grounder
+
+    return Grounder(network(), ANCHORS)

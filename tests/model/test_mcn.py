@@ -13,7 +13,7 @@ from tests.parity.published import manifest
 from tests.tiny import ANCHORS, network_config, outputs_of, random_batch, weights_of
 
 VARIANTS = {
-    "darknet": {"rnn_cell": "lstm"},
+    "darknet": {},
     "vgg": {"backbone": "vgg", "rnn_cell": "gru", "bidirectional": 0, "lang_att": 0},
 }
 

@@ -13,11 +13,6 @@ from utils.inference import Grounder, place_masks
 SIDE = 96
 
 
-@pytest.fixture(scope="module")
-def grounder(network):
-    return Grounder(network(), ANCHORS)
-
-
 def pixels(n=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
 
