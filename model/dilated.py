@@ -41,8 +41,6 @@ class DilatedConv2D(keras.layers.Conv2D):
 def _shifted(inputs, tap, down, right):
     """A 1×1 convolution of the inputs shifted up and left by (down, right), zeros beyond."""
     height, width = inputs.shape[1:3]
-    seen = inputs[
-        :, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0), :
-    ]
+    seen = inputs[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0), :]
     borders = [[0, 0], [max(-down, 0), max(down, 0)], [max(-right, 0), max(right, 0)], [0, 0]]
     return tf.pad(tf.nn.conv2d(seen, tap, 1, "VALID"), borders)

@@ -80,9 +80,22 @@ def test_a_mask_lies_where_its_box_lies():
 def test_masks_are_zero_or_one():
     mask = np.full((20, 30, 1), 2, np.uint8)
     small = letterbox_mask(mask, Letterbox.fit(30, 20, 32), 8)
-    assert small.dtype == np.uint8
+    assert small.dtype == np.float32
     assert small.shape == (4, 4, 1)
-    assert small.max() == 1
+    assert set(np.unique(small)) == {0, 1}
+
+
+def test_area_targets_are_the_share_covered():
+    mask = np.zeros((32, 32), np.uint8)
+    mask[3:9, 4:16] = 1
+    geometry = Letterbox.fit(32, 32, 32)
+    area = letterbox_mask(mask, geometry, 8, "area")[..., 0]
+    expected = np.zeros((4, 4))
+    expected[0, :2] = [5 * 4 / 64, 5 * 8 / 64]
+    expected[1, :2] = [1 * 4 / 64, 1 * 8 / 64]
+    np.testing.assert_allclose(area, expected)
+    corner = letterbox_mask(mask, geometry, 8)[..., 0]
+    assert corner.sum() == corner[1, 1] == 1
 
 
 def test_masks_that_do_not_fit():

@@ -91,7 +91,7 @@ def test_types_and_shapes(training_set):
         "image": (tf.uint8, [SIDE, SIDE, 3]),
         "words": (tf.float32, [WORD_LEN, DIM]),
         "box_xyxy_px": (tf.float32, [4]),
-        "mask": (tf.uint8, [SIDE // 8, SIDE // 8, 1]),
+        "mask": (tf.float32, [SIDE // 8, SIDE // 8, 1]),
     }
 
 
