@@ -114,15 +114,21 @@ class Trainer:
             config.max_queue_size,
             drop_remainder=self.strategy.num_replicas_in_sync > 1,
         )
+        batches = distribute(self.strategy, batches)
         if self._step is None:
             self._step = make_train_step(
-                self.strategy, self.model, self.optimizer, self.anchors, config
+                self.strategy,
+                self.model,
+                self.optimizer,
+                self.anchors,
+                config,
+                batches.element_spec,
             )
         means, unread = _Means(), []
         started = time.perf_counter()
         samples = min(self.steps_per_epoch * config.batch_size, len(self.training_set))
         with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
-            for step, batch in enumerate(clear_errors(distribute(self.strategy, batches))):
+            for step, batch in enumerate(clear_errors(batches)):
                 rate = self._learning_rate(epoch, step)
                 self.optimizer.learning_rate = rate
                 unread.append(self._step(batch))
@@ -208,13 +214,20 @@ def build_sets(config):
     return training_set, build_evaluator(config, words)
 
 
-def make_train_step(strategy, model, optimizer, anchors, config):
+def make_train_step(strategy, model, optimizer, anchors, config, batch_spec=None):
     """The compiled training step.
+
+    Args:
+        strategy: tf.distribute.Strategy of the network and its optimiser.
+        model, optimizer: what is trained, and with.
+        anchors: (A, 2) float, width and height in input pixels.
+        config: `config.schema.Config`.
+        batch_spec: `element_spec` of the batches. With it the step is traced once; without, once
+            more for a last batch that is shorter.
 
     Returns:
         Function of a batch of `data.pipeline.training_batches`, giving a dict of float32 scalars:
-        every loss term, their sum "loss" and the number of "samples". It is traced once: the
-        batch's size is not part of its signature.
+        every loss term, their sum "loss" and the number of "samples".
     """
     variables = model.trainable_variables
     after_cache = trained_part(model) if config.cache_features != "0" else None
@@ -254,7 +267,12 @@ def make_train_step(strategy, model, optimizer, anchors, config):
         optimizer.apply(gradients, variables)
         return {**terms, "loss": loss, "samples": tf.cast(local, tf.float32)}
 
-    @tf.function(reduce_retracing=True, autograph=False, jit_compile=bool(config.jit_compile))
+    @tf.function(
+        input_signature=None if batch_spec is None else [batch_spec],
+        reduce_retracing=True,
+        autograph=False,
+        jit_compile=bool(config.jit_compile),
+    )
     def train_step(batch):
         results = strategy.run(on_replica, args=(batch,))
         return {
