@@ -16,6 +16,7 @@ class WordPieces:
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
+        self.unknown_id = tokenizer.token_to_id(tokenizer.oov_token)
         self._pieces = {}  # Expressions come again every epoch; tokenising one takes 0.1 ms.
 
     def pieces(self, expression: str) -> np.ndarray:
