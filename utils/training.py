@@ -24,7 +24,7 @@ from utils.distribute import distribute, is_chief, make_strategy
 from utils.evaluate import build_evaluator
 from utils.feature_cache import build_feature_store, trained_part
 from utils.inference import Grounder
-from utils.optimizer import build_optimizer
+from utils.optimizer import build_optimizer, sum_over_replicas
 from utils.panels import draw_panels
 from utils.schedule import learning_rate
 from utils.text import build_words
@@ -264,7 +264,7 @@ def make_train_step(strategy, model, optimizer, anchors, config, batch_spec=None
             loss = tf.add_n(list(terms.values()))
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        optimizer.apply(gradients, variables)
+        optimizer.apply(sum_over_replicas(gradients), variables)
         return {**terms, "loss": loss, "samples": tf.cast(local, tf.float32)}
 
     @tf.function(
