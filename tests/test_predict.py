@@ -1,0 +1,181 @@
+"""predict.py as a person runs it, with the weights of a tiny network."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from data.command_line import exit_code
+from model.weights import save_weights
+from predict import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def predict(*arguments, cwd, expect=0):
+    """Runs the script; returns what it printed to standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "predict.py"), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == expect, f"ended with {done.returncode}:\n{done.stderr[-3000:]}"
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def predict_here(folder, monkeypatch, capfd):
+    """The same within this process, where TensorFlow is loaded already."""
+
+    def run(*arguments, expect=0):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            code = exit_code(main, "hint")
+        except SystemExit as end:
+            code = end.code
+        out, err = capfd.readouterr()
+        assert code == expect, err
+        return out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(network, tiny_set, tmp_path_factory):
+    """A folder with what training leaves in run/, and photographs, one of them broken."""
+    folder = tmp_path_factory.mktemp("predict")
+    weights = folder / "run" / "best.weights.h5"
+    save_weights(network(), weights)
+    settings = tiny_set.config(log_path=str(weights.parent)).to_dict()
+    (weights.parent / "config.json").write_text(json.dumps(settings))
+    photographs = folder / "photos"
+    photographs.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photographs / "turned.jpg", exif=exif)
+    Image.fromarray(noise).convert("P").save(photographs / "palette.png")
+    (photographs / "broken.jpg").write_text("no image")
+    return folder
+
+
+def test_one_photograph(folder):
+    out, _ = predict(
+        "--weights", "run/best.weights.h5", "--image", "photos/turned.jpg",
+        "--expression", "red box", "--expression", "the zorblax", cwd=folder,
+    )  # fmt: skip
+    assert "photos/turned.jpg   60×100 px" in out
+    assert "score 0." in out
+    assert "not understood, no vector: zorblax" in out
+    assert "Written to result/predict/" in out
+    results = folder / "result/predict"
+    records = [
+        json.loads(line) for line in (results / "predictions.jsonl").read_text().splitlines()
+    ]
+    assert [record["expression"] for record in records] == ["red box", "the zorblax"]
+    for number, record in enumerate(records, start=1):
+        left, top, right, bottom = record["box_xyxy"]
+        assert 0 <= left <= right <= 60
+        assert 0 <= top <= bottom <= 100
+        mask = np.asarray(Image.open(results / f"turned_{number}_mask.png")) > 0
+        assert mask.shape == (100, 60)
+        assert mask.sum() == record["mask_area"]
+        np.testing.assert_array_equal(coco_mask.decode(record["mask_rle"]), mask)
+        with Image.open(results / f"turned_{number}.png") as picture:
+            assert picture.height > picture.width == 480
+
+
+def test_a_folder_with_a_broken_file(folder, predict_here):
+    out, err = predict_here(
+        "--config", "run/config.json", "--set", "evaluate_model=run/best.weights.h5", "use_nls=0",
+        "--image", "photos", "--expression", "red box", "--output", "found", "--json",
+        expect=1,
+    )  # fmt: skip
+    records = [json.loads(line) for line in out.splitlines()]
+    names = [Path(record["image"]).name for record in records]
+    assert names == ["palette.png", "turned.jpg"]
+    assert {record["use_nls"] for record in records} == {0}
+    assert "broken.jpg: not a readable image" in err
+    assert "1 of 3 photographs could not be read" in err
+    assert "predict  100 %  3/3" in err
+    assert "Traceback" not in err
+    written = (folder / "found/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in written] == records
+
+
+def test_a_list(folder, predict_here):
+    rows = [
+        {"image": "photos/palette.png", "expression": "red box"},
+        {"image": "photos/turned.jpg", "expressions": ["left one", "right one"]},
+    ]
+    (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("--weights", "run/best.weights.h5", "--list", "list.jsonl", "--output", "listed")
+    out, err = predict_here(*arguments)
+    assert out.count("score 0.") == 3
+    assert "2/2" in err
+    assert len(list((folder / "listed").iterdir())) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of the arguments --image --list --serve is required"),
+        (["--image", "a.jpg"], "--image goes with --expression"),
+        (["--list", "a.jsonl", "--expression", "a"], "--image goes with --expression"),
+        (["--image", "nowhere.jpg", "--expression", "a"], "nowhere.jpg: no such image or folder"),
+        (["--list", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (
+            ["--image", "photos", "--expression", "a", "--weights", "photos/x.h5"],
+            "say with --config which settings photos/x.h5 belongs to",
+        ),
+        (["--list", "a", "--set", "use_nsl=0"], "did you mean 'use_nls'"),
+        (
+            ["--image", "photos", "--expression", "a", "--output", "photos"],
+            "photos holds the photographs",
+        ),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(predict_here, arguments, message):
+    out, err = predict_here(*arguments, expect=2)
+    assert message in err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_bad_input_is_told_before_tensorflow_is_loaded(folder):
+    _, err = predict("--list", "nowhere.jsonl", cwd=folder, expect=2)
+    assert err == "error: nowhere.jsonl: no such file\n"
+
+
+def test_missing_weights(predict_here):
+    _, err = predict_here(
+        "--config", "run/config.json", "--set", "evaluate_model=nowhere.weights.h5",
+        "--image", "photos", "--expression", "a", expect=2,
+    )  # fmt: skip
+    assert "nowhere.weights.h5: no such weights; train.py writes some (`make demo`" in err
+
+
+def test_help_is_quick_and_teaches():
+    code = "import sys, predict; sys.argv = ['predict.py', '--help']\n" + (
+        "try:\n    predict.main()\nexcept SystemExit:\n    print(sorted(sys.modules))"
+    )
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - start < 5
+    assert '--expression "the woman on the left"' in done.stdout
+    assert "EXIF" in done.stdout
+    for module in ("tensorflow", "numpy", "PIL", "cv2"):
+        assert f"'{module}'" not in done.stdout
