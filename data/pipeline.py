@@ -5,6 +5,7 @@ seed and epoch. Evaluation reads one image with all its referents at a time: eac
 mask is opened once, ahead of the network.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,25 @@ from data.image_files import DataError, load_mask, opened_image
 from data.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
 
 
-def clear_errors(batches):
-    """Iterates over a dataset; an error of the loading functions comes out as `DataError`.
+@contextlib.contextmanager
+def cleared():
+    """Turns errors of loading functions into `DataError` where a dataset is read inside.
 
     tf.data wraps what was raised inside it in an error of its own, traceback and all.
     """
     try:
-        yield from batches
+        yield
     except tf.errors.OpError as error:
         raised = re.search(r"^[\w.]*(?:DataError|ValueError): (.*)", error.message, re.MULTILINE)
         if raised is None:
             raise
         raise DataError(raised.group(1)) from None
+
+
+def clear_errors(batches):
+    """Iterates over a dataset; an error of the loading functions comes out as `DataError`."""
+    with cleared():
+        yield from batches
 
 
 def read_image(path):

@@ -37,6 +37,7 @@ def pretrain(config, instances, leave_out=(), epochs=20, steps=None):
     import keras
 
     from data.detection import STRIDES, detection_batches, read_instances
+    from data.pipeline import cleared
     from model.mcn import build_mcn, visual_backbone
 
     objects = read_instances(instances, leave_out)
@@ -62,7 +63,8 @@ def pretrain(config, instances, leave_out=(), epochs=20, steps=None):
         config.workers,
         config.seed,
     )
-    detector.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=2)
+    with cleared():
+        detector.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=2)
     return backbone
 
 
@@ -111,10 +113,12 @@ def main():
     parser.add_argument("--output", required=True, help="backbone .weights.h5 to write")
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
-    names = Path(arguments.leave_out).read_text().split() if arguments.leave_out else ()
+    names = Path(arguments.leave_out).read_text().splitlines() if arguments.leave_out else ()
 
+    from model.weight_native import check_name
     from model.weights import save_weights
 
+    check_name(arguments.output)  # now, not when hours of training are done
     backbone = pretrain(config, arguments.instances, names, arguments.epochs)
     save_weights(backbone, arguments.output, trained_on=arguments.trained_on)
     print(f"Backbone written to {arguments.output}: set pretrained_weights to it.")
