@@ -7,7 +7,7 @@ import pytest
 
 from data.detection import STRIDES, DetectionSet, detection_batches, read_instances
 from data.letterbox import letterbox_image
-from data.pipeline import read_image
+from data.pipeline import DataError, cleared, read_image
 from tests.tiny import IMAGES, REFERENTS, write_instances
 
 SIDE = 96
@@ -133,3 +133,9 @@ def test_batches_pass_over_all_images_in_changing_order(instances, tiny_set):
         epochs.append(seen)
     assert all(sorted(seen) == sorted(IMAGES) for seen in epochs)
     assert len({tuple(seen) for seen in epochs}) > 1
+
+
+def test_an_image_that_is_missing_is_named(instances, tmp_path):
+    batches = detection_batches(read_instances(instances), tmp_path, SIDE, 2, 1, seed=1)
+    with pytest.raises(DataError, match=rf"^{tmp_path}/\w\.png: no such image"), cleared():
+        next(iter(batches))
