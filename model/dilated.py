@@ -5,6 +5,8 @@ import tensorflow as tf
 
 # Cropped taps cost passes over memory of their own; they pay from this share of padding on.
 PAYS_FROM = 0.25
+# With fewer channels the products are too cheap to make up for it.
+PAYS_FROM_CHANNELS = 256
 
 
 @keras.saving.register_keras_serializable("mcn")
@@ -33,6 +35,8 @@ class DilatedConv2D(keras.layers.Conv2D):
         reach = self.dilation_rate[0]
         height, width = shape[1:3]
         if self.kernel_size != (3, 3) or reach >= min(height, width):
+            return False
+        if shape[3] < PAYS_FROM_CHANNELS:
             return False
         rows, columns = (1 + 2 * (1 - reach / side) for side in (height, width))
         return 1 - rows * columns / 9 >= PAYS_FROM and not tf.config.list_physical_devices("GPU")

@@ -11,13 +11,13 @@ from model.dilated import DilatedConv2D
 @pytest.mark.parametrize(("shape", "dilation"), [((13, 13), 5), ((13, 9), 4), ((12, 12), 11)])
 def test_cropped_equals_the_library(shape, dilation):
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=(2, *shape, 6)), tf.float32)
+    x = tf.constant(rng.normal(size=(2, *shape, 256)), tf.float32)
     settings = {"filters": 4, "kernel_size": 3, "padding": "same", "dilation_rate": dilation}
     ours = DilatedConv2D(**settings, use_bias=True)
     plain = keras.layers.Conv2D(**settings, use_bias=True)
     for layer in (ours, plain):
         layer.build(x.shape)
-    plain.set_weights([rng.normal(size=w.shape) for w in ours.get_weights()])
+    plain.set_weights([0.02 * rng.normal(size=w.shape) for w in ours.get_weights()])
     ours.set_weights(plain.get_weights())
     assert ours._crops(x.shape)
     results = []
@@ -32,8 +32,15 @@ def test_cropped_equals_the_library(shape, dilation):
 
 
 @pytest.mark.parametrize(
-    ("side", "dilation", "crops"), [(52, 6, False), (52, 12, True), (52, 18, True), (16, 18, False)]
+    ("side", "channels", "dilation", "crops"),
+    [
+        (52, 512, 6, False),
+        (52, 512, 12, True),
+        (52, 512, 18, True),
+        (52, 128, 18, False),
+        (16, 512, 18, False),
+    ],
 )
-def test_crops_where_it_pays(side, dilation, crops):
+def test_crops_where_it_pays(side, channels, dilation, crops):
     layer = DilatedConv2D(4, 3, padding="same", dilation_rate=dilation)
-    assert layer._crops((None, side, side, 8)) is crops
+    assert layer._crops((None, side, side, channels)) is crops
