@@ -16,7 +16,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
     "backbone_width=0.0625", "backbone_blocks=[1,1,1,1,1]", "head_width=0.0625", "jemb_dim=64",
-    "rnn_hidden_size=16", "batch_size=8", "pretrained_weights=", "free_body=0", "warmup_steps=0",
+    "rnn_hidden_size=16", "batch_size=8", "pretrained_weights=", "warmup_steps=0",
     "lr_schedule=steps", "log_images=2",
 )  # fmt: skip
 
