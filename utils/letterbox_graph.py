@@ -70,11 +70,12 @@ def scaled_side(side, longer, input_size):
 
 
 def letterbox_in_graph(image, geometry):
-    """`letterbox_image` but for ±1 in a pixel of ten thousand, where rounding of sums decides.
+    """`letterbox_image` but for ±1 where a sum lies halfway between two whole numbers.
 
-    Pillow's bicubic: each row to its new width, rounding to whole numbers, then the columns.
-    Pillow 13 begins with the columns where (h − h') > 2·(w − w'), which no earlier version does;
-    for such tall images it differs by a few grey levels along sharp edges.
+    That is a pixel of ten thousand, and a few of a thousand where sides scale by a simple
+    fraction. Pillow's bicubic: each row to its new width, rounding to whole numbers, then the
+    columns. Pillow 13 begins with the columns where (h − h') > 2·(w − w'), which no earlier
+    version does; for such tall images it differs by a few grey levels along sharp edges.
 
     Args:
         image: (h, w, 3) uint8, RGB.

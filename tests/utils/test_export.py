@@ -1,6 +1,5 @@
 """Exported files give what the chain of letterbox, network and mask placement gives."""
 
-import functools
 import json
 import subprocess
 import sys
@@ -54,15 +53,19 @@ def sample(size, seed=0, steps=4):
     return image, words
 
 
-def chain(grounder, image, words, use_nls=True):
-    """What Python gives; its letterbox is Pillow's but for the rounding of single pixels."""
+def chain(grounder, image, words, use_nls=True, pillow=False):
+    """What Python gives, with the letterbox of Pillow or with that of the graph.
+
+    They differ by ±1 in single pixels, which a network of random weights makes much of.
+    """
     height, width = image.shape[:2]
     geometry = Letterbox.fit(width, height, SIDE)
-    square = letterbox_image(Image.fromarray(image), SIDE).astype(int)
-    in_graph = fit_in_graph(tf.constant(height), tf.constant(width), SIDE)
-    rounded_elsewhere = letterbox_in_graph(tf.constant(image), in_graph).numpy().astype(int)
-    assert np.abs(square - rounded_elsewhere).sum() <= 3
-    square = rounded_elsewhere.astype(np.uint8)
+    square = letterbox_image(Image.fromarray(image), SIDE)
+    if not pillow:
+        in_graph = fit_in_graph(tf.constant(height), tf.constant(width), SIDE)
+        ours = letterbox_in_graph(tf.constant(image), in_graph).numpy()
+        assert np.abs(ours - square).max() <= 1
+        square = ours.astype(np.uint8)
     features = grounder.encode_images(square[None])
     box, rounded, score, probability = grounder.locate(
         features, [0], grounder.encode_words(words[None])
@@ -75,16 +78,16 @@ def chain(grounder, image, words, use_nls=True):
     }
 
 
-def assert_same(found, expected, longer):
+def assert_same(found, expected, longer, tolerance=TOLERANCE):
     assert sorted(found) == sorted(expected)
     np.testing.assert_allclose(
         np.array(found["box_xyxy_px"]) / longer,
         np.array(expected["box_xyxy_px"]) / longer,
-        atol=TOLERANCE,
+        atol=tolerance,
     )
     for name in ("score", "mask_probability"):
         assert np.shape(found[name]) == np.shape(expected[name])
-        np.testing.assert_allclose(found[name], expected[name], atol=TOLERANCE)
+        np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
 
 
 def assert_all_sizes_same(run, grounder):
@@ -93,6 +96,7 @@ def assert_all_sizes_same(run, grounder):
         image, words = sample(size)
         found = run(image=image, words=words)
         assert_same(found, chain(grounder, image, words), max(size))
+        assert_same(found, chain(grounder, image, words, pillow=True), max(size), 2e-3)
         boxes.append(np.array(found["box_xyxy_px"]) / max(size))
     assert np.std(boxes, axis=0).max() > 1e-2  # The outputs follow from the inputs.
 
@@ -124,19 +128,21 @@ def run_signature(path):
     return run
 
 
-def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, image_encoder):
-    folder, details = image_encoder, image_encoder.with_name("image_encoder.savedmodel.json")
-    assert sorted(folder.parent.iterdir()) == [folder, details]
-    (folder / "left").touch()
-    export_again = functools.partial(
-        export, trained.config, trained.weights, "savedmodel", folder.parent
+def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, tmp_path):
+    plus_one = tf.function(
+        lambda x: {"y": x + 1.0}, input_signature=[tf.TensorSpec((), tf.float32, "x")]
     )
-    export_again(("image_encoder",))
-    assert (folder / "saved_model.pb").is_file()
-    assert not (folder / "left").exists()
+    folder = tmp_path / "whole"
+    for _ in range(2):
+        export_module._write_savedmodel(Exportable(plus_one, [], {}), folder)
+        assert run_signature(folder)(x=np.float32(1)) == {"y": 2}
+        assert not (folder / "of_the_earlier").exists()
+        (folder / "of_the_earlier").touch()
+    assert list(tmp_path.iterdir()) == [folder]
+
     (folder / "saved_model.pb").unlink()
     with pytest.raises(ExportError, match="in the way"):
-        export_again(("image_encoder",))
+        export(trained.config, trained.weights, "savedmodel", tmp_path)
 
 
 def onnx_runner(path):
