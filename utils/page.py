@@ -15,7 +15,7 @@ from utils.page_answers import LONGEST_EXPRESSION, Answerer, error_html
 from utils.predictor import Predictor
 
 UPLOAD_LIMIT = "20mb"
-EXAMPLES = 6
+EXAMPLES = 5
 KEPT_SECONDS = 3600
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INTRODUCTION = """
@@ -62,6 +62,7 @@ def serve(config, weights=None, host="127.0.0.1", port=7860):
     import_gradio()
     check_address(host, port)
     predictor = Predictor.from_config(config, weights)
+    predictor.warm_up(attention=True)
     print(predictor.weights_report)
     with tempfile.TemporaryDirectory(prefix="mcn_page_") as uploads:
         page, settings = build_page(predictor, example_rows(config), uploads)
@@ -186,7 +187,7 @@ def _questions(gradio):
         image_mode=None,
         sources=["upload", "clipboard"],
         label="Photograph",
-        height=340,
+        height=300,
         elem_id="photograph",
     )
     # Gradio would decode the photograph here, whatever its size, and fail without a sentence.
@@ -215,11 +216,11 @@ def _results(gradio, predictor):
 
     with gradio.Row():
         with gradio.Column(scale=7, min_width=300):
-            result = picture("Box and mask", "result", 596, "download", "fullscreen")
+            result = picture("Box and mask", "result", 560, "download", "fullscreen")
         with gradio.Column(scale=4, min_width=200):
             attention = [
-                picture("Attention for the mask", "attention_mask", 290, "fullscreen"),
-                picture("Attention for the box", "attention_box", 290, "fullscreen"),
+                picture("Attention for the mask", "attention_mask", 272, "fullscreen"),
+                picture("Attention for the box", "attention_box", 272, "fullscreen"),
             ]
     facts = gradio.HTML(elem_id="facts")
     with gradio.Row():

@@ -168,10 +168,16 @@ class Predictor:
         predictor.warm_up()
         return predictor
 
-    def warm_up(self):
-        """Runs everything once, so that times measured later are those of the work itself."""
+    def warm_up(self, attention=False):
+        """Runs everything once, so that times measured later are those of the work itself.
+
+        Args:
+            attention: whether the attention maps, too.
+        """
         self.set_image(np.full((8, 8, 3), 128, np.uint8))
-        self.predict(["a"])
+        self.predict("a")
+        if attention:
+            self.attention("a")
         self.image = self.image_seconds = self._features = self._geometry = None
 
     def set_image(self, image):
