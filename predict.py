@@ -34,7 +34,7 @@ def main():
         parser.error('--image goes with --expression "…", which says what to find')
     config = load_config(_settings_file(arguments), arguments.overrides)
     if arguments.serve:
-        from utils.page import serve
+        from utils.page_server import serve
 
         return serve(config, arguments.weights, arguments.host, arguments.port)
 

@@ -1,23 +1,15 @@
-"""A page for the browser: a photograph, words, and what the network makes of them.
-
-Needs Gradio: pip install -r requirements-page.txt. The page answers on this machine alone unless
-told otherwise, sends nothing anywhere, and deletes uploaded photographs when it closes.
-"""
+"""A page for the browser: a photograph, words, and what the network makes of them."""
 
 import os
-import socket
-import tempfile
-import threading
 from pathlib import Path
 
 from data.annotations import read_annotations
 from utils.page_answers import LONGEST_EXPRESSION, Answerer, error_html
-from utils.predictor import Predictor
+from utils.page_server import import_gradio
 
 UPLOAD_LIMIT = "20mb"
 EXAMPLES = 5
 KEPT_SECONDS = 3600
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INTRODUCTION = """
 <header><h1>Which one do you mean?</h1>
 <p>Choose a photograph and say what to find in it. The network answers with a box and a mask.</p>
@@ -40,74 +32,6 @@ p.note, p.problem { margin: 10px 0 0; padding: 8px 12px; border-radius: 8px; }
 p.note { background: #56b4e92e; }
 p.problem { margin: 0; background: #d55e0026; border-left: 4px solid #d55e00; }
 """
-
-
-def serve(config, weights=None, host="127.0.0.1", port=7860):
-    """Opens the page and keeps it open until Ctrl-C.
-
-    Args:
-        config: `config.schema.Config`.
-        weights: file of weights; default: config.evaluate_model.
-        host: address to answer on.
-        port: number to answer on.
-
-    Returns:
-        0, the exit code.
-
-    Raises:
-        ValueError: Gradio is not installed.
-        OSError: the address cannot be used.
-        The errors of `Predictor.from_config`.
-    """
-    import_gradio()
-    check_address(host, port)
-    predictor = Predictor.from_config(config, weights)
-    predictor.warm_up(attention=True)
-    print(predictor.weights_report)
-    with tempfile.TemporaryDirectory(prefix="mcn_page_") as uploads:
-        page, settings = build_page(predictor, example_rows(config), uploads)
-        page.launch(server_name=host, server_port=port, **settings)
-        print(f"\nThe page is open at http://{host}:{port} - Ctrl-C closes it.", flush=True)
-        if host not in LOOPBACK:
-            print("Everyone who reaches this address can use it; there is no password.")
-        try:
-            _wait()
-        except KeyboardInterrupt:
-            print("\nClosed.")
-        finally:
-            page.close(verbose=False)
-    return 0
-
-
-def _wait():
-    """Sleeps until Ctrl-C: the page answers in threads of its own."""
-    threading.Event().wait()
-
-
-def import_gradio():
-    """Gradio, told to send no statistics. Raises ValueError where it is not installed."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ImportError:
-        raise ValueError(
-            "the page needs Gradio, which is not installed: pip install -r requirements-page.txt"
-        ) from None
-    return gradio
-
-
-def check_address(host, port):
-    """Raises OSError with what to do where an address cannot be answered on."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, OverflowError) as error:
-        raise OSError(
-            f"cannot open the page on {host}, port {port} ({error}): choose others with --host "
-            "and --port"
-        ) from None
 
 
 def example_rows(config):

@@ -220,7 +220,7 @@ def test_files_of_the_machine_are_not_served(address, tiny_set):
 
 def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monkeypatch, capsys):
     need_gradio()
-    from utils import page
+    from utils import page_server
 
     save_weights(network(), tmp_path / "best.weights.h5")
     (tmp_path / "config.json").write_text(json.dumps(tiny_set.config().to_dict()))
@@ -232,7 +232,7 @@ def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monke
         seen["uploads"] = [path for path in tmp_path.glob("mcn_page_*") if path.is_dir()]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(page, "_wait", visit_and_press_ctrl_c)
+    monkeypatch.setattr(page_server, "_wait", visit_and_press_ctrl_c)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     weights = str(tmp_path / "best.weights.h5")
     arguments = ["--serve", "--port", str(port), "--host", "0.0.0.0", "--weights", weights]
@@ -250,7 +250,7 @@ def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monke
 
 
 def test_a_taken_port_is_told():
-    from utils.page import check_address
+    from utils.page_server import check_address
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -263,7 +263,7 @@ def test_a_taken_port_is_told():
 
 
 def test_missing_gradio_is_told(monkeypatch, tiny_set, capsys):
-    from utils.page import serve
+    from utils.page_server import serve
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert exit_code(lambda: serve(tiny_set.config()), "hint") == 2
