@@ -60,10 +60,11 @@ def _predict(predictor, jobs, output, as_json):
     """Works through all jobs; returns how many photographs could not be read."""
     from data.image_files import DataError
     from data.progress import Progress
-    from utils.prediction_jobs import tell
+    from utils.prediction_jobs import text_of
 
     failures = 0
     with Progress(len(jobs), "predict", unit="img") if len(jobs) > 1 else nullcontext() as bar:
+        say = bar.say if bar else print
         for done, job in enumerate(jobs, start=1):
             try:
                 predictor.set_image(job.image)
@@ -71,12 +72,12 @@ def _predict(predictor, jobs, output, as_json):
                 if len(jobs) == 1:
                     raise
                 failures += 1
-                print(f"error: {error}", file=sys.stderr)
+                say(f"error: {error}", file=sys.stderr)
             else:
                 predictions = predictor.predict(job.expressions)
                 records = output.write(job, predictor.image, predictions)
-                tell(records, predictor.image_seconds, as_json)
-            if bar is not None:
+                say(text_of(records, predictor.image_seconds, as_json))
+            if bar:
                 bar.update(done)
     if failures:
         print(f"{failures} of {len(jobs)} photographs could not be read", file=sys.stderr)

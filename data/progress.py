@@ -15,6 +15,7 @@ LINE_SHARE = 0.1
 LINE_SECONDS = 300.0
 LINE_PAUSE = 2.0
 RATE_SAMPLES = 30
+ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
@@ -64,6 +65,15 @@ class Progress:
         elif self._line_is_due(now):
             self._last_line = now
             self._write_line(self._status(now))
+
+    def say(self, text, file=None):
+        """Prints a text, to standard output by default; a bar gives way and stands below it."""
+        if self._bar is not None:
+            self.stream.write(ERASE_LINE)
+            self.stream.flush()
+        print(text, file=file, flush=True)
+        if self._bar is not None:
+            self._bar.update(self._bar.value, force=True)
 
     def finish(self, **values):
         """Ends the report with the total time and the mean rate."""

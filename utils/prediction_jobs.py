@@ -1,7 +1,6 @@
 """What predict.py is asked to look at, and what it leaves behind."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from utils.visualize import draw_prediction
 
 RECORDS = "predictions.jsonl"
 NARROWEST, WIDEST = 480, 1280
-_ERASE_LINE = "\r\x1b[K"
 
 
 @dataclass(frozen=True)
@@ -176,19 +174,13 @@ def record_of(image, found):
     }
 
 
-def tell(records, image_seconds, as_json):
-    """Prints the records of one photograph as JSON lines, or as text for people.
-
-    A progress bar that stands in the same line of a terminal gives way.
-    """
+def text_of(records, image_seconds, as_json):
+    """The records of one photograph as JSON lines, or as text for people."""
     if as_json:
-        text = "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    else:
-        size = "{width}×{height}".format(**records[0])
-        head = f"\n{records[0]['image']}   {size} px   {image_seconds:.2f} s"
-        text = "\n".join([head, *(_describe(record) for record in records)])
-    both = sys.stdout.isatty() and sys.stderr.isatty()
-    print((_ERASE_LINE if both else "") + text, flush=True)
+        return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    size = "{width}×{height}".format(**records[0])
+    head = f"\n{records[0]['image']}   {size} px   {image_seconds:.2f} s"
+    return "\n".join([head, *(_describe(record) for record in records)])
 
 
 def _describe(record):

@@ -117,6 +117,21 @@ def test_terminal_gets_a_bar():
     assert "█" not in shown  # This stream has no encoding that could show it.
 
 
+def test_the_bar_makes_room_for_a_text(capsys):
+    for stream in (Terminal(), io.StringIO()):
+        bar = Progress(10, "work", stream=stream, clock=Clock())
+        bar.update(5)
+        before = stream.getvalue()
+        bar.say("found it")
+        assert capsys.readouterr().out == "found it\n"
+        drawn = stream.getvalue().removeprefix(before)
+        assert ("50%" in drawn and drawn.startswith("\r\x1b[K")) == stream.isatty()
+        assert stream.isatty() or drawn == ""
+        bar.say("went wrong", file=stream)
+        assert "went wrong\n" in stream.getvalue()
+        bar.abandon()
+
+
 def test_terminal_bar_of_unknown_total():
     stream = Terminal()
     with Progress(None, "glove.zip", "B", stream=stream) as bar:

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from data.letterbox import Letterbox
-from utils.prediction_jobs import Job, Output, jobs_of_images, jobs_of_list, tell
+from utils.prediction_jobs import Job, Output, jobs_of_images, jobs_of_list, text_of
 from utils.predictor import Prediction
 
 SIZE = (60, 80)
@@ -155,13 +155,12 @@ def test_photographs_are_not_replaced(tmp_path):
     Output(tmp_path, [Job(tmp_path / "a.png", ("red",))])
 
 
-def test_told_as_text_or_json(tmp_path, photograph, capsys):
+def test_text_and_json(tmp_path, photograph):
     job = Job(tmp_path / "photo.jpg", ("red zorblax",))
     found = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
     with Output(tmp_path / "out", [job]) as output:
         records = output.write(job, photograph, [found])
-    tell(records, 0.25, as_json=False)
-    text = capsys.readouterr().out
+    text = text_of(records, 0.25, as_json=False)
     for part in (
         "photo.jpg   80×60 px   0.25 s",
         "box 20.1, 10.0, 70.0, 30.5   score 0.75   mask 1,000 px (20.8 %)   0.50 s",
@@ -169,6 +168,4 @@ def test_told_as_text_or_json(tmp_path, photograph, capsys):
         "not read, too many words: far, off",
     ):
         assert part in text
-    assert "\x1b" not in text
-    tell(records, 0.25, as_json=True)
-    assert json.loads(capsys.readouterr().out) == records[0]
+    assert json.loads(text_of(records, 0.25, as_json=True)) == records[0]
