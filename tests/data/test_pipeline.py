@@ -71,6 +71,9 @@ def test_an_epoch_is_the_plan_in_batches(training_set, tiny_set):
     order, choice = training_set.plan(3)
     for row, (index, which) in enumerate(zip(order, choice, strict=True)):
         referent = training_set.referents[index]
+        alone = dict(zip(("image", "box_xyxy_px", "mask"), training_set.sample(index), strict=True))
+        for key, value in alone.items():
+            np.testing.assert_array_equal(samples[key][row], value)
         geometry = Letterbox.fit(*IMAGES[referent.image], SIDE)
         image = Image.open(tiny_set.images / referent.image)
         mask = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
@@ -167,6 +170,8 @@ def test_a_bad_file_is_named_in_training_and_evaluation(training_set, broken, ca
     train = dataclasses.replace(
         training_set, referents=[referent], image_path=str(folder), mask_path=str(folder)
     )
+    with pytest.raises(DataError, match=rf"^{path}: {message}"):
+        train.sample(0)
     with pytest.raises(DataError, match=rf"^{path}: {message}"):
         batches_of(train)
     with pytest.raises(DataError, match=rf"^{path}: {message}"):
