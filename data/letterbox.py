@@ -71,8 +71,11 @@ def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
     if image.mode != "RGB":
         image = image.convert("RGB")
     size = (geometry.new_width, geometry.new_height)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    # Width first, then height, as published; newer Pillows choose the order by the image's shape,
+    # which changes the rounding between the two passes.
+    for step in ((size[0], image.height), size):
+        if image.size != step:
+            image = image.resize(step, Image.Resampling.BICUBIC)
     canvas = np.full((input_size, input_size, 3), GREY, np.uint8)
     canvas[_window(geometry)] = np.asarray(image)
     return canvas
