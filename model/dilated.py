@@ -20,7 +20,7 @@ class DilatedConv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        if not self._crops(inputs.shape):
+        if not self.crops(inputs.shape):
             return super().convolution_op(inputs, kernel)
         reach = self.dilation_rate[0]
         output = tf.nn.conv2d(inputs, kernel[1:2, 1:2], 1, "VALID")
@@ -31,7 +31,8 @@ class DilatedConv2D(keras.layers.Conv2D):
                     output += _shifted(inputs, tap, row * reach, column * reach)
         return output
 
-    def _crops(self, shape):
+    def crops(self, shape):
+        """Whether inputs of this shape (N, H, W, C) are convolved tap by tap."""
         reach = self.dilation_rate[0]
         height, width = shape[1:3]
         if self.kernel_size != (3, 3) or reach >= min(height, width):
@@ -45,6 +46,11 @@ class DilatedConv2D(keras.layers.Conv2D):
 def _shifted(inputs, tap, down, right):
     """A 1×1 convolution of the inputs shifted up and left by (down, right), zeros beyond."""
     height, width = inputs.shape[1:3]
-    seen = inputs[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0), :]
+    # tf.slice and not brackets: its gradient is tf.pad, ten times faster than StridedSliceGrad.
+    seen = tf.slice(
+        inputs,
+        (0, max(down, 0), max(right, 0), 0),
+        (-1, height - abs(down), width - abs(right), -1),
+    )
     borders = [[0, 0], [max(-down, 0), max(down, 0)], [max(-right, 0), max(right, 0)], [0, 0]]
     return tf.pad(tf.nn.conv2d(seen, tap, 1, "VALID"), borders)

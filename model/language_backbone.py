@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from model.layers import hard_sigmoid
+from model.recurrence import GRU, LSTM
 
 
 @keras.saving.register_keras_serializable("mcn")
@@ -39,10 +40,7 @@ def build_text_branch(
         "dropout": dropout,
         "return_sequences": bool(attention),
     }
-    if cell == "gru":
-        recurrent = keras.layers.GRU(units, reset_after=False, name="gru", **kwargs)
-    else:
-        recurrent = keras.layers.LSTM(units, name="lstm", **kwargs)
+    recurrent = {"gru": GRU, "lstm": LSTM}[cell](units, name=cell, **kwargs)
     if bidirectional:
         recurrent = keras.layers.Bidirectional(recurrent, merge_mode="sum", name="text_rnn")
     else:
