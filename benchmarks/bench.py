@@ -41,7 +41,10 @@ def measure_ceiling(repeats):
         a, b = tf.random.normal((n, n)), tf.random.normal((n, n))
         tasks[f"matrix product {n}"] = lambda a=a, b=b: tf.linalg.matmul(a, b).numpy()
         flops[f"matrix product {n}"] = 2 * n**3
-    for side, cin, cout in ((52, 128, 256), (52, 512, 256), (26, 256, 512), (13, 512, 1024)):
+    for side, cin, cout in (
+        (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
+        (13, 512, 1024),
+    ):  # fmt: skip
         x, w = tf.random.normal((2, side, side, cin)), tf.random.normal((3, 3, cin, cout))
         name = f"convolution {side}×{side}, {cin} to {cout}"
         tasks[name] = lambda x=x, w=w: tf.nn.conv2d(x, w, 1, "SAME").numpy()
@@ -60,7 +63,7 @@ def measure_network(backbone, quick, repeats, ceiling):
     config = full_size(backbone, quick)
     model = build_mcn(config)
     grounder = Grounder(model, ANCHORS)
-    size, batch = config.input_size, 4
+    size, batch = config.input_size, config.eval_batch_size
     pixels = np.random.default_rng(0).integers(0, 255, (batch, size, size, 3), np.uint8)
     words = np.random.default_rng(1).normal(size=(16, config.word_len, config.embed_dim))
     words = words.astype(np.float32)
@@ -70,15 +73,18 @@ def measure_network(backbone, quick, repeats, ceiling):
     def picture(expressions):
         of_one = grounder.encode_images(pixels[:1])
         text = grounder.encode_words(words[:expressions])
-        for at in range(0, expressions, 8):
-            rows = np.zeros(min(8, expressions - at), np.int32)
-            grounder.locate(of_one, rows, text[at : at + 8])
+        for at in range(0, expressions, batch):
+            rows = np.zeros(min(batch, expressions - at), np.int32)
+            grounder.locate(of_one, rows, text[at : at + batch])
+
+    def pairs():
+        text = grounder.encode_words(words[:batch])
+        grounder.locate(grounder.encode_images(pixels), np.arange(batch), text)
 
     tasks = {
-        "encode 4 images": lambda: tf.nest.map_structure(
-            np.asarray, grounder.encode_images(pixels)
-        ),
-        "ground 8 expressions": lambda: grounder.locate(features, np.arange(8) % batch, fq[:8]),
+        "encode a batch": lambda: tf.nest.map_structure(np.asarray, grounder.encode_images(pixels)),
+        "ground a batch": lambda: grounder.locate(features, np.arange(batch), fq[:batch]),
+        "a batch of pairs": pairs,
         **{f"1 image, {n} expressions": lambda n=n: picture(n) for n in (1, 2, 4, 8, 16)},
     }
     times = alternate(tasks, repeats)
@@ -88,18 +94,24 @@ def measure_network(backbone, quick, repeats, ceiling):
         "ground": count_flops(ground(model)),
         "plain, one pair": count_flops(build_plain_mcn(config, model)),
     }
-    one = times["1 image, 1 expressions"][0]
-    done = flops["image"] + flops["text"] + flops["ground"]
-    encoding = 4 * flops["image"] / times["encode 4 images"][0] / 1e9
+    done = {"image": flops["image"], "ground": flops["ground"]}
+    done["whole"] = flops["image"] + flops["text"] + flops["ground"]
+    seconds = {
+        "image": times["encode a batch"][0],
+        "ground": times["ground a batch"][0],
+        "whole": times["a batch of pairs"][0],
+    }
+    gflops = {part: batch * done[part] / seconds[part] / 1e9 for part in done}
     return {
         "seconds": times,
-        "images_per_s": 4 / times["encode 4 images"][0],
-        "expressions_per_s": 8 / times["ground 8 expressions"][0],
-        "latency_s": one,
+        "batch": batch,
+        "images_per_s": batch / seconds["image"],
+        "expressions_per_s": batch / seconds["ground"],
         "flops": flops,
-        "encode_gflops": encoding,
-        "encode_share_of_convolution_ceiling": encoding / ceiling["best"]["convolution"],
-        "whole_share_of_convolution_ceiling": done / one / 1e9 / ceiling["best"]["convolution"],
+        "gflops": gflops,
+        "share_of_convolution_ceiling": {
+            part: rate / ceiling["best"]["convolution"] for part, rate in gflops.items()
+        },
     }
 
 
@@ -235,9 +247,15 @@ def table(found):
                 f"({flops['plain, one pair']:.1f})",
             ),
             (
-                f"{backbone}: rate, share of the convolution ceiling (encode; whole)",
-                f"{100 * network['encode_share_of_convolution_ceiling']:.0f} %; "
-                f"{100 * network['whole_share_of_convolution_ceiling']:.0f} %",
+                f"{backbone}: rate of image; ground; whole network, batch {network['batch']}",
+                "; ".join(f"{rate:.0f}" for rate in network["gflops"].values()) + " GFLOP/s",
+            ),
+            (
+                f"{backbone}: the same as shares of the convolution ceiling",
+                "; ".join(
+                    f"{100 * share:.0f} %"
+                    for share in network["share_of_convolution_ceiling"].values()
+                ),
             ),
             (
                 f"{backbone}: 1, 2, 4, 8, 16 expressions of an image",

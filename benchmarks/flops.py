@@ -4,13 +4,15 @@ import math
 
 import keras
 
+from model.dilated import DilatedConv2D
 from model.garan import GaranAttention
 
 
 def count_flops(model):
     """FLOPs of one sample: convolutions, dense and recurrent layers; the rest is under 1 %.
 
-    Convolutions count in full, products with padding included.
+    Convolutions count in full, products with padding included, but for those that
+    `DilatedConv2D` leaves out.
     """
     return sum(layer_flops(layer) for layer in model.layers)
 
@@ -19,7 +21,11 @@ def layer_flops(layer):
     """FLOPs of one layer for one sample, 0 for layers without matrix products."""
     if isinstance(layer, keras.layers.Conv2D):
         height, width, channels = layer.output.shape[1:]
-        return 2 * height * width * channels * math.prod(layer.kernel.shape[:-1])
+        per_tap = 2 * channels * layer.kernel.shape[2]
+        if isinstance(layer, DilatedConv2D) and layer.crops(layer.input.shape):
+            reach = layer.dilation_rate[0]
+            return per_tap * (3 * height - 2 * reach) * (3 * width - 2 * reach)
+        return per_tap * height * width * math.prod(layer.kernel_size)
     if isinstance(layer, keras.layers.Dense):
         positions = math.prod(layer.input.shape[1:-1])
         return 2 * positions * math.prod(layer.kernel.shape)

@@ -1,9 +1,10 @@
 """Repetitions that alternate between what is compared, and the memory of a child process."""
 
 import multiprocessing
-import resource
+import re
 import statistics
 import time
+from pathlib import Path
 
 
 def alternate(tasks, repeats):
@@ -33,7 +34,8 @@ def alternate(tasks, repeats):
 def peak_memory(function, *arguments):
     """Peak resident memory in bytes of a fresh process that calls `function(*arguments)`.
 
-    The function is named in a module, since it is started anew there.
+    The function is named in a module, since it is started anew there. Linux only: the peak is
+    the one of /proc, because getrusage's is inherited from the process that starts another.
     """
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
@@ -47,4 +49,5 @@ def peak_memory(function, *arguments):
 
 def _measured(queue, function, arguments):
     function(*arguments)
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
+    queue.put(int(kilobytes) * 1024)
