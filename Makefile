@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := --config config/demo.json
 
-.PHONY: install install-dev demo demo-backbone test lint clean
+.PHONY: install install-dev demo demo-backbone demo-model test clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -44,6 +44,16 @@ demo-backbone: install data/demo/prepared
 		--output log/demo_backbone/full.weights.h5
 	$(BIN)/python -m model.weights convert log/demo_backbone/full.weights.h5 \
 		data/demo_backbone.weights.h5 --half $(DEMO)
+
+# What data/demo_model/ was made with: the demo network and some scenes that it has not seen.
+demo-model: demo
+	mkdir -p data/demo_model/scenes
+	$(BIN)/python -m model.weights convert log/demo/best.weights.h5 \
+		data/demo_model/mcn.weights.h5 --half $(DEMO)
+	cp data/demo/raw/anchors.txt data/demo_model/anchors.txt
+	awk '!seen[$$1]++' data/demo/anns/refcoco/testA.txt | head -n 6 > data/demo_model/scenes.txt
+	cut -d ' ' -f 1 data/demo_model/scenes.txt | while read image; do \
+		cp data/demo/raw/images/train2014/$$image data/demo_model/scenes/; done
 
 test: install-dev
 	$(BIN)/ruff check .

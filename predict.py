@@ -5,9 +5,10 @@
     python predict.py --list wanted.jsonl --output found --json
     python predict.py --serve
 
---weights is a file of ours or a published checkpoint (.h5; with --set rnn_cell=gru), by default
-evaluate_model of the settings. Settings come from --config, else from the config.json that
-training left beside the weights, else from config/demo.json.
+--weights is a file of ours or a published checkpoint (.h5; with --set rnn_cell=gru). Settings come
+from --config, else from the config.json that training left beside the weights. With neither, it
+is the demo network in data/demo_model/, which knows nothing but drawn shapes; with --config
+alone, its evaluate_model.
 
 --image takes a photograph or a folder of them; --list a JSON-lines file with a line
 {"image": "a.jpg", "expression": "the dog"} for each wish. Photographs are turned as their EXIF
@@ -26,12 +27,16 @@ from pathlib import Path
 from config.schema import PROJECT_ROOT, load_config
 from data.command_line import run
 
+DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
+
 
 def main():
     parser = _parser()
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.expression):
         parser.error('--image goes with --expression "…", which says what to find')
+    if not (arguments.weights or arguments.config):
+        arguments.weights = DEMO_WEIGHTS
     config = load_config(_settings_file(arguments), arguments.overrides)
     if arguments.serve:
         from utils.page_server import serve
@@ -85,11 +90,9 @@ def _predict(predictor, jobs, output, as_json):
 
 
 def _settings_file(arguments):
-    """The JSON file of the settings: --config, that of the training run, or the demo's."""
+    """The JSON file of the settings: --config, or the one beside the weights."""
     if arguments.config:
         return arguments.config
-    if not arguments.weights:
-        return PROJECT_ROOT / "config" / "demo.json"
     beside = Path(arguments.weights).parent / "config.json"
     if not beside.exists():
         raise FileNotFoundError(
@@ -114,7 +117,7 @@ def _parser():
         metavar="TEXT",
         help="what to find in --image, in English; may be given more than once",
     )
-    add("--weights", metavar="FILE", help="trained weights (default: evaluate_model)")
+    add("--weights", metavar="FILE", help="trained weights (default: see above)")
     add("--config", metavar="FILE", help="JSON file with the settings (default: see above)")
     add(
         "--set",

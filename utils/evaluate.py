@@ -21,6 +21,9 @@ from utils.metrics import Metrics, detection_iou, mask_iou
 from utils.text import build_words
 
 
+EXPRESSIONS_KEPT = 4096
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was found for one expression.
@@ -152,10 +155,11 @@ class Evaluator:
             self.workers,
             self.prefetch * self.batch_size,
         )
+        text = _TextFeatures(grounder, self.words, word_len)
         with ThreadPoolExecutor(self.workers) as pool:
             waiting = deque()
             while batch := list(islice(images, self.batch_size)):
-                for image, *found in self._locate(grounder, batch, word_len):
+                for image, *found in self._locate(grounder, batch, text):
                     waiting.append(pool.submit(self._compare, image, *found, keep_masks))
                 # A batch stays in the threads while the network works on the next one.
                 while len(waiting) > len(batch):
@@ -163,15 +167,11 @@ class Evaluator:
             while waiting:
                 yield from waiting.popleft().result()
 
-    def _locate(self, grounder, batch, word_len):
+    def _locate(self, grounder, batch, text):
         """Per image of a batch: (image, boxes, rounded boxes, scores, probabilities)."""
         features = grounder.encode_images(np.stack([image.pixels for image in batch]))
         expressions = [_expressions(image.group) for image in batch]
-        ids = np.stack(
-            [self.words.encode(text, word_len) for texts in expressions for text in texts]
-        )
-        distinct, which = np.unique(ids, axis=0, return_inverse=True)
-        fq = np.asarray(grounder.encode_words(self.words.lookup(distinct)))[which.reshape(-1)]
+        fq = text.of([expression for texts in expressions for expression in texts])
         counts = [len(texts) for texts in expressions]
         rows = np.repeat(np.arange(len(batch)), counts)
         parts = [
@@ -241,6 +241,28 @@ def build_evaluator(config, words=None, set_path=None):
         workers=config.workers,
         prefetch=config.max_queue_size,
     )
+
+
+class _TextFeatures:
+    """fq of expressions, each encoded once while it is among the latest `EXPRESSIONS_KEPT`."""
+
+    def __init__(self, grounder, words, word_len):
+        self.grounder, self.words, self.word_len = grounder, words, word_len
+        self._kept = {}
+
+    def of(self, expressions):
+        """list of M str → fq (M, dq)."""
+        ids = [self.words.encode(expression, self.word_len) for expression in expressions]
+        keys = [row.tobytes() for row in ids]
+        new = {key: row for key, row in zip(keys, ids, strict=True) if key not in self._kept}
+        if new:
+            vectors = self.words.lookup(np.stack(list(new.values())))
+            encoded = np.asarray(self.grounder.encode_words(vectors))
+            self._kept.update(zip(new, encoded, strict=True))
+        fq = np.stack([self._kept[key] for key in keys])
+        for key in list(self._kept)[:-EXPRESSIONS_KEPT]:
+            del self._kept[key]
+        return fq
 
 
 def _expressions(group):
