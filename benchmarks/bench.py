@@ -1,6 +1,6 @@
 """Measures this implementation against the machine's ceiling and the published schedule.
 
-    python benchmarks/bench.py                      # about ten minutes on two idle cores
+    python benchmarks/bench.py                      # a quarter of an hour on two idle cores
     python benchmarks/bench.py --quick              # small inputs, to see that it runs
 
 Prints a table of medians (± half the range over the median) and writes them to --output as JSON.

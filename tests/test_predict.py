@@ -12,11 +12,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from data.annotations import read_annotations
 from data.command_line import exit_code
 from model.weights import save_weights
 from predict import main
+from utils.metrics import detection_iou
 
 ROOT = Path(__file__).resolve().parent.parent
+DEMO_MODEL = ROOT / "data" / "demo_model"
 
 
 def predict(*arguments, cwd, expect=0):
@@ -164,6 +167,33 @@ def test_missing_weights(predict_here):
         "--image", "photos", "--expression", "a", expect=2,
     )  # fmt: skip
     assert "nowhere.weights.h5: no such weights; train.py writes some (`make demo`" in err
+
+
+def test_the_demo_network_finds_what_is_meant(folder, predict_here):
+    """Without --weights and --config, on the scenes that come with it."""
+    scenes = read_annotations(DEMO_MODEL / "scenes.txt")
+    overlaps = []
+    for scene in scenes:
+        image, expression = DEMO_MODEL / "scenes" / scene.image, scene.expressions[0]
+        out, _ = predict_here("--image", image, "--expression", expression, "--json")
+        (found,) = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        overlaps.append(detection_iou(np.array(found["box_xyxy"]), np.array(scene.box_xyxy_px)))
+    assert len(overlaps) == 6
+    assert np.mean(np.array(overlaps) > 0.5) > 0.5
+
+
+def test_the_demo_network_is_the_one_of_make_demo():
+    """Its settings are those that `make demo` trains with."""
+    ours = json.loads((DEMO_MODEL / "config.json").read_text())
+    trained = json.loads((ROOT / "config/demo.json").read_text())
+    moved = {"evaluate_set", "image_path", "anchors_file", "evaluate_model"}
+    assert {key: ours[key] for key in ours if key not in moved} == {
+        key: trained[key] for key in ours if key not in moved
+    }
+    network = {
+        key for key in trained if key.startswith(("backbone", "rnn", "head", "aspp", "input"))
+    }
+    assert network <= set(ours)
 
 
 def test_help_is_quick_and_teaches():

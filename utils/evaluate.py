@@ -20,7 +20,6 @@ from utils.inference import place_masks
 from utils.metrics import Metrics, detection_iou, mask_iou
 from utils.text import build_words
 
-
 EXPRESSIONS_KEPT = 4096
 
 

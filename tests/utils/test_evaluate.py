@@ -193,6 +193,40 @@ def test_a_set_is_evaluated_as_often_as_one_likes(tiny_set, grounder):
     assert evaluator.evaluate(grounder, WORD_LEN) == evaluator.evaluate(grounder, WORD_LEN)
 
 
+class CountingGrounder:
+    """A grounder that counts the expressions it encodes."""
+
+    def __init__(self, grounder):
+        self._grounder, self.encoded = grounder, 0
+
+    def __getattr__(self, name):
+        return getattr(self._grounder, name)
+
+    def encode_words(self, words):
+        self.encoded += len(words)
+        return self._grounder.encode_words(words)
+
+
+@pytest.mark.parametrize("kept", [4096, 1])
+def test_an_expression_is_encoded_once(tiny_set, grounder, plain_loop, monkeypatch, kept):
+    monkeypatch.setattr("utils.evaluate.EXPRESSIONS_KEPT", kept)
+    rows = plain_loop(1, 0.35)
+    # Batches of one image, twice the same two expressions of different images.
+    chosen = [0, 11, 0, 11]
+    assert rows[0]["image"] != rows[11]["image"]
+    assert rows[0]["expression"] != rows[11]["expression"]
+    evaluator = evaluator_of(tiny_set, eval_batch_size=1).restricted(chosen)
+    evaluator.groups = [
+        group
+        for index in range(len(chosen))
+        for group in evaluator_of(tiny_set).restricted(chosen[index : index + 1]).groups
+    ]
+    counted = CountingGrounder(grounder)
+    found = list(evaluator.measure(counted, WORD_LEN))
+    check_rows(found, [rows[index] for index in chosen])
+    assert counted.encoded == (2 if kept > 1 else 4)
+
+
 def test_other_sets_by_their_path(tiny_set):
     evaluator = build_evaluator(tiny_set.config(), set_path=str(tiny_set.root / "train.txt"))
     assert evaluator.n_expressions == sum(len(r.expressions) for r in tiny_set.train)
