@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from config.schema import load_config
+from data.annotations import read_annotations
 from data.command_line import BAD_INPUT, exit_code
 from data.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.mcn import build_mcn
@@ -20,6 +23,9 @@ from utils.export import ExportError, export
 from utils.export_graph import Exportable, build_exportables
 from utils.inference import Grounder, place_masks
 from utils.letterbox_graph import fit_in_graph, letterbox_in_graph
+from utils.predictor import Predictor
+
+DEMO_MODEL = Path(__file__).resolve().parents[2] / "data" / "demo_model"
 
 SIDE, TOLERANCE = 96, 1e-4
 # Height and width; the last is a size that doubles cut a pixel short.
@@ -175,6 +181,30 @@ def test_onnx(trained, onnx_files):
     session, run = onnx_runner(onnx_files[0])
     assert session.get_inputs()[0].shape == ["height", "width", 3]
     assert_all_sizes_same(run, trained.grounder)
+
+
+def test_onnx_of_a_trained_network_is_the_whole_chain(tmp_path):
+    """The demo network against `Predictor`, with Pillow's letterbox and OpenCV's masks."""
+    for package in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    config = load_config(DEMO_MODEL / "config.json")
+    predictor = Predictor.from_config(config)
+    _, run = onnx_runner(export(config, None, "onnx", tmp_path)[0])
+    for referent in read_annotations(config.evaluate_set):
+        scene = Image.open(DEMO_MODEL / "scenes" / referent.image).convert("RGB")
+        for size in ((128, 128), (300, 200), (97, 333)):
+            image = np.asarray(scene.resize(size, Image.Resampling.BICUBIC))
+            predictor.set_image(image)
+            (expected,) = predictor.predict(referent.expressions[:1])
+            words = np.asarray(predictor.reader.read(referent.expressions[:1]).inputs[0])
+            found = run(image=image, words=words.astype(np.float32))
+            found["box_xyxy_px"] = np.clip(found["box_xyxy_px"], 0, [*size, *size])
+            wanted = {
+                "box_xyxy_px": expected.box_xyxy,
+                "score": expected.score,
+                "mask_probability": expected.probability,
+            }
+            assert_same(found, wanted, max(size))
 
 
 def test_parts(trained, image_encoder, onnx_files):
