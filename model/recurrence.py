@@ -2,8 +2,8 @@
 
 Keras multiplies each word's inputs, and cuts the recurrent kernel into its gates, anew at every
 step, forward and backward; with 1024 units that is more work than the recurrence. Here the inputs
-of all words are multiplied at once and the kernel is cut once. Variables, settings and results
-are those of Keras' layers.
+of all words are multiplied at once and the kernel is cut once. Variables and results are those of
+Keras' layers with a bias and without recurrent dropout, which are all that the text branch has.
 """
 
 import keras
@@ -53,7 +53,11 @@ class _Loop:
 
 @keras.saving.register_keras_serializable("mcn")
 class GRU(_Loop, keras.layers.GRU):
-    """`keras.layers.GRU`, the reset gate applied before the product with the state."""
+    """`keras.layers.GRU`, the reset gate applied before the product with the state.
+
+    Sequences (N, T, D) of the layer's dtype to (N, T, units), or (N, units) without
+    return_sequences; a masked step leaves the state as it was.
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units, **{**kwargs, "reset_after": False})
@@ -77,7 +81,7 @@ class GRU(_Loop, keras.layers.GRU):
 
 @keras.saving.register_keras_serializable("mcn")
 class LSTM(_Loop, keras.layers.LSTM):
-    """`keras.layers.LSTM`."""
+    """`keras.layers.LSTM`, shapes as `GRU`."""
 
     def _make_step(self):
         cell = self.cell
