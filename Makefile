@@ -1,5 +1,5 @@
 # make install   the virtual environment .venv with everything that training and testing need
-# make demo      generate the demo set, train on it, evaluate, draw pictures (about 8 minutes)
+# make demo      generate the demo set, train on it, evaluate, draw pictures (about 9 minutes)
 # make test      lint and all tests
 # make clean     what demo and tests left behind; the environment stays
 

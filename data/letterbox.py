@@ -41,6 +41,11 @@ class Letterbox:
         # An image more than S times longer than wide would otherwise vanish.
         new_width = max(int(width * scale), 1)
         new_height = max(int(height * scale), 1)
+        return cls.centred(width, height, input_size, new_width, new_height)
+
+    @classmethod
+    def centred(cls, width, height, input_size, new_width, new_height) -> "Letterbox":
+        """Geometry of an image of `width` × `height` scaled to `new_width` × `new_height`."""
         return cls(
             image_width=width,
             image_height=height,

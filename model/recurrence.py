@@ -12,7 +12,7 @@ from keras import ops
 
 
 class _Loop:
-    """In place of a Keras recurrent layer's `inner_loop`; `_step` is the cell's."""
+    """In place of a Keras recurrent layer's `inner_loop`; `_make_step` gives the cell's."""
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """(N, T, D), states of (N, u), (N, T) bool or None → last output, outputs, states."""

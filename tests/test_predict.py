@@ -15,11 +15,11 @@ from pycocotools import mask as coco_mask
 from data.annotations import read_annotations
 from data.command_line import exit_code
 from model.weights import save_weights
-from predict import main
+from predict import DEMO_WEIGHTS, main
 from utils.metrics import detection_iou
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO_MODEL = ROOT / "data" / "demo_model"
+DEMO_MODEL = DEMO_WEIGHTS.parent
 
 
 def predict(*arguments, cwd, expect=0):

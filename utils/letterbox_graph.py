@@ -28,15 +28,7 @@ def fit_in_graph(height, width, input_size):
     longer = tf.reshape(tf.maximum(height, width), (1,))
     new_sides = tf.maximum(scaled_side(tf.stack([height, width]), longer, input_size), 1)
     new_height, new_width = tf.unstack(new_sides)
-    return Letterbox(
-        image_width=width,
-        image_height=height,
-        input_size=input_size,
-        new_width=new_width,
-        new_height=new_height,
-        left=(input_size - new_width) // 2,
-        top=(input_size - new_height) // 2,
-    )
+    return Letterbox.centred(width, height, input_size, new_width, new_height)
 
 
 def scaled_side(side, longer, input_size):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +16,7 @@ from data.command_line import BAD_INPUT, exit_code
 from data.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.mcn import build_mcn
 from model.weights import save_weights
+from predict import DEMO_WEIGHTS
 from tests.tiny import ANCHORS, network_config, scramble
 from utils import export as export_module
 from utils.export import ExportError, export
@@ -25,7 +25,7 @@ from utils.inference import Grounder, place_masks
 from utils.letterbox_graph import fit_in_graph, letterbox_in_graph
 from utils.predictor import Predictor
 
-DEMO_MODEL = Path(__file__).resolve().parents[2] / "data" / "demo_model"
+DEMO_MODEL = DEMO_WEIGHTS.parent
 
 SIDE, TOLERANCE = 96, 1e-4
 # Height and width; the last is a size that doubles cut a pixel short.
