@@ -24,7 +24,7 @@ install-dev: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-data/demo/prepared: data/make_demo.py data/demo_scene.py data/demo_semantics.py data/demo_expressions.py | .venv/installed
+data/demo/prepared: data/make_demo.py data/synthetic/scene.py data/synthetic/semantics.py data/synthetic/expressions.py | .venv/installed
 	$(BIN)/python data/make_demo.py --out data/demo/raw --workers 2
 	$(BIN)/python data/data_process.py --data_root data/demo/raw --output_dir data/demo \
 		--dataset refcoco --split unc --generate_mask --list_eval_images data/demo/eval_images.txt

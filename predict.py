@@ -24,8 +24,8 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+from config.command_line import run
 from config.schema import PROJECT_ROOT, load_config
-from data.command_line import run
 
 DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
 
@@ -39,11 +39,11 @@ def main():
         arguments.weights = DEMO_WEIGHTS
     config = load_config(_settings_file(arguments), arguments.overrides)
     if arguments.serve:
-        from utils.page_server import serve
+        from utils.page.server import serve
 
         return serve(config, arguments.weights, arguments.host, arguments.port)
 
-    from utils.prediction_jobs import Output, jobs_of_images, jobs_of_list
+    from utils.prediction.jobs import Output, jobs_of_images, jobs_of_list
 
     if arguments.list:
         jobs = jobs_of_list(arguments.list)
@@ -51,7 +51,7 @@ def main():
         jobs = jobs_of_images(arguments.image, arguments.expression)
     output = Output(arguments.output, jobs)
 
-    from utils.predictor import Predictor
+    from utils.prediction.predictor import Predictor
 
     predictor = Predictor.from_config(config, arguments.weights)
     with output:
@@ -63,9 +63,9 @@ def main():
 
 def _predict(predictor, jobs, output, as_json):
     """Works through all jobs; returns how many photographs could not be read."""
-    from data.image_files import DataError
-    from data.progress import Progress
-    from utils.prediction_jobs import text_of
+    from data.loading.images import DataError
+    from data.support.progress import Progress
+    from utils.prediction.jobs import text_of
 
     failures = 0
     with Progress(len(jobs), "predict", unit="img") if len(jobs) > 1 else nullcontext() as bar:

@@ -10,8 +10,8 @@ result/<name>/result.txt and result.json.
 import argparse
 from pathlib import Path
 
+from config.command_line import run
 from config.schema import add_config_arguments, load_config
-from data.command_line import run
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
 
-    from utils.reporting import report
+    from utils.evaluation.report import report
 
     annotations = Path(config.evaluate_set)
     name = arguments.name or f"{annotations.parent.name}_{annotations.stem}"

@@ -9,8 +9,8 @@ epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
 
 import argparse
 
+from config.command_line import run
 from config.schema import add_config_arguments, load_config
-from data.command_line import run
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     config = add_config_arguments(parser).parse_args()
     config = load_config(config.config, config.overrides)
 
-    from utils.training import Trainer
+    from utils.training.trainer import Trainer
 
     progress = Trainer(config).run()
     best = progress.get("best_det_acc")

@@ -25,11 +25,11 @@ from benchmarks.plain import build_plain_mcn, evaluate_plainly
 from benchmarks.sets import ANCHORS, full_size, memory_of_evaluation, synthetic_set
 from benchmarks.timing import alternate, peak_memory
 from model.mcn import build_mcn, encode_image, encode_text, ground
-from utils.evaluate import Evaluator
-from utils.feature_cache import trained_part
-from utils.inference import Grounder
-from utils.optimizer import build_optimizer
-from utils.training import make_train_step
+from utils.evaluation.evaluator import Evaluator
+from utils.prediction.grounder import Grounder
+from utils.training.feature_cache import trained_part
+from utils.training.optimizer import build_optimizer
+from utils.training.trainer import make_train_step
 
 EXPRESSIONS = 7  # per image, as in RefCOCO's evaluation sets
 

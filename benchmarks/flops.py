@@ -4,8 +4,8 @@ import math
 
 import keras
 
-from model.dilated import DilatedConv2D
-from model.garan import GaranAttention
+from model.heads.garan import GaranAttention
+from model.layers.dilated import DilatedConv2D
 
 
 def count_flops(model):

@@ -10,19 +10,19 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
-from data.letterbox import Letterbox, letterbox_box, letterbox_image
-from model.cem import build_co_energy
+from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
+from model.backbones.darknet53 import build_backbone
 from model.decode import best_box, round_box
-from model.detection_branch import build_box_logits, build_reduce
-from model.fusion import build_fusion, build_visual_residual
-from model.language_backbone import build_text_branch
-from model.layers import BN_EPSILON, LEAKY_SLOPE, LayerFactory
+from model.heads.cem import build_co_energy
+from model.heads.detection import build_box_logits, build_reduce
+from model.heads.fusion import build_fusion, build_visual_residual
+from model.heads.segmentation import build_aspp
+from model.layers.blocks import BN_EPSILON, LEAKY_SLOPE, LayerFactory
 from model.mcn import ANCHORS_PER_CELL
-from model.segmentation_branch import build_aspp
-from model.visual_backbone import build_backbone
-from model.weight_layouts import mcn_slots
-from utils.inference import place_masks
-from utils.metrics import Metrics, detection_iou, mask_iou
+from model.text_encoders.recurrent import build_text_branch
+from model.weights.layouts import mcn_slots
+from utils.evaluation.metrics import Metrics, detection_iou, mask_iou
+from utils.prediction.grounder import place_masks
 
 
 class PlainFactory(LayerFactory):
@@ -83,7 +83,7 @@ def evaluate_plainly(predict, referents, words, image_path, masks, anchors, conf
         masks: true mask (h, w) of each referent.
 
     Returns:
-        dict of `utils.metrics.Metrics.result`.
+        dict of `utils.evaluation.metrics.Metrics.result`.
     """
     metrics, size = Metrics(config.det_acc_thresh), config.input_size
     for referent, mask in zip(referents, masks, strict=True):

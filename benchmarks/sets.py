@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from config.schema import Config
-from data.annotations import Referent
-from data.words import WordTable
+from data.loading.annotations import Referent
+from data.text.vectors import WordTable
 
 ANCHORS = np.array([(137, 256), (248, 272), (386, 271)], np.float32)
 IMAGE_SIZE = (640, 480)
@@ -69,8 +69,8 @@ def synthetic_set(folder, images, expressions, config, distinct=8):
 def memory_of_evaluation(images):
     """Evaluates a small network on a set of so many images, two expressions each."""
     from model.mcn import build_mcn
-    from utils.evaluate import Evaluator
-    from utils.inference import Grounder
+    from utils.evaluation.evaluator import Evaluator
+    from utils.prediction.grounder import Grounder
 
     config = full_size("darknet", quick=True)
     with tempfile.TemporaryDirectory() as folder:

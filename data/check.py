@@ -20,8 +20,8 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from config.command_line import counted, exit_code
 from config.schema import PROJECT_ROOT, add_overrides_argument, load_config
-from data.command_line import counted, exit_code
 
 N_ANCHORS = 3
 BETTER_ANCHORS = 0.05
@@ -84,7 +84,7 @@ def check(config, report: Report, decode: bool = True) -> "object | None":
 
 def _read_sets(config, report):
     """Config key → referents, of the sets that can be read; the same file only once."""
-    from data.annotations import read_annotations
+    from data.loading.annotations import read_annotations
 
     report.heading("sets")
     sets, paths = {}, {}
@@ -109,8 +109,8 @@ def _read_sets(config, report):
 
 
 def _check_files(config, key, referents, report, decode):
-    from data.inspection import inspect_set
-    from data.progress import Progress
+    from data.preparation.inspection import inspect_set
+    from data.support.progress import Progress
 
     n_images = len({referent.image for referent in referents})
     with Progress(n_images, f"{key}: images", unit="img") as bar:
@@ -137,8 +137,8 @@ def _check_files(config, key, referents, report, decode):
 
 def _check_shared(config, sets, report):
     """Images that a split has in common with the training set, its neighbours included."""
-    from data.annotations import read_annotations
-    from data.inspection import shared_images
+    from data.loading.annotations import read_annotations
+    from data.preparation.inspection import shared_images
 
     if "train_set" not in sets:
         return
@@ -164,7 +164,7 @@ def _check_shared(config, sets, report):
 def _check_words(config, sets, report):
     import numpy as np
 
-    from data.inspection import expression_lengths
+    from data.preparation.inspection import expression_lengths
 
     for key, referents in sets.items():
         lengths = expression_lengths(referents)
@@ -187,8 +187,8 @@ def _check_words(config, sets, report):
 
 
 def _check_vectors(config, sets, report):
-    from data.inspection import count_words
-    from data.words import build_word_table, vocabulary_of
+    from data.preparation.inspection import count_words
+    from data.text.vectors import build_word_table, vocabulary_of
 
     report.heading(f"words without a vector in {_short(config.word_embed)}")
     everything = [referent for referents in sets.values() for referent in referents]
@@ -219,8 +219,8 @@ def _check_vectors(config, sets, report):
 def _check_boxes(config, referents, findings, report):
     import numpy as np
 
-    from data.anchors import read_anchors
-    from data.inspection import input_box_sizes, mean_best_iou, propose_anchors
+    from data.loading.anchors import read_anchors
+    from data.preparation.inspection import input_box_sizes, mean_best_iou, propose_anchors
 
     boxes = input_box_sizes(referents, findings.sizes, config.input_size)
     if len(boxes):
@@ -299,7 +299,7 @@ def _run(options):
 
 
 def _write_proposal(path, proposal):
-    from data.anchors import write_anchors
+    from data.loading.anchors import write_anchors
 
     if proposal is None:
         raise ValueError(f"{path} is not written: there are too few boxes to propose anchors from")

@@ -18,13 +18,13 @@ import numpy as np
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data.annotations import Referent, clean_expression, write_annotations
-from data.boxes import clip_box, has_area
-from data.command_line import counted, exit_code
-from data.files import written_atomically
-from data.progress import Progress
-from data.refer import DATASETS, SPLITS, RawReferent, check_split, load_refs
-from data.segmentation import decode_segmentation
+from config.command_line import counted, exit_code
+from config.files import written_atomically
+from data.loading.annotations import Referent, clean_expression, write_annotations
+from data.loading.boxes import clip_box, has_area
+from data.preparation.refer import DATASETS, SPLITS, RawReferent, check_split, load_refs
+from data.preparation.segmentation import decode_segmentation
+from data.support.progress import Progress
 
 # Left out by the published preparation of ReferIt, and so not part of its sets.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
@@ -71,7 +71,7 @@ def prepare(
         what was done, and all raw referents.
 
     Raises:
-        FileNotFoundError, ValueError: see `data.refer.load_refs`.
+        FileNotFoundError, ValueError: see `data.preparation.refer.load_refs`.
     """
     raw_referents = load_refs(data_root, dataset, split_by)
     summary = Summary({split: [] for split in SPLITS[dataset, split_by]})

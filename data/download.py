@@ -12,12 +12,12 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data.command_line import BAD_INPUT, exit_code
-from data.fetch import DownloadError, fetch
-from data.files import written_atomically
-from data.progress import bytes_text
-from data.sources import SOURCES, Archive
-from data.unpack import UnpackError, unpack
+from config.command_line import BAD_INPUT, exit_code
+from config.files import written_atomically
+from data.acquisition.archives import SOURCES, Archive
+from data.acquisition.fetch import DownloadError, fetch
+from data.acquisition.unpack import UnpackError, unpack
+from data.support.progress import bytes_text
 
 DATA_FOLDER = Path(__file__).resolve().parent
 
@@ -29,13 +29,14 @@ def obtain(archive: Archive, output: Path, keep: bool = False, **fetch_options) 
         archive: what to fetch.
         output: folder that holds raw/, images/ and words/; archives lie in its downloads/.
         keep: leave the archive there once it is unpacked.
-        fetch_options: as `data.fetch.fetch` takes them.
+        fetch_options: as `data.acquisition.fetch.fetch` takes them.
 
     Returns:
         a sentence: what was done.
 
     Raises:
-        DownloadError, UnpackError: see `data.fetch.fetch`, `data.unpack.unpack`.
+        DownloadError, UnpackError: see `data.acquisition.fetch.fetch` and
+            `data.acquisition.unpack.unpack`.
     """
     downloads, folder = output / "downloads", output / archive.folder
     record = downloads / f"{archive.file}.files"

@@ -26,9 +26,9 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from data.command_line import counted, exit_code
-from data.own_data import import_entries
-from data.own_entries import EntryError, check_name, read_coco, read_json_lines
+from config.command_line import counted, exit_code
+from data.preparation.own_data import import_entries
+from data.preparation.own_entries import EntryError, check_name, read_coco, read_json_lines
 
 DATA_FOLDER = Path(__file__).resolve().parent
 

@@ -25,10 +25,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from data.anchors import kmeans_anchors, write_anchors
-from data.command_line import exit_code
-from data.demo_expressions import SORTS, choose_referents
-from data.demo_scene import (
+from config.command_line import exit_code
+from data.loading.anchors import kmeans_anchors, write_anchors
+from data.synthetic.expressions import SORTS, choose_referents
+from data.synthetic.scene import (
     CURVED_KINDS,
     KINDS,
     OBJECTS_PER_SCENE,

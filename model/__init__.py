@@ -1,1 +1,4 @@
-"""The network, its targets, losses, decoding and weight files."""
+"""The network, its targets, losses and decoding, and weight files. Start with `mcn.py`.
+
+It assembles `backbones`, `text_encoders` and `heads` from `layers`; `weights` loads and saves them.
+"""

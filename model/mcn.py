@@ -13,15 +13,15 @@ import contextlib
 
 import keras
 
-from model.bert import build_bert_branch
-from model.cem import build_co_energy
-from model.detection_branch import build_box_logits, build_reduce
-from model.fusion import build_fusion, build_visual_residual
-from model.garan import build_garan
-from model.language_backbone import build_text_branch
-from model.layers import LayerFactory
-from model.segmentation_branch import build_aspp, build_merge, build_side
-from model.visual_backbone import build_backbone, frozen_tail_length
+from model.backbones.darknet53 import build_backbone, frozen_tail_length
+from model.heads.cem import build_co_energy
+from model.heads.detection import build_box_logits, build_reduce
+from model.heads.fusion import build_fusion, build_visual_residual
+from model.heads.garan import build_garan
+from model.heads.segmentation import build_aspp, build_merge, build_side
+from model.layers.blocks import LayerFactory
+from model.text_encoders.bert import build_bert_branch
+from model.text_encoders.recurrent import build_text_branch
 
 ANCHORS_PER_CELL = 3
 IMAGE_FEATURES = ("visual", "merge_2_side", "merge_3_side")

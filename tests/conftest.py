@@ -38,7 +38,7 @@ def network():
 
 @pytest.fixture(scope="session")
 def grounder(network):
-    """The default tiny network as `utils.inference.Grounder`."""
-    from utils.inference import Grounder
+    """The default tiny network as `utils.prediction.grounder.Grounder`."""
+    from utils.prediction.grounder import Grounder
 
     return Grounder(network(), ANCHORS)

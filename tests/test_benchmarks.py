@@ -11,8 +11,8 @@ from benchmarks.sets import ANCHORS, full_size, synthetic_set
 from benchmarks.timing import alternate
 from model.mcn import build_mcn
 from tests.tiny import random_batch, scramble
-from utils.evaluate import Evaluator
-from utils.inference import Grounder
+from utils.evaluation.evaluator import Evaluator
+from utils.prediction.grounder import Grounder
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Who may import whom, and what a program may not load before it knows what it is asked for.
+"""Which module may import which, and what a command may not load before it knows its task.
 
 train.py test.py predict.py → utils/ → data/, model/ → config/
 """
@@ -6,31 +6,65 @@ train.py test.py predict.py → utils/ → data/, model/ → config/
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {"config", "data", "model", "utils"}
-COMMAND_LINE = {"data.command_line", "data.progress", "data.image_files.DataError"}
+WINGS = ("config", "data", "model", "utils")
+ENTRY_POINTS = ("train", "test", "predict")
 MAY_IMPORT = {
     "config": {"config"},
     "data": {"config", "data"},
     "model": {"config", "model"},
-    "utils": ROOMS,
-    # And what all command lines of data/ have in common: how they end, bars, errors.
-    "entry point": {"config", "utils", *COMMAND_LINE},
+    "utils": {"config", "data", "model", "utils"},
+    "entry point": {"config", "utils", "data.support", "data.loading.images.DataError"},
 }
-HEAVY = ("tensorflow", "keras", "keras_hub", "spacy", "tf2onnx", "onnxruntime")
+# Packages of a wing, each line may import itself and the lines below it. "" is the wing's own
+# level: the commands of data/, the assembly of model/, the modules that all of utils/ share.
+ORDER = {
+    "data": (
+        {""},
+        {"preparation", "acquisition", "synthetic"},
+        {"loading", "text"},
+        {"support"},
+    ),
+    "utils": (
+        {"page", "export", "training"},
+        {"evaluation"},
+        {"prediction"},
+        {"visualization"},
+        {""},
+    ),
+}
+MOST_MODULES = 12
+HEAVY = ("tensorflow", "keras", "keras_hub", "spacy", "tf2onnx", "onnxruntime", "matplotlib")
 
-FILES = sorted(
-    [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
-)
+FILES = sorted([*ROOT.glob("*.py"), *(p for wing in WINGS for p in (ROOT / wing).rglob("*.py"))])
+FOLDERS = sorted({path.parent for path in FILES} - {ROOT})
 
 
-def imported_modules(path):
-    """Every module that a file imports, inside functions too, with the line."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imports(path, inside_functions=True):
+    """(dotted name, line) of every import; a `from` import names what it imports too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nested = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) in nested and not inside_functions:
+            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -38,34 +72,111 @@ def imported_modules(path):
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
+def module_graph(paths=None):
+    """Module → the modules of ours that it imports, inside functions too."""
+    graph = {}
+    for name, path in (paths or MODULES).items():
+        found = set()
+        for imported, _ in imports(path):
+            target = imported
+            while target and target not in MODULES:
+                target = target.rpartition(".")[0]
+            if target and target != name:
+                found.add(target)
+        graph[name] = found
+    return graph
+
+
+def loops(graph):
+    """The sets of nodes that reach each other, of more than one node."""
+    reach = {node: set(targets) for node, targets in graph.items()}
+    changed = True
+    while changed:
+        changed = False
+        for targets in reach.values():
+            more = set().union(*(reach.get(t, set()) for t in targets)) - targets
+            changed |= bool(more)
+            targets |= more
+    return {
+        frozenset(o for o in reach if o in reach[node] and node in reach[o])
+        for node in reach
+        if node in reach[node]
+    }
+
+
+def package_of(module, wing):
+    """The package of a wing that a module belongs to, "" for the wing's own level."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (ROOT / wing / parts[1]).is_dir() else ""
+
+
 def may_import(allowed, module):
-    return any(f"{module}.".startswith(f"{room}.") for room in allowed)
+    return any(f"{module}.".startswith(f"{package}.") for package in allowed)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_arrows(path):
-    room = path.relative_to(ROOT).parts[0] if path.parent != ROOT else "entry point"
-    ours = [m for m in imported_modules(path) if m[0].split(".")[0] in ROOMS | {"tests"}]
-    wrong = [(m, line) for m, line in ours if not may_import(MAY_IMPORT[room], m)]
+def test_wings_import_only_what_they_may(path):
+    wing = path.relative_to(ROOT).parts[0] if path.parent != ROOT else "entry point"
+    ours = [m for m in imports(path) if m[0].split(".")[0] in {*WINGS, "tests"}]
+    assert [(m, line) for m, line in ours if not may_import(MAY_IMPORT[wing], m)] == []
+
+
+def test_no_two_modules_import_each_other():
+    assert loops(module_graph()) == set()
+
+
+def package_graph(wing):
+    graph = defaultdict(set)
+    for module, targets in module_graph().items():
+        if module.split(".")[0] == wing:
+            package = package_of(module, wing)
+            inside = {package_of(t, wing) for t in targets if t.split(".")[0] == wing}
+            graph[package] |= inside - {package}
+    return dict(graph)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_no_loop_among_the_packages_of_a_wing(wing):
+    assert loops(package_graph(wing)) == set()
+
+
+@pytest.mark.parametrize("wing", ORDER)
+def test_packages_import_in_the_documented_order(wing):
+    level = {package: at for at, packages in enumerate(ORDER[wing]) for package in packages}
+    graph = package_graph(wing)
+    assert set(graph) <= set(level)
+    wrong = [(a, b) for a, targets in graph.items() for b in targets if level[a] > level[b]]
     assert wrong == []
 
 
-def test_all_rooms_are_looked_at():
-    rooms = {path.relative_to(ROOT).parts[0] for path in FILES}
-    assert rooms >= ROOMS | {"train.py", "test.py"}
-    # Arrows that are there for certain: the check above sees them.
-    imported = {m for m, _ in imported_modules(ROOT / "utils" / "training.py")}
-    assert {"data.pipeline.TrainingSet", "model.mcn.build_mcn"} <= imported
-
-
-def test_a_forbidden_arrow_is_seen(tmp_path):
+def test_the_checks_see_what_they_look_for(tmp_path):
     file = tmp_path / "bad.py"
     file.write_text("def f():\n    from model.mcn import build_mcn\n    import utils.training\n")
-    found = [m for m, _ in imported_modules(file)]
+    found = [m for m, _ in imports(file)]
     assert found == ["model.mcn.build_mcn", "utils.training"]
+    assert not list(imports(file, inside_functions=False))
     assert not any(may_import(MAY_IMPORT["data"], module) for module in found)
-    assert not may_import(MAY_IMPORT["entry point"], "data.pipeline.TrainingSet")
-    assert may_import(MAY_IMPORT["entry point"], "data.command_line.run")
+    assert not may_import(MAY_IMPORT["entry point"], "data.loading.pipeline.TrainingSet")
+    assert module_graph({"bad": file})["bad"] == {"model.mcn", "utils.training"}
+    assert loops({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {frozenset("abc")}
+    # Arrows that are certainly there.
+    graph = module_graph()
+    assert {"data.loading.pipeline", "model.mcn"} <= graph["utils.training.trainer"]
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} >= {*WINGS, "train.py", "test.py"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_holds_few_modules(folder):
+    assert len(list(folder.glob("*.py"))) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_says_what_is_inside_and_where_to_start(folder):
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    named = [path.name for path in folder.glob("*.py") if path.name in docstring]
+    named += [path.name for path in folder.iterdir() if path.is_dir() and path.name in docstring]
+    assert "tart with" in docstring or "start there" in docstring, folder
+    assert named, f"{folder}/__init__.py names no file of its folder"
 
 
 def reads_config_in_a_layer(tree):
@@ -78,14 +189,16 @@ def reads_config_in_a_layer(tree):
                 yield node.name
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "model").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "model").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_layers_take_plain_values(path):
-    found = list(reads_config_in_a_layer(ast.parse(path.read_text(encoding="utf-8"))))
-    assert found == []
+    assert list(reads_config_in_a_layer(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 
 HELP = """
 import runpy, sys
+sys.path[0] = {folder!r}
 sys.argv = {arguments!r}
 try:
     runpy.{run}
@@ -94,23 +207,36 @@ except SystemExit as stop:
 print("EXIT", code, sorted(set(sys.modules) & set({heavy!r})))
 """
 
-PROGRAMS = {
-    "train.py": "run_path('train.py', run_name='__main__')",
-    "test.py": "run_path('test.py', run_name='__main__')",
-    "predict.py": "run_path('predict.py', run_name='__main__')",
-    "data/data_process.py": "run_path('data/data_process.py', run_name='__main__')",
-    "data/make_demo.py": "run_path('data/make_demo.py', run_name='__main__')",
-    "utils.pretrain": "run_module('utils.pretrain', run_name='__main__', alter_sys=True)",
-}
+SCRIPTS = (
+    "train.py",
+    "test.py",
+    "predict.py",
+    "data/check.py",
+    "data/data_process.py",
+    "data/download.py",
+    "data/import_jsonl.py",
+    "data/make_demo.py",
+)
+COMMANDS = ("model.weights", "utils.export", "utils.pretrain")
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_loads_nothing_heavy(program):
-    if program.endswith(".py") and not (ROOT / program).exists():
-        pytest.skip(f"there is no {program}")
-    code = HELP.format(arguments=[program, "--help"], run=PROGRAMS[program], heavy=HEAVY)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+@pytest.mark.parametrize("program", [*SCRIPTS, *COMMANDS])
+def test_help_loads_nothing_heavy_from_any_directory(program, tmp_path):
+    script = program in SCRIPTS
+    run = (
+        f"run_path({str(ROOT / program)!r}, run_name='__main__')"
+        if script
+        else f"run_module({program!r}, run_name='__main__', alter_sys=True)"
     )
-    assert done.stdout.splitlines()[-1] == "EXIT 0 []", done.stdout + done.stderr
+    folder = str((ROOT / program).parent if script else ROOT)
+    code = HELP.format(folder=folder, arguments=[program, "--help"], run=run, heavy=HEAVY)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        # A module is found from the project alone, a script from anywhere.
+        cwd=tmp_path if script else ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["EXIT 0 []"], done.stdout + done.stderr
     assert "usage:" in done.stdout

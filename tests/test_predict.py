@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from data.annotations import read_annotations
-from data.command_line import exit_code
+from config.command_line import exit_code
+from data.loading.annotations import read_annotations
 from model.weights import save_weights
 from predict import DEMO_WEIGHTS, main
-from utils.metrics import detection_iou
+from utils.evaluation.metrics import detection_iou
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = DEMO_WEIGHTS.parent

@@ -101,7 +101,7 @@ def write_prepared_set(root):
     Returns:
         SimpleNamespace of the folders, `words` {word: vector} and `config(**changes)`.
     """
-    from data.annotations import Referent, write_annotations
+    from data.loading.annotations import Referent, write_annotations
 
     rng = np.random.default_rng(7)
     images, masks = root / "images", root / "masks"

@@ -1,1 +1,4 @@
-"""What the entry points share: evaluation, checkpoints, logs, pictures, distribution."""
+"""What the entry points run. Start with `training`, `evaluation` or `prediction`.
+
+`visualization` draws, `export` writes other formats, `page` serves the browser page.
+"""

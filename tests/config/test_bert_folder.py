@@ -12,7 +12,7 @@ from config.bert_folder import (
     read_bert_folder,
 )
 from config.schema import ConfigError
-from tests.model.bert_fixtures import VOCABULARY, write_settings
+from tests.model.text_encoders.bert_fixtures import VOCABULARY, write_settings
 
 CONFIG = {
     "vocabulary_size": len(VOCABULARY),

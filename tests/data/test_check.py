@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import check, inspection
-from data.anchors import read_anchors
-from data.annotations import Referent, write_annotations
+from data import check
 from data.check import Report, main
-from data.inspection import expression_lengths, input_box_sizes, inspect_set, propose_anchors
+from data.loading.anchors import read_anchors
+from data.loading.annotations import Referent, write_annotations
+from data.preparation import inspection
+from data.preparation.inspection import (
+    expression_lengths,
+    input_box_sizes,
+    inspect_set,
+    propose_anchors,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 60, 40

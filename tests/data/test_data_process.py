@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data import data_process
-from data.annotations import read_annotations
 from data.data_process import add_to_image_list, main, to_xyxy
+from data.loading.annotations import read_annotations
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "parity" / "golden" / "refer_fixture"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from data import download
+from data.acquisition.archives import SOURCES, Archive, Source
 from data.download import main, obtain
-from data.sources import SOURCES, Archive, Source
-from tests.data.test_unpack import FILES, write_zip
-from tests.data.web_server import WebServer
+from tests.data.acquisition.test_unpack import FILES, write_zip
+from tests.data.acquisition.web_server import WebServer
 
 ROOT = Path(__file__).resolve().parents[2]
 

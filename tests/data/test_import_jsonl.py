@@ -12,9 +12,17 @@ import pytest
 from PIL import Image
 
 from config.schema import load_config
-from data import own_data
-from data.annotations import read_annotations
-from tests.data.own_photos import HEIGHT, SQUARE, WIDTH, Photos, run_lengths, square_mask, thing
+from data.loading.annotations import read_annotations
+from data.preparation import own_data
+from tests.data.preparation.own_photos import (
+    HEIGHT,
+    SQUARE,
+    WIDTH,
+    Photos,
+    run_lengths,
+    square_mask,
+    thing,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -268,8 +276,13 @@ def test_help_teaches_and_is_quick():
 
 
 def test_training_and_evaluation_read_imported_data(photos, tmp_path):
-    from data.pipeline import TrainingSet, evaluation_images, group_by_image, training_batches
-    from data.words import build_word_table, vocabulary_of
+    from data.loading.pipeline import (
+        TrainingSet,
+        evaluation_images,
+        group_by_image,
+        training_batches,
+    )
+    from data.text.vectors import build_word_table, vocabulary_of
 
     names = ("a.jpg", "b.png", "more/c d.jpg")
     path = photos.write(

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from data.anchors import read_anchors
-from data.annotations import read_annotations
 from data.data_process import main as prepare_main
-from data.demo_expressions import MAX_WORDS, SORTS, vocabulary
-from data.demo_scene import COLOURS_RGB, CURVED_KINDS, KINDS
+from data.loading.anchors import read_anchors
+from data.loading.annotations import read_annotations
 from data.make_demo import Settings, main, make_demo
-from data.refer import load_refs
+from data.preparation.refer import load_refs
+from data.synthetic.expressions import MAX_WORDS, SORTS, vocabulary
+from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(scenes=70, eval_scenes=25, seed=5)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from model.losses import mcn_losses
 from model.mcn import build_mcn, encode_image, encode_text, ground, visual_backbone
 from model.targets import box_targets
-from model.weight_layouts import mcn_slots
+from model.weights.layouts import mcn_slots
 from tests.parity.published import manifest
 from tests.tiny import ANCHORS, network_config, outputs_of, random_batch, weights_of
 

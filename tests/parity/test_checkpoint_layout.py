@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from model.backbone_darknet import darknet_backbone_transfers
-from model.backbone_keras import keras_backbone_transfers
-from model.darknet_file import BACKBONE_VALUES, TRUNK_VALUES, DarknetFile
-from model.weight_files import open_hdf5, read_layers
-from model.weight_layouts import backbone_slots, mcn_slots
+from model.weights.darknet import BACKBONE_VALUES, TRUNK_VALUES, DarknetFile
+from model.weights.darknet_backbone import darknet_backbone_transfers
+from model.weights.hdf5 import open_hdf5, read_layers
+from model.weights.keras_backbone import keras_backbone_transfers
+from model.weights.layouts import backbone_slots, mcn_slots
 from tests.parity.published import manifest
 
 KINDS = {"Conv2D": "conv", "BatchNormalization": "bn", "Dense": "dense", "Bidirectional": "rnn"}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.annotations import read_annotations
-from data.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-from data.words import tokenize
+from data.loading.annotations import read_annotations
+from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
+from data.text.vectors import tokenize
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURE = GOLDEN / "data_fixture"

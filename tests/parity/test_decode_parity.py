@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.letterbox import Letterbox, unletterbox_box, unletterbox_map
+from data.loading.letterbox import Letterbox, unletterbox_box, unletterbox_map
 from model.decode import best_box, round_box
 from model.nls import asnls, hard_suppression
 from tests.parity.published import GOLDEN

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.layers import BatchNorm
+from model.layers.blocks import BatchNorm
 from model.losses import background_mask, l2_penalty, mcn_losses
 from model.targets import box_targets
-from model.weight_layouts import mcn_slots
+from model.weights.layouts import mcn_slots
 from tests.parity.published import GOLDEN, manifest
 
 ANCHORS = np.array([(137, 256), (248, 272), (386, 271)], np.float32)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.annotations import read_annotations
-from utils.metrics import PRECISION_THRESHOLDS, Metrics, detection_iou, mask_iou
+from data.loading.annotations import read_annotations
+from utils.evaluation.metrics import PRECISION_THRESHOLDS, Metrics, detection_iou, mask_iou
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURE = GOLDEN / "data_fixture"

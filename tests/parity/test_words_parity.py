@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.annotations import read_annotations
-from data.words import build_word_table, vocabulary_of
+from data.loading.annotations import read_annotations
+from data.text.vectors import build_word_table, vocabulary_of
 
 GOLDEN = Path(__file__).parent / "golden"
 EMBED_DIM, WORD_LEN = 300, 15

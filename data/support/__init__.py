@@ -1,0 +1,1 @@
+"""Helpers for every command: progress bars. Start with `progress.py`."""

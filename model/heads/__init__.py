@@ -1,0 +1,1 @@
+"""Fusion, attention and the two task branches. Start with `fusion.py`."""

@@ -1,0 +1,1 @@
+"""Layers shared by the whole network. Start with `blocks.py`."""

@@ -1,0 +1,1 @@
+"""Text encoders: an expression to its language feature. Start with `recurrent.py`."""

@@ -1,0 +1,245 @@
+"""From files to batches: what is in them, in which order, and what a bad file leads to."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data.loading.annotations import Referent
+from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
+from data.loading.pipeline import (
+    DataError,
+    TrainingSet,
+    clear_errors,
+    evaluation_images,
+    group_by_image,
+    read_image,
+    read_mask,
+    training_batches,
+)
+from data.text.vectors import build_word_table, vocabulary_of
+from tests.tiny import IMAGES, NETWORK, UNKNOWN_WORD
+
+SIDE, WORD_LEN, DIM = NETWORK["input_size"], NETWORK["word_len"], NETWORK["embed_dim"]
+
+
+@pytest.fixture(scope="module")
+def training_set(tiny_set):
+    referents = [*tiny_set.train, *tiny_set.val]
+    words = build_word_table(str(tiny_set.root / "glove.txt"), vocabulary_of(referents), DIM)
+    return TrainingSet(
+        tiny_set.train, words, str(tiny_set.images), str(tiny_set.masks), SIDE, 8, WORD_LEN, seed=5
+    )
+
+
+def batches_of(training_set, epoch=1, batch_size=2, workers=2, **kwargs):
+    dataset = training_batches(training_set, epoch, batch_size, workers, prefetch=1, **kwargs)
+    return list(clear_errors(dataset.as_numpy_iterator()))
+
+
+def same_batches(a, b):
+    return all(
+        np.array_equal(x[key], y[key]) for x, y in zip(a, b, strict=True) for key in x.keys() | y
+    )
+
+
+def test_plan_follows_from_seed_and_epoch(training_set):
+    def plan(seed, epoch):
+        return np.stack(dataclasses.replace(training_set, seed=seed).plan(epoch)).tolist()
+
+    assert plan(5, 1) == plan(5, 1)
+    assert len({str(plan(seed, epoch)) for seed in (5, 6) for epoch in (1, 2, 3)}) == 6
+
+
+def test_plan_shows_every_referent_once_and_every_expression_some_time(training_set):
+    seen = set()
+    for epoch in range(40):
+        order, choice = training_set.plan(epoch)
+        assert sorted(order) == list(range(len(training_set)))
+        seen |= set(zip(order.tolist(), choice.tolist(), strict=True))
+    assert seen == {
+        (i, k) for i, r in enumerate(training_set.referents) for k in range(len(r.expressions))
+    }
+
+
+def test_an_epoch_is_the_plan_in_batches(training_set, tiny_set):
+    batches = batches_of(training_set, epoch=3)
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
+    samples = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    order, choice = training_set.plan(3)
+    for row, (index, which) in enumerate(zip(order, choice, strict=True)):
+        referent = training_set.referents[index]
+        alone = dict(zip(("image", "box_xyxy_px", "mask"), training_set.sample(index), strict=True))
+        for key, value in alone.items():
+            np.testing.assert_array_equal(samples[key][row], value)
+        geometry = Letterbox.fit(*IMAGES[referent.image], SIDE)
+        image = Image.open(tiny_set.images / referent.image)
+        mask = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
+        np.testing.assert_array_equal(samples["image"][row], letterbox_image(image, SIDE))
+        np.testing.assert_array_equal(samples["mask"][row], letterbox_mask(mask, geometry, 8))
+        np.testing.assert_allclose(
+            samples["box_xyxy_px"][row], letterbox_box(referent.box_xyxy_px, geometry), rtol=1e-6
+        )
+        expected = np.zeros((WORD_LEN, DIM))
+        for place, word in enumerate(referent.expressions[which].split()[:WORD_LEN]):
+            expected[place] = tiny_set.words.get(word, 0.0)
+        np.testing.assert_allclose(samples["words"][row], expected, rtol=1e-6)
+
+
+def test_types_and_shapes(training_set):
+    spec = training_batches(training_set, 1, 2, 1, 1).element_spec
+    assert {key: (value.dtype, value.shape[1:].as_list()) for key, value in spec.items()} == {
+        "image": (tf.uint8, [SIDE, SIDE, 3]),
+        "words": (tf.float32, [WORD_LEN, DIM]),
+        "box_xyxy_px": (tf.float32, [4]),
+        "mask": (tf.float32, [SIDE // 8, SIDE // 8, 1]),
+    }
+
+
+def test_the_same_epoch_twice_is_the_same_whatever_the_workers(training_set):
+    once = batches_of(training_set, epoch=1, workers=1)
+    assert same_batches(once, batches_of(training_set, epoch=1, workers=4))
+    assert not same_batches(once, batches_of(training_set, epoch=2))
+
+
+def test_a_short_last_batch_can_be_left_out(training_set):
+    batches = batches_of(training_set, drop_remainder=True)
+    assert [len(batch["image"]) for batch in batches] == [2, 2]
+
+
+def test_words_without_a_vector_are_zeros(tiny_set, training_set):
+    referent = Referent("a.png", (45, 10, 78, 58), 0, 2, (f"blue {UNKNOWN_WORD} box",))
+    [batch] = batches_of(dataclasses.replace(training_set, referents=[referent]))
+    assert [bool(row.any()) for row in batch["words"][0]] == [True, False, True, False]
+    np.testing.assert_allclose(batch["words"][0, 2], tiny_set.words["box"], rtol=1e-6)
+
+
+@pytest.fixture
+def broken(tiny_set, tmp_path):
+    """Folders of image and mask that a test may damage, and one referent that lies in them."""
+    referent = tiny_set.train[0]
+    path, mask_path = tmp_path / referent.image, tmp_path / f"{referent.mask_id}.npy"
+    path.write_bytes((tiny_set.images / referent.image).read_bytes())
+    mask_path.write_bytes((tiny_set.masks / mask_path.name).read_bytes())
+    return path, mask_path, referent
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def save_mask(shape):
+    return lambda path: np.save(path, np.ones(shape, np.uint8))
+
+
+def hostile(path):
+    np.save(path, np.array([{"not": "a mask"}], dtype=object), allow_pickle=True)
+
+
+DAMAGE = {
+    "image missing": (0, lambda path: path.unlink(), "no such image.*image_path"),
+    "image cut short": (0, cut, "not a readable image"),
+    "image of text": (0, lambda path: path.write_text("hello"), "not a readable image"),
+    "image empty": (0, lambda path: path.write_bytes(b""), "not a readable image"),
+    "mask missing": (1, lambda path: path.unlink(), "no such mask.*seg_gt_path.*--generate_mask"),
+    "mask cut short": (1, cut, "not a readable mask"),
+    "mask empty": (1, lambda path: path.write_bytes(b""), "not a readable mask"),
+    "mask with objects": (1, hostile, "not a readable mask"),
+    "mask of another size": (
+        1,
+        save_mask((60, 81)),
+        "a mask of 81×60 pixels, its image a.png has 80×60",
+    ),
+    "mask on its side": (
+        1,
+        save_mask((80, 60)),
+        "a mask of 60×80 pixels, its image a.png has 80×60",
+    ),
+    "mask without sides": (1, save_mask(4800), "not a readable mask"),
+    "mask of colours": (1, save_mask((60, 80, 3)), "not a readable mask"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_bad_file_is_named_in_training_and_evaluation(training_set, broken, case):
+    which, damage, message = DAMAGE[case]
+    path, folder, referent = broken[which], broken[0].parent, broken[2]
+    damage(path)
+    train = dataclasses.replace(
+        training_set, referents=[referent], image_path=str(folder), mask_path=str(folder)
+    )
+    with pytest.raises(DataError, match=rf"^{path}: {message}"):
+        train.sample(0)
+    with pytest.raises(DataError, match=rf"^{path}: {message}"):
+        batches_of(train)
+    with pytest.raises(DataError, match=rf"^{path}: {message}"):
+        list(evaluation_images(group_by_image([referent]), folder, folder, SIDE, 1, 1))
+
+
+def test_a_box_outside_its_image_is_named(training_set):
+    referent = Referent("a.png", (70, 10, 110, 58), 0, 2, ("blue box",))
+    with pytest.raises(DataError, match=r"a\.png: the centre \(90, 34\) of box 70,10,110,58"):
+        batches_of(dataclasses.replace(training_set, referents=[referent]))
+    with pytest.raises(DataError, match=r"a\.png: the centre \(90, 34\)"):
+        list(
+            evaluation_images(
+                group_by_image([referent]),
+                training_set.image_path,
+                training_set.mask_path,
+                SIDE,
+                1,
+                1,
+            )
+        )
+
+
+def test_errors_of_tensorflow_itself_are_not_renamed():
+    broken = tf.data.Dataset.range(3).map(lambda i: tf.gather(tf.zeros(2), i))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        list(clear_errors(broken))
+
+
+def test_masks_are_zero_or_one(broken):
+    _, mask_path, referent = broken
+    np.save(mask_path, np.full((60, 80, 1), 2, np.uint8))
+    mask = read_mask(mask_path.parent, referent, 80, 60)
+    assert mask.shape == (60, 80)
+    assert mask.dtype == np.uint8
+    assert np.unique(mask).tolist() == [1]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
+def test_every_sort_of_image_is_read_as_rgb(tmp_path, mode):
+    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    Image.new("RGB", (5, 3), (255, 0, 0)).convert(mode).save(path)
+    image = read_image(path)
+    assert (image.mode, image.size) == ("RGB", (5, 3))
+
+
+def test_group_by_image_covers_every_expression_once(tiny_set):
+    groups = group_by_image(tiny_set.val)
+    assert [group.image for group in groups] == ["a.png", "d.png", "b.png", "c.png"]
+    everything = [text for referent in tiny_set.val for text in referent.expressions]
+    found = {}
+    for group in groups:
+        for referent, first in zip(group.referents, group.first_expression, strict=True):
+            assert referent.image == group.image
+            for number, text in enumerate(referent.expressions):
+                assert found.setdefault(first + number, text) == text
+    assert [found[place] for place in range(len(everything))] == everything
+    assert sum(len(r.expressions) for g in groups for r in g.referents) == len(everything)
+
+
+def test_evaluation_images(tiny_set):
+    groups = group_by_image(tiny_set.val)
+    images = list(evaluation_images(groups, tiny_set.images, tiny_set.masks, SIDE, 3, 2))
+    assert [image.group for image in images] == groups
+    for image in images:
+        opened = Image.open(tiny_set.images / image.group.image)
+        assert image.geometry == Letterbox.fit(*opened.size, SIDE)
+        np.testing.assert_array_equal(image.pixels, letterbox_image(opened, SIDE))
+        for referent, mask in zip(image.group.referents, image.masks, strict=True):
+            expected = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
+            np.testing.assert_array_equal(mask, expected)

@@ -1,0 +1,67 @@
+"""Photographs of one's own in small, for tests of the import."""
+
+import json
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from data.import_jsonl import main
+from data.loading.annotations import read_annotations
+
+WIDTH, HEIGHT = 60, 40
+SQUARE = [10, 10, 30, 10, 30, 25, 10, 25]
+
+
+def square_mask():
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:25, 10:30] = 1
+    return mask
+
+
+def run_lengths(mask, compressed=True):
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    if compressed:
+        return {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
+    flat = mask.flatten(order="F")
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]])))
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]]))
+    return {"size": [HEIGHT, WIDTH], "counts": runs.tolist()}
+
+
+def thing(**changes):
+    """An object that can be imported, with changes; None takes a key out."""
+    content = {
+        "image": "a.jpg",
+        "box": [9, 10, 31, 26],
+        "polygon": [SQUARE],
+        "expressions": ["red kite", "kite on the left"],
+    }
+    return {k: v for k, v in {**content, **changes}.items() if v is not None}
+
+
+class Photos:
+    """A folder of images with a mask, and the import of what a test writes into it."""
+
+    def __init__(self, folder):
+        self.folder, self.out = folder / "photos", folder / "out"
+        (self.folder / "more").mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        for name in ("a.jpg", "b.png", "more/c d.jpg"):
+            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            Image.fromarray(pixels).save(self.folder / name)
+        Image.fromarray(square_mask() * 255).save(self.folder / "mask.png")
+
+    def write(self, *objects, name="objects.jsonl"):
+        lines = [o if isinstance(o, str) else json.dumps(o) for o in objects]
+        (self.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return self.folder / name
+
+    def run(self, *options, name="mine"):
+        return main([*map(str, options), "--name", name, "--output_dir", str(self.out)])
+
+    def lines(self, split, name="mine"):
+        return read_annotations(self.out / "anns" / name / f"{split}.txt")
+
+    def mask(self, number, name="mine"):
+        return np.load(self.out / "masks" / name / f"{number}.npy")

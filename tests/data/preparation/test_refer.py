@@ -1,0 +1,204 @@
+import collections
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from data.preparation.refer import (
+    SPLITS,
+    UnreadablePickleError,
+    check_split,
+    load_refs,
+    safe_unpickle,
+)
+
+
+def write(path, content: bytes):
+    path.write_bytes(content)
+    return path
+
+
+class Hostile:
+    """Runs a command when it is unpickled by Python's own reader."""
+
+    def __init__(self, call, *arguments):
+        self.reduced = (call, arguments)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_comes_back(tmp_path, protocol):
+    plain = {
+        "list": [1, -(2**70), 2.5, True, None],
+        "tuple": ("text", "größe", b"bytes \xff", b""),
+        "set": {1, 2},
+        "frozen": frozenset(["a"]),
+        "ordered": collections.OrderedDict(a=1),
+    }
+    if protocol < 3:  # Python 3 writes empty bytes there as a call of bytes()
+        plain["tuple"] = plain["tuple"][:-1]
+    path = write(tmp_path / "refs.p", pickle.dumps(plain, protocol))
+    assert safe_unpickle(path) == plain
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        # What Python 2 writes for [{'sent': 'caf\xc3\xa9', 'id': 5L}] and the like.
+        (b"\x80\x02]q\x01}q\x02(U\x04sentq\x03U\x05caf\xc3\xa9q\x04U\x02idq\x05\x8a\x01\x05ua.",
+         [{"sent": "café", "id": 5}]),
+        (b"\x80\x02]q\x01U\x04caf\xe9q\x02a.", ["café"]),
+        (b"(lp1\nS'one'\np2\naV\\u00e9\np3\naL5L\na.", ["one", "é", 5]),
+        (b"\x80\x02c__builtin__\nset\nq\x01]q\x02K\x01a\x85q\x03Rq\x04.", {1}),
+    ],
+)  # fmt: skip
+def test_pickles_of_python_2(tmp_path, content, expected):
+    assert safe_unpickle(write(tmp_path / "refs.p", content)) == expected
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
+    mark = tmp_path / "was_here"
+    content = pickle.dumps([Hostile(os.mkdir, str(mark))], protocol)
+    path = write(tmp_path / "refs(unc).p", content)
+    with pytest.raises(UnreadablePickleError, match=r"refs\(unc\)\.p: refused.*(posix|nt)\.mkdir"):
+        safe_unpickle(path)
+    assert not mark.exists()
+    pickle.loads(content)  # it would have worked
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (pickle.dumps(Hostile(eval, "1")), "builtins.eval"),
+        (pickle.dumps(Hostile(getattr, "a", "b")), "builtins.getattr"),
+        (pickle.dumps(np.float32(1)), r"numpy"),
+        (pickle.dumps(np.zeros(3)), r"numpy"),
+        (b"\x80\x02(U\x02id(ios\nsystem\n.", "os.system"),
+        (b"cbuiltins\nset.__init__.__globals__\n.", "set.__init__"),
+        (b"\x80\x02\x82\x01.", "refused|registered"),
+        (b"\x80\x02U\x03abcQ.", "object outside"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.", "'hex'"),
+        (b"\x80\x02c_codecs\nencode\nU\x01\xe9U\x03hex\x86R.", "'hex'"),
+    ],
+)
+def test_everything_else_is_refused_by_name(tmp_path, content, named):
+    with pytest.raises(UnreadablePickleError, match=named) as caught:
+        safe_unpickle(write(tmp_path / "refs.p", content))
+    assert str(tmp_path / "refs.p") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"\x80\x02]q\x01",
+        b"\x80\x99.",
+        b"\x80\x02U\x01\xe9K",
+        pickle.dumps([1] * 99)[:-9],
+    ],
+)
+def test_damaged_pickles_are_named(tmp_path, content):
+    with pytest.raises(UnreadablePickleError, match=r"refs\.p: no readable pickle"):
+        safe_unpickle(write(tmp_path / "refs.p", content))
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """One referent; returns its parts and a function that writes them and reads them back."""
+    ref = {
+        "ref_id": 7,
+        "ann_id": 70,
+        "image_id": 700,
+        "category_id": 3,
+        "split": "val",
+        "file_name": "COCO_train2014_000000000700_70.jpg",
+        "sentences": [{"sent": "left car", "sent_id": 0}, {"sent": "red one", "sent_id": 1}],
+    }
+    annotation = {"id": 70, "bbox": [1.5, 2, 30, 20.9], "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    image = {"id": 700, "file_name": "COCO_train2014_000000000700.jpg", "width": 64, "height": 48}
+
+    def load(split_by="unc"):
+        folder = tmp_path / "refcoco"
+        folder.mkdir(exist_ok=True)
+        instances = {"images": [image], "annotations": [annotation]}
+        (folder / "instances.json").write_text(json.dumps(instances))
+        (folder / f"refs({split_by}).p").write_bytes(pickle.dumps([ref], 2))
+        return load_refs(tmp_path, "refcoco", split_by)
+
+    return ref, annotation, image, load
+
+
+def test_a_referent_is_joined_with_annotation_and_image(raw):
+    (referent,) = raw[-1]()
+    assert referent.image == "COCO_train2014_000000000700.jpg"
+    assert (referent.width, referent.height) == (64, 48)
+    assert referent.box_xywh_px == (1.5, 2, 30, 20.9)
+    assert referent.expressions == ("left car", "red one")
+    assert (referent.ref_id, referent.category_id, referent.split) == (7, 3, "val")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "fault"),
+    [
+        (0, "ann_id", 71, "no annotation 71"),
+        (0, "image_id", 701, "no image 701"),
+        (0, "split", "test", "its split is 'test', expected one of train, val, testA, testB"),
+        (0, "ref_id", "seven", "invalid literal"),
+        (0, "sentences", None, "not iterable"),
+        (1, "bbox", [1, 2, 3], "bbox of annotation 70"),
+        (1, "bbox", [1, 2, 3, float("inf")], "bbox of annotation 70"),
+        (2, "width", 0, "image 700 is 0×48 pixels"),
+    ],
+)
+def test_impossible_values_are_named(raw, part, key, value, fault):
+    raw[part][key] = value
+    with pytest.raises(ValueError, match=rf"refs\(unc\)\.p: referent .*{fault}"):
+        raw[-1]()
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [(0, "ann_id"), (0, "sentences"), (1, "bbox"), (2, "file_name")]
+)
+def test_missing_values_are_named(raw, part, key):
+    del raw[part][key]
+    with pytest.raises(ValueError, match=rf"referent 7: '{key}' is missing"):
+        raw[-1]()
+
+
+def test_missing_files_are_named(tmp_path, raw):
+    with pytest.raises(FileNotFoundError, match=r"refcoco\+.refs\(unc\)\.p: no such file"):
+        load_refs(tmp_path, "refcoco+", "unc")
+    raw[-1]()
+    (tmp_path / "refcoco" / "instances.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"instances\.json: no such file"):
+        load_refs(tmp_path, "refcoco", "unc")
+
+
+@pytest.mark.parametrize("content", ["[1, 2", "[]", '{"images": []}', '{"images": [{}]}', "\xff"])
+def test_broken_instances_are_named(tmp_path, raw, content):
+    raw[-1]()
+    (tmp_path / "refcoco" / "instances.json").write_bytes(content.encode("latin1"))
+    with pytest.raises(ValueError, match=r"instances\.json: (broken JSON|expected a list)"):
+        load_refs(tmp_path, "refcoco", "unc")
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1, 2]])
+def test_a_pickle_of_something_else_is_named(tmp_path, raw, content):
+    raw[-1]()
+    (tmp_path / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="expected a list of referents"):
+        load_refs(tmp_path, "refcoco", "unc")
+
+
+def test_splits_that_do_not_exist_are_refused_with_a_list():
+    with pytest.raises(ValueError, match="refcoco: unc, google; refcoco\\+: unc; refcocog: umd, g"):
+        check_split("refcoco+", "umd")
+    for pair in SPLITS:
+        check_split(*pair)

@@ -1,0 +1,76 @@
+"""Words that come one by one get the vectors that a table of all of them would hold."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from data.text import vectors as words_module
+from data.text.vectors import WordSupply, build_word_table
+
+TEXT = b"the 1 2 3\ndog 4 5 6\nleft 7 8 9\n- 0.5 -0.25 0.125\nshirt 3 3 3\nParis 9 9 9\n"
+EXPRESSIONS = ["the Dog", "left t-shirt zorblax", "Paris paris"]
+WORD_LEN = 4
+
+
+@pytest.fixture(params=["txt", "txt.gz", "spacy"])
+def source(request, tmp_path):
+    path = tmp_path / f"vectors.{request.param}"
+    if request.param == "spacy":
+        import spacy
+
+        nlp = spacy.blank("en")
+        for line in TEXT.decode().splitlines():
+            word, *numbers = line.split()
+            nlp.vocab.set_vector(word, np.array(numbers, np.float32))
+        nlp.to_disk(path)
+    else:
+        path.write_bytes(TEXT if request.param == "txt" else gzip.compress(TEXT))
+    return str(path)
+
+
+def test_agrees_with_a_table_of_the_whole_vocabulary(source):
+    whole = build_word_table(source, {w for e in EXPRESSIONS for w in e.split()}, 3)
+    supply = WordSupply(source, 3)
+    for expression in EXPRESSIONS * 2:
+        table = supply.table([expression])
+        np.testing.assert_array_equal(
+            table.lookup(table.encode(expression, WORD_LEN)),
+            whole.lookup(whole.encode(expression, WORD_LEN)),
+        )
+        assert set(table.unknown) == set(whole.unknown) & set(expression.split())
+
+
+def test_a_word_is_looked_up_once(source, monkeypatch):
+    asked = []
+
+    def look_up(words, *opened):
+        asked.extend(words)
+        return original(words, *opened)
+
+    original = words_module.look_up
+    monkeypatch.setattr(words_module, "look_up", look_up)
+    supply = WordSupply(source, 3)
+    for expression in ("the dog", "the left dog", "zorblax", "zorblax the"):
+        supply.table([expression])
+    assert asked == ["dog", "the", "left", "zorblax"]
+
+
+def test_the_words_used_last_are_kept(source):
+    supply = WordSupply(source, 3, keep=2)
+    supply.table(["the dog left shirt"])
+    assert len(supply._vectors) == 2
+    supply.table(["the"])
+    supply.table(["dog"])
+    assert list(supply._vectors) == ["the", "dog"]
+    assert supply.table(["the dog left"]).n_unknown == 0
+
+
+def test_no_words_at_all(source):
+    table = WordSupply(source, 3).table([])
+    assert table.vectors.shape == (1, 3)
+
+
+def test_a_missing_source_is_named_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        WordSupply(str(tmp_path / "nowhere.txt"), 3)

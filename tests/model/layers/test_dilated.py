@@ -1,0 +1,46 @@
+"""Cropped taps give the dilated convolution, forwards and backwards."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.layers.dilated import DilatedConv2D
+
+
+@pytest.mark.parametrize(("shape", "dilation"), [((13, 13), 5), ((13, 9), 4), ((12, 12), 11)])
+def test_cropped_equals_the_library(shape, dilation):
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, *shape, 256)), tf.float32)
+    settings = {"filters": 4, "kernel_size": 3, "padding": "same", "dilation_rate": dilation}
+    ours = DilatedConv2D(**settings, use_bias=True)
+    plain = keras.layers.Conv2D(**settings, use_bias=True)
+    for layer in (ours, plain):
+        layer.build(x.shape)
+    plain.set_weights([0.02 * rng.normal(size=w.shape) for w in ours.get_weights()])
+    ours.set_weights(plain.get_weights())
+    assert ours.crops(x.shape)
+    results = []
+    for layer in (ours, plain):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(tf.sin(y))
+        results.append((y, *tape.gradient(loss, [x, layer.kernel.value])))
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "dilation", "crops"),
+    [
+        (52, 512, 6, False),
+        (52, 512, 12, True),
+        (52, 512, 18, True),
+        (52, 128, 18, False),
+        (16, 512, 18, False),
+    ],
+)
+def test_crops_where_it_pays(side, channels, dilation, crops):
+    layer = DilatedConv2D(4, 3, padding="same", dilation_rate=dilation)
+    assert layer.crops((None, side, side, channels)) is crops

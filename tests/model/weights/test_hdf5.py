@@ -1,0 +1,72 @@
+"""Things under the name of a weight file that are none: each is told apart."""
+
+import gzip
+import zipfile
+
+import pytest
+
+from model.weights import load_weights
+from model.weights.hdf5 import WeightsError, content_of, open_hdf5
+from tests.model.weights.weight_fixtures import fresh_pair, untouched
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html>\n<html><body>Quota exceeded</body></html>", "is a web page"),
+        ("Datei nicht gefunden – später".encode(), 'is text \\("Datei nicht'),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"),
+        (gzip.compress(b"weights"), "compressed archive"),
+        (b"PK\x03\x04 and no more", "damaged zip"),
+        (b"\x89HDF\r\n\x1a\n and no more", "cannot be read"),
+    ],
+    ids=["empty", "page", "text", "pointer", "gzip", "zip", "hdf5"],
+)
+def test_what_is_no_weight_file(tmp_path, content, message):
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(content)
+    network = fresh_pair("darknet").target
+    with untouched(network), pytest.raises(WeightsError, match=message) as error:
+        load_weights(network, path)
+    assert str(path) in str(error.value)
+
+
+def test_no_file_and_a_folder(tmp_path):
+    with pytest.raises(WeightsError, match="no such weight file"):
+        content_of(tmp_path / "nothing.h5")
+    with pytest.raises(WeightsError, match="is a folder"):
+        content_of(tmp_path)
+
+
+def test_zip_with_something_else(tmp_path):
+    path = tmp_path / "weights.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("yolo/yolo.h5", b"x")
+    with pytest.raises(WeightsError, match=r"zip archive with yolo/yolo\.h5.*unpack it"):
+        content_of(path)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.99])
+def test_cut_file(tmp_path, part):
+    pair = fresh_pair("darknet")
+    path = tmp_path / "cut.weights.h5"
+    pair.source.save_weights(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with untouched(pair.target), pytest.raises(WeightsError, match="cut off"):
+        load_weights(pair.target, path)
+
+
+def test_damage_that_shows_while_reading(tmp_path):
+    path = tmp_path / "file.weights.h5"
+    fresh_pair("darknet").source.save_weights(path)
+    with pytest.raises(WeightsError, match="is damaged"), open_hdf5(path) as file:
+        file["layers/conv2d/vars/9"]
+
+
+def test_darknet_file_is_no_hdf5(tmp_path):
+    path = tmp_path / "w.h5"
+    path.write_bytes(bytes(64))
+    with pytest.raises(WeightsError, match="not an HDF5 file"), open_hdf5(path):
+        pass

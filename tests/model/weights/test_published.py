@@ -1,0 +1,116 @@
+"""Published MCN checkpoints in small, and those that do not fit the config."""
+
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+
+from model.weights import WeightsError, load_pretrained, load_weights
+from model.weights.hdf5 import read_layers
+from model.weights.published import published_transfers
+from tests.model.weights.weight_fixtures import (
+    fresh_pair,
+    randomize,
+    same_weights,
+    untouched,
+    variant,
+    write_keras2,
+    write_published,
+)
+
+GRU = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
+
+
+@pytest.fixture(params=["darknet", "vgg"])
+def pair(request):
+    return fresh_pair(request.param)
+
+
+@pytest.fixture
+def darknet():
+    return fresh_pair("darknet")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "best_map.h5"
+    return write_published(path, fresh_pair("darknet").source, "darknet")
+
+
+@pytest.mark.parametrize("first", [1, 81])
+def test_every_weight_is_filled_whatever_the_counters(tmp_path, pair, first):
+    path = write_published(tmp_path / "best_map.h5", pair.source, pair.backbone, first)
+    for load in (load_weights, load_pretrained):
+        fresh_pair(pair.backbone)
+        report = load(pair.target, path)
+        assert same_weights(pair.source, pair.target) > 60
+        assert (report.missing, report.unused) == ([], [])
+        assert report.parameters == pair.source.count_params()
+        assert f"conv2d_{first}/" in report.entries[0][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (GRU, r"recurrent cell lstm, the network's is gru.*rnn_cell=lstm bidirectional=1 lang_att"),
+        ({"rnn_hidden_size": 6, "embed_dim": 5}, "rnn_hidden_size=8 embed_dim=8"),
+        ({"backbone_blocks": [1, 1, 1, 1, 1]}, "the config keys .*backbone_blocks"),
+        ({"head_width": 0.125}, "the config keys .*head_width"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(checkpoint, changes, message):
+    network = variant(**changes)
+    with untouched(network), pytest.raises(WeightsError, match=message):
+        load_weights(network, checkpoint)
+
+
+def test_other_backbone_is_named(checkpoint):
+    network = fresh_pair("vgg").target
+    with untouched(network), pytest.raises(WeightsError, match='key backbone to "darknet"'):
+        load_weights(network, checkpoint)
+
+
+def test_gru_without_attention(tmp_path, darknet):
+    source, target = variant(**GRU), variant(6, **GRU)
+    randomize(target, 6)
+    path = write_published(tmp_path / "gru.h5", source, "darknet")
+    load_weights(target, path)
+    assert same_weights(source, target)
+    with (
+        untouched(darknet.target),
+        pytest.raises(WeightsError, match="rnn_cell=gru bidirectional=0 lang_att=0"),
+    ):
+        load_weights(darknet.target, path)
+
+
+def test_layers_too_few_and_too_many(tmp_path, checkpoint, darknet):
+    with h5py.File(checkpoint) as file:
+        layers = [
+            (layer.name, {f"{layer.name}/{i}": a[...] for i, a in enumerate(layer.arrays)})
+            for layer in read_layers(file, checkpoint)
+        ]
+    path = write_keras2(tmp_path / "few.h5", layers[:-2])
+    with (
+        untouched(darknet.target),
+        pytest.raises(WeightsError, match="without partner: box_logits, mask_logits"),
+    ):
+        load_weights(darknet.target, path)
+    path = write_keras2(
+        tmp_path / "many.h5", [*layers, ("conv2d_99", {"k": np.ones((1, 1, 2, 2))})]
+    )
+    with untouched(darknet.target), pytest.raises(WeightsError, match="without partner: conv2d_99"):
+        load_weights(darknet.target, path)
+    layers[4], layers[6] = layers[6], layers[4]
+    path = write_keras2(tmp_path / "order.h5", layers)
+    with (
+        untouched(darknet.target),
+        pytest.raises(WeightsError, match="where the network has backb"),
+    ):
+        load_weights(darknet.target, path)
+
+
+def test_network_with_bert_takes_no_recurrent_checkpoint(checkpoint, darknet):
+    no_text = SimpleNamespace(layers=[])
+    with h5py.File(checkpoint) as file, pytest.raises(WeightsError, match="key use_bert to 0"):
+        published_transfers(no_text, read_layers(file, checkpoint), "darknet", checkpoint)

@@ -1,0 +1,244 @@
+"""Evaluation against a plain loop: one expression after the other, by the whole network."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data.loading.letterbox import letterbox_image
+from tests.tiny import ANCHORS, IMAGES, NETWORK, UNKNOWN_WORD
+from utils.evaluation.evaluator import build_evaluator
+from utils.evaluation.metrics import PRECISION_THRESHOLDS
+
+SIDE, WORD_LEN = NETWORK["input_size"], NETWORK["word_len"]
+
+
+def vectors_of(expression, words):
+    found = np.zeros((1, WORD_LEN, NETWORK["embed_dim"]), np.float32)
+    for place, word in enumerate(expression.split()[:WORD_LEN]):
+        found[0, place] = words.get(word, 0.0)
+    return found
+
+
+def top_box(raw):
+    """(x1, y1, x2, y2) in input pixels and score of the surest cell and anchor."""
+    raw = raw.reshape(3, 3, 3, 5).astype(np.float64)
+    row, column, anchor = np.unravel_index(raw[..., 4].argmax(), (3, 3, 3))
+    tx, ty, tw, th, logit = raw[row, column, anchor]
+    centre = (1 / (1 + np.exp([-tx, -ty])) + (column, row)) * 32
+    half = np.exp([tw, th]) * ANCHORS[anchor] / 2
+    return np.concatenate([centre - half, centre + half]), 1 / (1 + np.exp(-logit))
+
+
+def iou_of_boxes(a, b):
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return (width * height + 1e-7) / (areas - width * height + 1e-7)
+
+
+def run_network(model, tiny_set, referent, expression):
+    """Raw boxes (3, 3, 15) and mask logits (12, 12, 1)."""
+    image = letterbox_image(Image.open(tiny_set.images / referent.image), SIDE)
+    batch = {
+        "image": image.astype(np.float32)[None] / 255,
+        "words": vectors_of(expression, tiny_set.words),
+    }
+    outputs = model(batch)
+    return np.array(outputs["boxes"][0]), np.array(outputs["mask"][0])
+
+
+def one_expression(raw_boxes, logits, tiny_set, referent, expression, use_nls, thresh):
+    width, height = IMAGES[referent.image]
+    scale = min(SIDE / width, SIDE / height)
+    new_width, new_height = int(width * scale), int(height * scale)
+    left, top = (SIDE - new_width) // 2, (SIDE - new_height) // 2
+    offset = np.array([left, top, left, top])
+    box, score = top_box(raw_boxes)
+    rounded = np.floor(box + 0.5)
+    rounded[:2], rounded[2:] = np.maximum(rounded[:2], 0), np.minimum(rounded[2:], SIDE)
+
+    square = cv2.resize(1 / (1 + np.exp(-logits)), (SIDE, SIDE))
+    if use_nls:
+        x1, y1, x2, y2 = rounded.astype(int)
+        weight = np.full((SIDE, SIDE), score, np.float32)
+        weight[y1 : y2 + 1, x1 : x2 + 1] = 2 - score
+        square = square * weight
+    inner = square[top : top + new_height, left : left + new_width]
+    mask = cv2.resize(inner, (width, height)) > thresh
+    truth = np.load(tiny_set.masks / f"{referent.mask_id}.npy") > 0
+    intersection, union = int((mask & truth).sum()), int((mask | truth).sum())
+    return {
+        "image": referent.image,
+        "expression": expression,
+        "box_xyxy": (box - offset) / scale,
+        "box_xyxy_input": rounded,
+        "score": score,
+        "det_iou": iou_of_boxes(rounded, np.array(referent.box_xyxy_px) * scale + offset),
+        "seg_iou": (intersection + 1e-10) / (union + 1e-10),
+        "intersection": intersection,
+        "union": union,
+        "mask": mask,
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_loop(network, tiny_set):
+    """`plain_loop(use_nls, thresh)`: the list of all expressions, in the order of the set."""
+    model = tf.function(network())
+    found = [
+        (run_network(model, tiny_set, referent, expression), referent, expression)
+        for referent in tiny_set.val
+        for expression in referent.expressions
+    ]
+
+    def measured(use_nls, thresh):
+        return [
+            one_expression(*outputs, tiny_set, referent, expression, use_nls, thresh)
+            for outputs, referent, expression in found
+        ]
+
+    return measured
+
+
+def summary(rows, det_thresh):
+    det = np.array([row["det_iou"] for row in rows]) > det_thresh
+    seg = np.array([row["seg_iou"] for row in rows])
+    total = {key: sum(row[key] for row in rows) for key in ("intersection", "union")}
+    return {
+        "n_expressions": len(rows),
+        "det_acc": det.mean(),
+        "seg_iou": seg.mean(),
+        "overall_iou": total["intersection"] / total["union"],
+        "seg_prec": {f"{t:g}": (seg > t).mean() for t in PRECISION_THRESHOLDS},
+        "ie_score": (det != (seg > 0.5)).mean(),
+    }
+
+
+def evaluator_of(tiny_set, **changes):
+    return build_evaluator(tiny_set.config(**changes))
+
+
+def check_rows(found, expected):
+    assert len(found) == len(expected)
+    for ours, wanted in zip(found, expected, strict=True):
+        assert (ours.image, ours.expression) == (wanted["image"], wanted["expression"])
+        np.testing.assert_allclose(ours.box_xyxy, wanted["box_xyxy"], atol=1e-3)
+        np.testing.assert_array_equal(ours.box_xyxy_input, wanted["box_xyxy_input"])
+        for key in ("score", "det_iou", "seg_iou"):
+            assert getattr(ours, key) == pytest.approx(wanted[key], abs=1e-5), key
+        assert (ours.intersection, ours.union) == (wanted["intersection"], wanted["union"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize(("use_nls", "thresh"), [(1, 0.35), (0, 0.55)])
+def test_same_as_a_plain_loop(tiny_set, grounder, plain_loop, batch_size, use_nls, thresh):
+    expected = plain_loop(use_nls, thresh)
+    evaluator = evaluator_of(
+        tiny_set, eval_batch_size=batch_size, use_nls=use_nls, segment_thresh=thresh,
+        det_acc_thresh=0.2,
+    )  # fmt: skip
+    seen = []
+    result = evaluator.evaluate(grounder, WORD_LEN, on_measured=seen.append)
+    check_rows(sorted(seen, key=lambda found: found.index), expected)
+    assert [found.index for found in seen] != list(range(len(seen)))  # image by image
+    wanted = summary(expected, det_thresh=0.2)
+    assert result.keys() == wanted.keys()
+    for key, value in wanted.items():
+        assert result[key] == pytest.approx(value, abs=1e-5), key
+
+
+def test_the_plain_loop_is_worth_comparing_with(plain_loop):
+    rows = plain_loop(1, 0.35)
+    assert len(rows) == 12
+    assert any(UNKNOWN_WORD in row["expression"] for row in rows)
+    assert any(len(row["expression"].split()) > WORD_LEN for row in rows)
+    assert np.ptp([row["score"] for row in rows]) > 0.01
+    assert np.ptp([row["seg_iou"] for row in rows]) > 0.1
+    assert {row["det_iou"] > 0.2 for row in rows} == {True, False}
+    assert {row["image"] for row in rows} == set(IMAGES)
+
+
+def test_masks_are_handed_on_when_asked_for(tiny_set, grounder, plain_loop):
+    evaluator = evaluator_of(tiny_set)
+    found = sorted(evaluator.measure(grounder, WORD_LEN, keep_masks=True), key=lambda m: m.index)
+    truths = [referent for referent in tiny_set.val for _ in referent.expressions]
+    for ours, wanted, referent in zip(found, plain_loop(1, 0.35), truths, strict=True):
+        assert np.mean(ours.mask != wanted["mask"]) < 1e-3
+        truth = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
+        np.testing.assert_array_equal(ours.true_mask, truth)
+        assert tuple(ours.true_box_xyxy) == referent.box_xyxy_px
+    without = next(evaluator.measure(grounder, WORD_LEN))
+    assert without.mask is None
+    assert without.true_mask is None
+
+
+def test_restricted_to_some_expressions(tiny_set, grounder, plain_loop):
+    rows = plain_loop(0, 0.55)
+    evaluator = evaluator_of(tiny_set, use_nls=0, segment_thresh=0.55, det_acc_thresh=0.2)
+    chosen = [7, 0, 3, 10, 1]
+    part = evaluator.restricted(chosen)
+    assert part.n_expressions == 5
+    found = sorted(part.measure(grounder, WORD_LEN), key=lambda measured: measured.index)
+    check_rows(found, [rows[index] for index in chosen])
+    result = part.evaluate(grounder, WORD_LEN)
+    assert result["det_acc"] == summary([rows[i] for i in chosen], 0.2)["det_acc"]
+
+
+def test_a_set_is_evaluated_as_often_as_one_likes(tiny_set, grounder):
+    evaluator = evaluator_of(tiny_set)
+    assert evaluator.evaluate(grounder, WORD_LEN) == evaluator.evaluate(grounder, WORD_LEN)
+
+
+class CountingGrounder:
+    """A grounder that counts the expressions it encodes."""
+
+    def __init__(self, grounder):
+        self._grounder, self.encoded = grounder, 0
+
+    def __getattr__(self, name):
+        return getattr(self._grounder, name)
+
+    def encode_words(self, words):
+        self.encoded += len(words)
+        return self._grounder.encode_words(words)
+
+
+@pytest.mark.parametrize("kept", [4096, 1])
+def test_an_expression_is_encoded_once(tiny_set, grounder, plain_loop, monkeypatch, kept):
+    monkeypatch.setattr("utils.evaluation.evaluator.EXPRESSIONS_KEPT", kept)
+    rows = plain_loop(1, 0.35)
+    # Batches of one image, twice the same two expressions of different images.
+    chosen = [0, 11, 0, 11]
+    assert rows[0]["image"] != rows[11]["image"]
+    assert rows[0]["expression"] != rows[11]["expression"]
+    evaluator = evaluator_of(tiny_set, eval_batch_size=1).restricted(chosen)
+    evaluator.groups = [
+        group
+        for index in range(len(chosen))
+        for group in evaluator_of(tiny_set).restricted(chosen[index : index + 1]).groups
+    ]
+    counted = CountingGrounder(grounder)
+    found = list(evaluator.measure(counted, WORD_LEN))
+    check_rows(found, [rows[index] for index in chosen])
+    assert counted.encoded == (2 if kept > 1 else 4)
+
+
+def test_other_sets_by_their_path(tiny_set):
+    evaluator = build_evaluator(tiny_set.config(), set_path=str(tiny_set.root / "train.txt"))
+    assert evaluator.n_expressions == sum(len(r.expressions) for r in tiny_set.train)
+
+
+def test_dump_lines(tiny_set, grounder):
+    found = next(evaluator_of(tiny_set).measure(grounder, WORD_LEN))
+    found = dataclasses.replace(found, box_xyxy=(1.23456, 2, 3, 4), score=0.1234567)
+    line = found.to_json()
+    assert line["box_xyxy"] == [1.235, 2.0, 3.0, 4.0]
+    assert line["score"] == 0.1234567
+    assert all(type(v) is int for v in line["box_xyxy_input"])
+    assert list(line) == [
+        "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
+    ]  # fmt: skip

@@ -1,0 +1,117 @@
+"""Measures of single expressions, and their sums."""
+
+import numpy as np
+import pytest
+
+from utils.evaluation.metrics import (
+    PRECISION_THRESHOLDS,
+    Metrics,
+    detection_iou,
+    format_table,
+    mask_iou,
+)
+
+
+def test_box_iou_of_known_overlaps():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [2, 2, 4, 4]])
+    others = np.array([[0, 0, 10, 10], [5, 5, 15, 15], [20, 20, 30, 30], [0, 0, 10, 10]])
+    expected = [1, 25 / 175, 0, 4 / 100]
+    np.testing.assert_allclose(detection_iou(boxes, others), expected, atol=1e-8)
+
+
+def test_half_an_overlap_counts_as_right():
+    assert detection_iou([0, 0, 100, 100], [0, 0, 100, 50]) > 0.5
+    assert detection_iou([0, 0, 100, 100], [0, 0, 100, 49.99]) < 0.5
+
+
+def test_box_iou_broadcasts():
+    table = detection_iou(np.zeros((3, 1, 4)), np.ones((1, 2, 4)))
+    assert table.shape == (3, 2)
+
+
+def test_mask_iou_counts_pixels():
+    predicted, truth = np.zeros((4, 5), bool), np.zeros((4, 5), np.uint8)
+    predicted[:2] = True
+    truth[1:3] = 1
+    iou, intersection, union = mask_iou(predicted, truth)
+    assert (intersection, union) == (5, 15)
+    assert iou == pytest.approx(1 / 3)
+
+
+def test_summed_parts_of_a_mask_are_object():
+    truth = np.array([[0, 1, 2]])
+    assert mask_iou(truth > 0, truth) == (1.0, 2, 2)
+
+
+def test_two_empty_masks_agree():
+    assert mask_iou(np.zeros((2, 2)), np.zeros((2, 2)))[0] == 1.0
+
+
+def test_masks_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 2\) and \(2, 3\)"):
+        mask_iou(np.zeros((2, 2)), np.zeros((2, 3)))
+
+
+def test_result_of_a_small_set():
+    metrics = Metrics()
+    metrics.update(0.9, 0.8, 80, 100)
+    metrics.update([0.9, 0.2, 0.1], [0.3, 0.6, 0.0], [30, 6, 0], [100, 10, 50])
+    result = metrics.result()
+    assert result["n_expressions"] == 4
+    assert result["det_acc"] == 0.5
+    assert result["seg_iou"] == pytest.approx(1.7 / 4)
+    assert result["overall_iou"] == pytest.approx(116 / 260)
+    assert result["ie_score"] == 0.5
+    assert list(result["seg_prec"]) == [f"{t:g}" for t in PRECISION_THRESHOLDS]
+    assert result["seg_prec"]["0.5"] == 0.5
+    assert result["seg_prec"]["0.75"] == 0.25
+    assert result["seg_prec"]["0.8"] == 0.0
+
+
+def test_thresholds_are_strict():
+    metrics = Metrics(det_thresh=0.6)
+    metrics.update([0.6, np.nextafter(0.6, 1)], [0.5, np.nextafter(0.5, 1)], [1, 1], [2, 2])
+    result = metrics.result()
+    assert result["det_acc"] == 0.5
+    assert result["seg_prec"]["0.5"] == 0.5
+    assert result["ie_score"] == 0.0
+
+
+def test_workers_merge_to_what_one_measures():
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(size=(100, 4))
+    whole, first, second = Metrics(), Metrics(), Metrics()
+    whole.update(*rows.T)
+    first.update(*rows[:37].T)
+    for row in rows[37:]:
+        second.update(*row)
+    first.merge(second)
+    np.testing.assert_allclose(first.sums, whole.sums, rtol=1e-12)
+    with pytest.raises(ValueError, match="det_thresh"):
+        first.merge(Metrics(0.75))
+
+
+@pytest.mark.parametrize(
+    "row", [(0.5, [0.5, 0.5], 1, 2), (0.5, np.nan, 1, 2), (np.zeros((1, 2)),) * 4]
+)
+def test_measures_that_do_not_fit_are_refused(row):
+    metrics = Metrics()
+    with pytest.raises(ValueError, match="expression"):
+        metrics.update(*row)
+    assert not metrics.sums.any()
+
+
+def test_an_empty_set_has_no_result():
+    with pytest.raises(ValueError, match="no expression"):
+        Metrics().result()
+
+
+def test_table_shows_percent():
+    metrics = Metrics()
+    metrics.update([0.9] * 1234, [0.72346] * 1234, [1] * 1234, [4] * 1234)
+    table = format_table(metrics.result(), "refcoco val")
+    assert table.splitlines()[:2] == ["refcoco val", "  1,234 expressions"]
+    assert "Acc@0.5              100.00 %" in table
+    assert "mean IoU              72.35 %" in table
+    assert "overall IoU           25.00 %" in table
+    assert "Prec@0.75              0.00 %" in table

@@ -1,0 +1,280 @@
+"""Exported files give what the chain of letterbox, network and mask placement gives."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from config.command_line import BAD_INPUT, exit_code
+from config.schema import load_config
+from data.loading.annotations import read_annotations
+from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
+from model.mcn import build_mcn
+from model.weights import save_weights
+from predict import DEMO_WEIGHTS
+from tests.tiny import ANCHORS, network_config, scramble
+from utils.export import files as export_module
+from utils.export.files import ExportError, export
+from utils.export.graph import Exportable, build_exportables
+from utils.export.letterbox import fit_in_graph, letterbox_in_graph
+from utils.prediction.grounder import Grounder, place_masks
+from utils.prediction.predictor import Predictor
+
+DEMO_MODEL = DEMO_WEIGHTS.parent
+
+SIDE, TOLERANCE = 96, 1e-4
+# Height and width; the last is a size that doubles cut a pixel short.
+SIZES = [(60, 80), (120, 75), (48, 200), (96, 96), (31, 33), (480, 640), (49, 147)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights, the settings to export them with and the Python chain to compare with."""
+    folder = tmp_path_factory.mktemp("trained")
+    pairs = ",  ".join(f"{width:g},{height:g}" for width, height in ANCHORS)
+    (folder / "anchors.txt").write_text(pairs + "\n")
+    settings = {"rnn_cell": "gru", "anchors_file": str(folder / "anchors.txt")}
+    config = network_config(**settings)
+    model = scramble(build_mcn(config))
+    weights = folder / "w.weights.h5"
+    save_weights(model, weights)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    return SimpleNamespace(
+        folder=folder, config=config, weights=weights, grounder=Grounder(model, ANCHORS)
+    )
+
+
+def sample(size, seed=0, steps=4):
+    """A smooth picture and word vectors, the last of them padding."""
+    rng = np.random.default_rng([seed, *size])
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    image = np.array(coarse.resize(size[::-1], Image.Resampling.BICUBIC))
+    words = rng.normal(size=(steps, 8)).astype(np.float32)
+    words[-1] = 0
+    return image, words
+
+
+def chain(grounder, image, words, use_nls=True, pillow=False):
+    """What Python gives, with the letterbox of Pillow or with that of the graph.
+
+    They differ by ±1 in single pixels, which a network of random weights makes much of.
+    """
+    height, width = image.shape[:2]
+    geometry = Letterbox.fit(width, height, SIDE)
+    square = letterbox_image(Image.fromarray(image), SIDE)
+    if not pillow:
+        in_graph = fit_in_graph(tf.constant(height), tf.constant(width), SIDE)
+        ours = letterbox_in_graph(tf.constant(image), in_graph).numpy()
+        assert np.abs(ours - square).max() <= 1
+        square = ours.astype(np.uint8)
+    features = grounder.encode_images(square[None])
+    box, rounded, score, probability = grounder.locate(
+        features, [0], grounder.encode_words(words[None])
+    )
+    mask = place_masks(probability, rounded, score, geometry, use_nls)[..., 0]
+    return {
+        "box_xyxy_px": unletterbox_box(box[0], geometry),
+        "score": score[0],
+        "mask_probability": mask,
+    }
+
+
+def assert_same(found, expected, longer, tolerance=TOLERANCE):
+    assert sorted(found) == sorted(expected)
+    np.testing.assert_allclose(
+        np.array(found["box_xyxy_px"]) / longer,
+        np.array(expected["box_xyxy_px"]) / longer,
+        atol=tolerance,
+    )
+    for name in ("score", "mask_probability"):
+        assert np.shape(found[name]) == np.shape(expected[name])
+        np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
+
+
+def assert_all_sizes_same(run, grounder):
+    boxes = []
+    for size in SIZES:
+        image, words = sample(size)
+        found = run(image=image, words=words)
+        assert_same(found, chain(grounder, image, words), max(size))
+        assert_same(found, chain(grounder, image, words, pillow=True), max(size), 2e-3)
+        boxes.append(np.array(found["box_xyxy_px"]) / max(size))
+    assert np.std(boxes, axis=0).max() > 1e-2  # The outputs follow from the inputs.
+
+
+def test_saved_model_by_command_line(trained, tmp_path, capsys):
+    arguments = ["--config", str(trained.folder / "config.json"), "--format", "savedmodel"]
+    arguments += ["--weights", str(trained.weights), "--output", str(tmp_path)]
+    assert export_module.main(arguments) is None
+    assert f"{tmp_path / 'whole'}  " in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["whole", "whole.savedmodel.json"]
+    assert_all_sizes_same(run_signature(tmp_path / "whole"), trained.grounder)
+
+    details = json.loads((tmp_path / "whole.savedmodel.json").read_text())
+    assert details["inputs"]["image"]["shape"] == [None, None, 3]
+    assert details["inputs"]["words"] | {"about": ""} == {
+        "shape": [4, 8], "dtype": "float32", "about": ""
+    }  # fmt: skip
+    assert set(details["outputs"]) == {"box_xyxy_px", "score", "mask_probability"}
+    assert details["settings"]["segment_thresh"] == trained.config.segment_thresh
+
+
+def run_signature(path):
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+
+    def run(**inputs):
+        outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, tmp_path):
+    plus_one = tf.function(
+        lambda x: {"y": x + 1.0}, input_signature=[tf.TensorSpec((), tf.float32, "x")]
+    )
+    folder = tmp_path / "whole"
+    for _ in range(2):
+        export_module._write_savedmodel(Exportable(plus_one, [], {}), folder)
+        assert run_signature(folder)(x=np.float32(1)) == {"y": 2}
+        assert not (folder / "of_the_earlier").exists()
+        (folder / "of_the_earlier").touch()
+    assert list(tmp_path.iterdir()) == [folder]
+
+    (folder / "saved_model.pb").unlink()
+    with pytest.raises(ExportError, match="in the way"):
+        export(trained.config, trained.weights, "savedmodel", tmp_path)
+
+
+def onnx_runner(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(**inputs):
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return session, run
+
+
+@pytest.fixture(scope="module")
+def image_encoder(trained):
+    folder = trained.folder / "savedmodel"
+    return export(trained.config, trained.weights, "savedmodel", folder, ("image_encoder",))[0]
+
+
+@pytest.fixture(scope="module")
+def onnx_files(trained):
+    for package in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    parts = ("whole", "grounder")
+    return export(trained.config, trained.weights, "onnx", trained.folder / "onnx", parts)
+
+
+def test_onnx(trained, onnx_files):
+    session, run = onnx_runner(onnx_files[0])
+    assert session.get_inputs()[0].shape == ["height", "width", 3]
+    assert_all_sizes_same(run, trained.grounder)
+
+
+def test_onnx_of_a_trained_network_is_the_whole_chain(tmp_path):
+    """The demo network against `Predictor`, with Pillow's letterbox and OpenCV's masks."""
+    for package in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    config = load_config(DEMO_MODEL / "config.json")
+    predictor = Predictor.from_config(config)
+    _, run = onnx_runner(export(config, None, "onnx", tmp_path)[0])
+    for referent in read_annotations(config.evaluate_set):
+        scene = Image.open(DEMO_MODEL / "scenes" / referent.image).convert("RGB")
+        for size in ((128, 128), (300, 200), (97, 333)):
+            image = np.asarray(scene.resize(size, Image.Resampling.BICUBIC))
+            predictor.set_image(image)
+            (expected,) = predictor.predict(referent.expressions[:1])
+            words = np.asarray(predictor.reader.read(referent.expressions[:1]).inputs[0])
+            found = run(image=image, words=words.astype(np.float32))
+            found["box_xyxy_px"] = np.clip(found["box_xyxy_px"], 0, [*size, *size])
+            wanted = {
+                "box_xyxy_px": expected.box_xyxy,
+                "score": expected.score,
+                "mask_probability": expected.probability,
+            }
+            assert_same(found, wanted, max(size))
+
+
+def test_parts(trained, image_encoder, onnx_files):
+    """One image encoded once, three expressions grounded at once; the formats fit together."""
+    session, locate = onnx_runner(onnx_files[1])
+    assert [i.shape[0] for i in session.get_inputs()] == [1, 1, 1, "expressions"]
+    image, _ = sample((SIDE, SIDE))
+    words = np.stack([sample((SIDE, SIDE), seed=seed)[1] for seed in range(3)])
+    found = locate(**run_signature(image_encoder)(image=image), words=words)
+
+    grounder = trained.grounder
+    features = grounder.encode_images(image[None])
+    box, _, score, probability = grounder.locate(features, [0] * 3, grounder.encode_words(words))
+    expected = {"box_xyxy_px": box, "score": score, "mask_probability": probability}
+    assert_same(found, expected, SIDE)
+
+
+def test_onnx_refuses_what_it_could_not_convert(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, "x")])
+    def strange(x):
+        return {"y": tf.math.bessel_i0e(x)}
+
+    with pytest.raises(ExportError, match="cannot express"):
+        export_module._write_onnx(Exportable(strange, [], {}), tmp_path / "strange.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
+def test_tflite_without_select_operations(trained, tmp_path):
+    (path,) = export(trained.config, trained.weights, "tflite", tmp_path)
+    interpreter = tf.lite.Interpreter(str(path))
+    run = interpreter.get_signature_runner()
+    names = {operation["op_name"] for operation in interpreter._get_ops_details()}
+    assert not [name for name in names if "Flex" in name or name in ("WHILE", "CUSTOM")]
+    assert_all_sizes_same(run, trained.grounder)
+
+
+def test_another_network():
+    config = network_config(rnn_cell="lstm", bidirectional=0, lang_att=0, use_nls=0)
+    model = scramble(build_mcn(config))
+    grounder, use_nls = Grounder(model, ANCHORS), bool(config.use_nls)
+    image, words = sample((60, 80))
+    expected = chain(grounder, image, words, use_nls)
+    whole = build_exportables(model, ANCHORS, use_nls)["whole"].function
+    assert_same(whole(image, words), expected, 80)
+    operations = {op.type for op in whole.get_concrete_function().graph.get_operations()}
+    assert not operations & {"While", "StatelessWhile"}
+
+
+def test_missing_packages_are_named():
+    with pytest.raises(ExportError, match=r"package no-such.*requirements-export\.txt"):
+        export_module.require("numpy", "no-such")
+
+
+def test_wrong_weights_end_as_one_sentence(trained, tmp_path, capsys):
+    arguments = ["--config", str(trained.folder / "config.json"), "--format", "tflite"]
+    arguments += ["--weights", str(tmp_path / "none.h5"), "--output", str(tmp_path / "out")]
+    assert exit_code(lambda: export_module.main(arguments), "") == BAD_INPUT
+    assert "none.h5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys; from utils.export import main\n"
+        "try: main(['--help'])\nexcept SystemExit: print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--part" in done.stdout
+    assert done.stdout.endswith("False\n")

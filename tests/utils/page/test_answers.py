@@ -1,0 +1,129 @@
+"""What the page answers: pictures, facts and sentences, the network used as little as needed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny import ANCHORS, UNKNOWN_WORD
+from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, error_html
+from utils.prediction.expressions import ExpressionReader
+from utils.prediction.predictor import Predictor
+from utils.visualization.drawing import PREDICTED
+
+
+@pytest.fixture(scope="module")
+def predictor(network, tiny_set):
+    return Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()))
+
+
+@pytest.fixture
+def calls(predictor, monkeypatch):
+    """Names of the predictor's methods, as they are called."""
+    called = []
+
+    def watch(name, method):
+        def watched(*given):
+            called.append(name)
+            return method(*given)
+
+        monkeypatch.setattr(predictor, name, watched)
+
+    for name in ("set_image", "predict", "attention"):
+        watch(name, getattr(predictor, name))
+    return called
+
+
+def test_an_answer(predictor, tiny_set):
+    answer = Answerer(predictor).find(tiny_set.images / "d.png", " red  box ", 0.5, True)
+    assert answer.prediction.expression == "red box"
+    assert (answer.prediction.segment_thresh, answer.prediction.use_nls) == (0.5, True)
+    # 200×70, enlarged for the page.
+    height = round(70 * SMALLEST_SIDE / 200)
+    assert answer.shown.shape == (height, SMALLEST_SIDE, 3)
+    for picture in (answer.attention_mask, answer.attention_box):
+        assert picture.shape == answer.shown.shape
+    assert not np.array_equal(answer.attention_mask, answer.attention_box)
+    picture = answer.picture
+    assert picture.shape[1] == SMALLEST_SIDE
+    # The box is where it was found, in pixels of the page.
+    left, top, _, bottom = answer.prediction.box_xyxy * SMALLEST_SIDE / 200
+    orange = np.abs(picture[:height].astype(int) - PREDICTED).max(axis=-1) < 12
+    middle = round((top + bottom) / 2)
+    assert orange[middle - 2 : middle + 3, max(round(left) - 3, 0) : round(left) + 5].any()
+    facts = answer.facts
+    assert f"<dd>{answer.prediction.score:.2f}</dd>" in facts
+    assert "pixels of 200×70" in facts
+    assert f"{int(answer.prediction.mask.sum()):,} px" in facts
+
+
+def test_large_photographs_are_shown_smaller(predictor, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.jpg")
+    answer = Answerer(predictor).find(tmp_path / "large.jpg", "red box", 0.5, False)
+    assert answer.shown.shape == (LARGEST_SIDE // 2, LARGEST_SIDE, 3)
+    assert answer.prediction.mask.shape == (900, 1800)
+    assert "pixels of 1800×900" in answer.facts
+
+
+def test_another_mask_leaves_the_network_alone(predictor, tiny_set, calls):
+    answerer = Answerer(predictor)
+    answer = answerer.find(tiny_set.images / "a.png", "red box", 0.35, True)
+    assert calls == ["set_image", "predict", "attention"]
+    bold, thin = answer.with_mask(0.05, False), answer.with_mask(0.95, True)
+    assert calls == ["set_image", "predict", "attention"]
+    assert bold.prediction.mask.sum() > thin.prediction.mask.sum()
+    assert not np.array_equal(bold.picture, thin.picture)
+    np.testing.assert_array_equal(bold.attention_mask, answer.attention_mask)
+
+
+def test_a_photograph_is_taken_once(predictor, tiny_set, calls):
+    answerer = Answerer(predictor)
+    first, second = tiny_set.images / "a.png", tiny_set.images / "b.png"
+    assert answerer.find(first, "red box", 0.35, True).image_seconds > 0
+    assert answerer.find(first, "blue box", 0.35, True).image_seconds == 0
+    answerer.find(second, "blue box", 0.35, True)
+    answerer.find(first, "blue box", 0.35, True)
+    assert calls.count("set_image") == 3
+
+
+def test_words_that_do_not_count_are_shown_as_text(predictor, tiny_set):
+    expression = f"the <b>{UNKNOWN_WORD}</b> box on the left side"
+    facts = Answerer(predictor).find(tiny_set.images / "a.png", expression, 0.35, True).facts
+    assert f"no word vector: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
+    assert "too long: <b>the, left, side</b>" in facts
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", "Say in words"),
+        (None, "Say in words"),
+        (" \n", "Say in words"),
+        ("a " * 200, "At most"),
+    ],
+)
+def test_what_a_visitor_can_mend(predictor, tiny_set, expression, message):
+    answerer = Answerer(predictor)
+    with pytest.raises(PageError, match=message):
+        answerer.find(tiny_set.images / "a.png", expression, 0.35, True)
+    with pytest.raises(PageError, match="Choose a photograph"):
+        answerer.find(None, "red box", 0.35, True)
+
+
+def test_a_broken_photograph_does_not_spoil_the_next(predictor, tiny_set, tmp_path):
+    answerer = Answerer(predictor)
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    answerer.find(tiny_set.images / "a.png", "red box", 0.35, True)
+    with pytest.raises(ValueError, match="not a readable image"):
+        answerer.find(broken, "red box", 0.35, True)
+    answer = answerer.find(tiny_set.images / "b.png", "red box", 0.35, True)
+    assert answer.prediction.mask.shape == (96, 60)
+
+
+def test_errors_name_no_folders():
+    text = error_html(ValueError("/tmp/up_1/ab12/my photo.jpg: no image ('/tmp/x/<i>.jpg')"))
+    assert "my photo.jpg: no image" in text
+    assert "&lt;i&gt;.jpg" in text
+    assert "tmp" not in text
+    assert "ab12" not in text

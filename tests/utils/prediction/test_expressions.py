@@ -1,0 +1,74 @@
+"""Expressions as the config wants them, and BERT through training and evaluation."""
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.model.text_encoders.bert_fixtures import write_original
+from utils.prediction.expressions import build_words
+
+
+def test_word_vectors_by_default(tiny_set):
+    words = build_words(tiny_set.config(), tiny_set.train)
+    vectors = words.lookup(words.encode("red box", 4))
+    np.testing.assert_allclose(vectors[0], tiny_set.words["red"], rtol=1e-6)
+    assert vectors.shape == (4, 8)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    pytest.importorskip("keras_hub", reason="pip install -r requirements-bert.txt")
+    folder = tmp_path_factory.mktemp("bert")
+    return folder, write_original(folder, num_hidden_layers=2)[1]
+
+
+def bert_config(tiny_set, folder, log, **changes):
+    settings = {"use_bert": 1, "word_len": 7, "epoches": 1, "log_path": str(log)}
+    return tiny_set.config(**settings, bert_path=str(folder), **changes)
+
+
+def bert_arrays(path):
+    """The arrays of the layer "bert" in a weight file of ours, by their path."""
+    found = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and "bert_encoder" in name:
+            found[name] = item[...]
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):
+    from data.loading.pipeline import training_batches
+    from utils.training.trainer import build_sets
+
+    config = bert_config(tiny_set, bert[0], tmp_path)
+    training_set, evaluator = build_sets(config)
+    assert training_set.words is evaluator.words
+    dataset = training_batches(training_set, 1, 2, workers=1, prefetch=1)
+    assert dataset.element_spec["words"].shape.as_list() == [None, 7]
+    words = np.concatenate([batch["words"] for batch in dataset.as_numpy_iterator()])
+    assert words.dtype == np.int32
+    np.testing.assert_array_equal(words, training_set.word_ids(*training_set.plan(1)))
+
+
+def test_training_and_evaluation_end_to_end(tiny_set, bert, tmp_path):
+    from utils.evaluation.report import report
+    from utils.training.trainer import Trainer
+
+    folder, tensors = bert
+    config = bert_config(tiny_set, folder, tmp_path / "log")
+    progress = Trainer(config).run()
+    weights = tmp_path / "log/best.weights.h5"
+
+    kept = bert_arrays(weights).values()
+    assert len(kept) == len(tensors) - 3  # all but pooler and pretraining head
+    for array in kept:
+        flat = array.reshape(-1)
+        assert any(np.array_equal(flat, tensor.reshape(-1)) for tensor in tensors.values())
+
+    report(config.replace(evaluate_model=str(weights)), tmp_path / "result")
+    text = (tmp_path / "result/result.json").read_text()
+    assert f'"det_acc": {progress["best_det_acc"]}' in text

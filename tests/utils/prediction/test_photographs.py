@@ -1,0 +1,164 @@
+"""Whatever people's image files hold comes out upright, in RGB, or with a sentence."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.loading.images import DataError
+from utils.prediction.photographs import read_photograph
+
+ORIENTATION = 0x0112
+
+
+def scene():
+    """Left half red, right half blue; 40×20."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :20, 0] = pixels[:, 20:, 2] = 255
+    return Image.fromarray(pixels)
+
+
+def colours(image, places):
+    array = np.asarray(image).astype(int)
+    return [array[y, x].tolist() for x, y in places]
+
+
+def near(found, expected, atol=12):
+    np.testing.assert_allclose(found, expected, atol=atol)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(tmp_path, orientation):
+    # A viewer shows each of these eight files as the same picture, the scene.
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = scene().transpose(undo[orientation]) if orientation > 1 else scene()
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95, subsampling=0)
+    image = read_photograph(tmp_path / "turned.jpg")
+    assert image.size == (40, 20)
+    near(colours(image, [(4, 10), (36, 10)]), [(254, 0, 0), (0, 0, 254)])
+
+
+def test_an_image_that_was_opened_is_turned_once(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    scene().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        image = read_photograph(opened)
+    assert image.size == read_photograph(image).size == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("RGB", "png"), ("L", "png"), ("1", "png"), ("P", "gif"), ("CMYK", "jpg"), ("RGBA", "webp")],
+)
+def test_modes(tmp_path, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    scene().convert(mode).save(path, quality=100)
+    image = read_photograph(path)
+    assert (image.mode, image.size) == ("RGB", (40, 20))
+    if mode not in ("L", "1"):
+        near(colours(image, [(4, 10), (36, 10)]), [(254, 0, 0), (0, 0, 254)])
+    if mode == "L":
+        near(colours(image, [(4, 10), (36, 10)]), [[76] * 3, [29] * 3])
+
+
+def test_transparent_parts_are_white(tmp_path):
+    image = scene().convert("RGBA")
+    alpha = np.full((20, 40), 255, np.uint8)
+    alpha[:, 20:] = 0
+    image.putalpha(Image.fromarray(alpha))
+    for name, picture in (
+        ("a.png", image),
+        ("la.png", image.convert("LA")),
+        ("p.png", image.convert("P")),
+    ):
+        picture.save(tmp_path / name, **({"transparency": 0} if name == "p.png" else {}))
+    near(
+        colours(read_photograph(tmp_path / "a.png"), [(4, 10), (36, 10)]), [(255, 0, 0), [255] * 3]
+    )
+    near(colours(read_photograph(tmp_path / "la.png"), [(36, 10)]), [[255] * 3])
+    assert read_photograph(tmp_path / "p.png").mode == "RGB"
+
+
+def test_sixteen_bits(tmp_path):
+    Image.fromarray(np.full((5, 7), 0x8000, np.uint16)).save(tmp_path / "a.png")
+    assert colours(read_photograph(tmp_path / "a.png"), [(0, 0)]) == [[128] * 3]
+    wide = Image.fromarray(np.full((5, 7), 1 << 20, np.int32))
+    with pytest.raises(DataError, match="32 bits; save it with 8 bits"):
+        read_photograph(wide)
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(DataError, match="floating-point"):
+        read_photograph(Image.fromarray(np.ones((5, 7), np.float32)))
+
+
+def test_arrays():
+    pixels = np.asarray(scene())
+    np.testing.assert_array_equal(np.asarray(read_photograph(pixels)), pixels)
+    grey = pixels[..., 0]
+    for array in (grey, grey[..., None]):
+        expected = np.repeat(grey[..., None], 3, axis=2)
+        np.testing.assert_array_equal(np.asarray(read_photograph(array)), expected)
+    for array in (pixels / 255, pixels[..., :2], pixels[:0], pixels[None]):
+        with pytest.raises(DataError, match="is no image: uint8"):
+            read_photograph(array)
+
+
+def test_only_the_first_picture_of_an_animation(tmp_path):
+    blue = Image.new("RGB", (40, 20), (0, 0, 255))
+    scene().save(tmp_path / "a.gif", save_all=True, append_images=[blue])
+    near(colours(read_photograph(tmp_path / "a.gif"), [(4, 10)]), [(255, 0, 0)])
+
+
+def png_of_size(path, width, height):
+    """A PNG that says how large it is and holds no pixels."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b""))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (10_000, 8_000, "10000×8000 pixels; at most 64 million"),
+        (60_000, 60_000, "too large"),
+    ],
+)
+def test_huge_images_are_refused_before_they_are_decoded(tmp_path, width, height, message):
+    path = png_of_size(tmp_path / "huge.png", width, height)
+    with pytest.raises(DataError, match=message):
+        read_photograph(path)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    text, cut, folder = tmp_path / "a.jpg", tmp_path / "cut.jpg", tmp_path / "folder.png"
+    text.write_text("hello")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(cut)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    folder.mkdir()
+    for path in (text, cut, folder):
+        with pytest.raises(DataError, match=f"{path.name}: not a readable image"):
+            read_photograph(path)
+    with pytest.raises(DataError, match=r"missing\.jpg: no such image"):
+        read_photograph(tmp_path / "missing.jpg")
+    with pytest.raises(DataError, match="save it as JPEG"):
+        read_photograph("IMG_1.HEIC")

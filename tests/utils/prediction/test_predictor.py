@@ -1,0 +1,237 @@
+"""Predictions are those of the evaluation, and a photograph goes through the network once."""
+
+import doctest
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.loading.images import DataError
+from data.loading.letterbox import Letterbox
+from model.weights import save_weights
+from tests.tiny import ANCHORS, UNKNOWN_WORD, scramble
+from utils.evaluation.evaluator import build_evaluator
+from utils.prediction.expressions import ExpressionReader
+from utils.prediction.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(network, tiny_set):
+    return Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()), batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def saved(network, tiny_set, tmp_path_factory):
+    """A folder as training leaves it: config.json and best.weights.h5."""
+    folder = tmp_path_factory.mktemp("run")
+    save_weights(network(), folder / "best.weights.h5")
+    weights = str(folder / "best.weights.h5")
+    settings = tiny_set.config(log_path=str(folder), evaluate_model=weights).to_dict()
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def threshold_of(prediction):
+    """A threshold that parts the pixels of a network with random weights."""
+    return float(np.median(prediction.probability))
+
+
+def test_agrees_with_the_evaluation(predictor, tiny_set):
+    config = tiny_set.config()
+    evaluator = build_evaluator(config)
+    measured = list(evaluator.measure(predictor._grounder, config.word_len, keep_masks=True))
+    assert len(measured) > 8
+    for expected in measured:
+        predictor.set_image(tiny_set.images / expected.image)
+        (found,) = predictor.predict(expected.expression)
+        width, height = Image.open(tiny_set.images / expected.image).size
+        clipped = np.clip(expected.box_xyxy, 0, [width, height, width, height])
+        np.testing.assert_allclose(found.box_xyxy, clipped, atol=1e-3)
+        assert found.score == pytest.approx(expected.score, abs=1e-5)
+        # Batches of another size may round a pixel at the threshold the other way.
+        assert np.mean(found.mask != expected.mask) < 0.01
+        assert found.mask.shape == (height, width)
+        assert found.mask.dtype == bool
+
+
+def test_a_photograph_is_encoded_once(predictor, tiny_set, monkeypatch):
+    calls = []
+    encode = predictor._grounder.encode_images
+
+    def counting(images):
+        calls.append(images.shape)
+        return encode(images)
+
+    monkeypatch.setattr(predictor._grounder, "encode_images", counting)
+    predictor.set_image(tiny_set.images / "a.png")
+    many = predictor.predict(["red box", "blue box", "right one", "everything", "red thing"])
+    predictor.attention(["red box"])
+    assert calls == [(1, 96, 96, 3)]
+    for found in many:
+        (alone,) = predictor.predict([found.expression])
+        np.testing.assert_allclose(alone.box_xyxy, found.box_xyxy, atol=1e-3)
+        np.testing.assert_allclose(alone.probability, found.probability, atol=1e-5)
+    assert len({tuple(found.box_xyxy) for found in many}) > 1
+    assert all(found.seconds > 0 for found in many)
+
+
+def test_another_mask_needs_no_network(predictor, tiny_set, monkeypatch):
+    predictor.set_image(tiny_set.images / "d.png")
+    (found,) = predictor.predict(["red round thing"])
+    threshold = threshold_of(found)
+    (expected,) = predictor.predict(["red round thing"], segment_thresh=threshold, use_nls=False)
+    monkeypatch.setattr(predictor, "_grounder", None)
+    changed = found.with_mask(threshold, use_nls=False)
+    np.testing.assert_array_equal(changed.mask, expected.mask)
+    np.testing.assert_array_equal(changed.probability, expected.probability)
+    assert not np.array_equal(changed.probability, found.probability)
+    assert 0 < changed.mask.mean() < 1
+    assert (found.segment_thresh, found.use_nls) == (0.35, True)
+    assert (changed.segment_thresh, changed.use_nls) == (threshold, False)
+    assert changed.with_mask(use_nls=True).probability == pytest.approx(found.probability)
+
+
+def test_photographs_arrays_and_files_are_alike(predictor, tiny_set):
+    path = tiny_set.images / "b.png"
+    boxes = []
+    for source in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
+        predictor.set_image(source)
+        np.testing.assert_array_equal(predictor.image, np.asarray(Image.open(path)))
+        boxes.append(predictor.predict("red thing")[0].box_xyxy)
+    assert np.ptp(boxes, axis=0).max() == 0
+
+
+def test_boxes_end_at_the_photograph(predictor):
+    predictor.set_image(np.zeros((4, 96, 3), np.uint8))
+    (found,) = predictor.predict("red box")
+    assert np.ptp(found.box_xyxy_input[[1, 3]]) > 4
+    left, top, right, bottom = found.box_xyxy
+    assert 0 <= left < right <= 96
+    assert 0 <= top <= bottom <= 4
+
+
+def test_words_that_do_not_count_are_told(predictor, tiny_set):
+    predictor.set_image(tiny_set.images / "a.png")
+    known, unknown = predictor.predict(["red box", f"the {UNKNOWN_WORD} box on the left side"])
+    assert (known.unknown_words, known.unread_words) == ((), ())
+    assert unknown.unknown_words == (UNKNOWN_WORD,)
+    assert unknown.unread_words == ("the", "left", "side")
+
+
+def test_there_must_be_a_photograph(network, tiny_set):
+    fresh = Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()))
+    with pytest.raises(ValueError, match="call set_image first"):
+        fresh.predict("red box")
+
+
+def test_what_cannot_be_answered(predictor, tiny_set, monkeypatch):
+    monkeypatch.setattr(predictor, "max_pixels", 5000)
+    predictor.set_image(tiny_set.images / "a.png")
+    assert predictor.predict([]) == predictor.attention([]) == []
+    with pytest.raises(ValueError, match="an expression is empty"):
+        predictor.predict(["red box", "  "])
+    (before,) = predictor.predict("red box")
+    with pytest.raises(DataError, match=r"200×70 pixels; at most 0\.005 million"):
+        predictor.set_image(tiny_set.images / "d.png")
+    (after,) = predictor.predict("red box")
+    assert after.mask.shape == predictor.image.shape[:2] == (60, 80)
+    np.testing.assert_array_equal(after.box_xyxy, before.box_xyxy)
+
+
+def test_missing_weights_are_named_with_a_way_out(saved):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weights; train\.py"):
+        Predictor.from_config(saved / "config.json", saved / "nowhere.h5")
+
+
+def test_the_example_of_the_docstring_runs(saved, tiny_set, predictor, tmp_path, monkeypatch):
+    (tmp_path / "config").mkdir()
+    settings = json.loads((saved / "config.json").read_text())
+    settings |= {"use_nls": 0, "segment_thresh": 0.6}
+    (tmp_path / "config/demo.json").write_text(json.dumps(settings))
+    (tmp_path / "best.weights.h5").write_bytes((saved / "best.weights.h5").read_bytes())
+    Image.open(tiny_set.images / "a.png").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    example, *_ = doctest.DocTestFinder(recurse=False).find(Predictor, "Predictor")
+    result = doctest.DocTestRunner().run(example, clear_globs=False)
+    assert result.attempted >= 6
+    assert result.failed == 0
+
+    loaded = example.globs["predictor"]
+    assert "MCN weights" in str(loaded.weights_report)
+    for one in (loaded, predictor):
+        one.set_image(tiny_set.images / "c.png")
+    (mine,) = loaded.predict("everything")
+    (other,) = predictor.predict("everything", segment_thresh=0.6, use_nls=False)
+    np.testing.assert_allclose(mine.box_xyxy, other.box_xyxy, atol=1e-4)
+    np.testing.assert_allclose(mine.probability, other.probability, atol=1e-5)
+    assert (mine.segment_thresh, mine.use_nls) == (0.6, False)
+    np.testing.assert_array_equal(mine.mask, mine.probability > 0.6)
+
+
+def test_attention_of_both_branches(predictor, network, tiny_set):
+    predictor.set_image(tiny_set.images / "d.png")
+    words = ["red round thing", "blue box"]
+    first, second = predictor.attention(words)
+    assert first.mask.shape == (12, 12, 2)
+    assert first.box.shape == (3, 3, 2)
+    for weights in (first.mask, first.box):
+        np.testing.assert_allclose(weights.sum(axis=(0, 1)), 1, rtol=1e-5)
+        assert weights.min() >= 0
+    assert not np.allclose(first.mask, second.mask)
+
+
+def test_attention_is_that_of_the_whole_network(predictor, network, tiny_set):
+    import keras
+
+    from data.loading.letterbox import letterbox_image
+
+    predictor.set_image(tiny_set.images / "d.png")
+    (found,) = predictor.attention("red round thing")
+    model = network()
+    unit = model.get_layer("garan_box_attention")
+    entering = keras.Model(model.input, [unit.input[0], model.get_layer("fq").output])
+    image = letterbox_image(Image.open(tiny_set.images / "d.png"), 96)[None] / np.float32(255)
+    words = predictor.reader.read(["red round thing"]).inputs
+    feature, fq = entering({"image": image, "words": words}, training=False)
+    collect, _ = unit.attention_maps(feature, fq)
+    np.testing.assert_allclose(found.box, np.array(collect)[0], atol=1e-5)
+
+
+def test_half_precision(network, tiny_set):
+    predictor = Predictor(
+        network(precision="mixed_bfloat16"), ANCHORS, ExpressionReader(tiny_set.config())
+    )
+    predictor.set_image(tiny_set.images / "a.png")
+    (found,) = predictor.predict("red box")
+    (attention,) = predictor.attention("red box")
+    assert found.probability.dtype == attention.mask.dtype == np.float32
+    np.testing.assert_allclose(attention.mask.sum(axis=(0, 1)), 1, rtol=1e-2)
+
+
+def test_bert_reads_the_words(tiny_set, tmp_path):
+    pytest.importorskip("keras_hub", reason="pip install -r requirements-bert.txt")
+    from model.mcn import build_mcn
+    from tests.model.text_encoders.bert_fixtures import write_original
+
+    write_original(tmp_path, num_hidden_layers=2)
+    config = tiny_set.config(use_bert=1, word_len=7, bert_path=str(tmp_path))
+    predictor = Predictor(scramble(build_mcn(config)), ANCHORS, ExpressionReader(config))
+    predictor.set_image(tiny_set.images / "a.png")
+    first, second = predictor.predict(["the red man", "the Ω leftmost leftmost man"])
+    assert (first.unknown_words, first.unread_words) == ((), ())
+    assert second.unknown_words == ("Ω",)
+    assert second.unread_words == ("leftmost", "man")
+    assert first.mask.shape == (60, 80)
+    assert len(predictor.attention(["the red man"])) == 1
+
+
+def test_letterbox_is_that_of_the_upright_photograph(predictor, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
+    predictor.set_image(tmp_path / "turned.jpg")
+    (found,) = predictor.predict("red box")
+    assert found.mask.shape == (90, 40)
+    assert found.geometry == Letterbox.fit(40, 90, 96)

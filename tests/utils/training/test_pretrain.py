@@ -1,0 +1,84 @@
+"""Pretraining a backbone as a detector, through its command line, on four tiny images."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.losses import smooth_l1
+from model.mcn import build_mcn
+from model.weights import WeightsError, load_pretrained
+from tests.tiny import weights_of, write_instances
+from utils.training import pretrain
+
+
+@pytest.fixture
+def command(tiny_set, tmp_path, monkeypatch):
+    """Runs the command line with settings and arguments; returns the config."""
+
+    def run(*arguments, output="backbone.weights.h5", **settings):
+        given = {"batch_size": 4, "lr": 0.01, "bn_momentum": 0.5, "free_body": 1} | settings
+        config = tiny_set.config(**given)
+        (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+        instances = write_instances(tmp_path / "instances.json")
+        line = ["pretrain", "--config", tmp_path / "config.json", "--instances", instances]
+        line += ["--output", tmp_path / output, *arguments]
+        monkeypatch.setattr(sys, "argv", [str(part) for part in line])
+        pretrain.main()
+        return config
+
+    return run
+
+
+def test_learns_and_its_output_starts_a_training(command, tmp_path, capsys):
+    left_out = tmp_path / "left out.txt"
+    left_out.write_text("c.png\nnot there.png\n")
+    config = command("--epochs", 12, "--leave_out", left_out)
+    losses = [float(x) for x in re.findall(r" loss: ([0-9.e+]+)", capsys.readouterr().out)]
+    assert len(losses) == 12
+    assert losses[-1] < 0.6 * losses[0]
+
+    model = build_mcn(config)
+    before = weights_of(model)
+    report = load_pretrained(model, tmp_path / "backbone.weights.h5")
+    assert not any(name.startswith("backbone_") for name in report.missing)
+    assert "fusion_1_conv" in report.missing
+    after = weights_of(model)
+    for path in before:
+        # Frozen or not in the training to come, all of the backbone learns here.
+        assert np.array_equal(before[path], after[path]) != path.startswith("backbone_"), path
+
+
+def test_output_is_checked_before_the_work(command):
+    with pytest.raises(WeightsError, match=r"backbone\.h5: must end in \.weights\.h5"):
+        command(output="backbone.h5")
+
+
+def grid(cells):
+    """(1, 2, 2, 9): object or not, box, classes of two groups of two, of one sample."""
+    found = np.zeros((1, 2, 2, 9), np.float32)
+    for place, values in cells.items():
+        found[(0, *place)] = values
+    return tf.constant(found)
+
+
+def cross_entropy(label, logit):
+    p = 1 / (1 + np.exp(-logit))
+    return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+
+
+def test_detection_loss_by_hand():
+    truth = grid({(0, 1): (1, 0.25, 0.5, 0.1, -1, 1, 0, 0, 0)})  # its second class is not known
+    said = grid(
+        {(0, 1): (2, 0.5, 0.5, 0.1, -1.5, 3, 1, 5, -5), (1, 0): (-1, 9, 9, 9, 9, 9, 9, 9, 9)}
+    )
+    background = 2 * cross_entropy(0, 0) + cross_entropy(0, -1)
+    found = pretrain.OBJECT_WEIGHT * cross_entropy(1, 2)
+    box = float(smooth_l1(tf.constant(-0.25)) + smooth_l1(tf.constant(0.5)))
+    classes = np.log(1 + np.exp(-2))
+    loss = pretrain.detection_loss((2, 2))(truth, said)
+    assert loss.shape == (1,)
+    assert float(loss[0]) == pytest.approx(background + found + box + classes, rel=1e-5)

@@ -1,0 +1,70 @@
+"""What test.py does: load weights, measure a set, write the results down."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from config.files import written_atomically
+from data.loading.anchors import read_anchors
+from model.mcn import build_mcn
+from model.weights import load_weights
+from utils.environment import versions
+from utils.evaluation.evaluator import build_evaluator
+from utils.evaluation.metrics import format_table
+from utils.prediction.grounder import Grounder
+from utils.visualization.panels import best_median_worst
+
+# The settings that figures depend on, written beside them.
+MEASURED_WITH = (
+    "evaluate_model", "evaluate_set", "backbone", "rnn_cell", "input_size", "word_len",
+    "word_embed", "det_acc_thresh", "segment_thresh", "use_nls", "precision",
+)  # fmt: skip
+
+
+def report(config, folder, dump=None, pictures=0):
+    """Evaluates config.evaluate_model on config.evaluate_set.
+
+    Args:
+        config: `config.schema.Config`.
+        folder: where result.txt and result.json go.
+        dump: optional file for one JSON line an expression, in the order of the set.
+        pictures: how many best, worst and median cases to draw, to pictures.png.
+
+    Returns:
+        str, the table.
+
+    Raises:
+        WeightsError, DataError, ValueError, OSError: what was given cannot be used.
+    """
+    evaluator = build_evaluator(config)
+    model = build_mcn(config)
+    print(load_weights(model, config.evaluate_model))
+    grounder = Grounder(model, read_anchors(config.anchors_file), bool(config.jit_compile))
+    kept = []
+    wanted = dump is not None or pictures > 0
+    result = evaluator.evaluate(
+        grounder, config.word_len, "evaluate", on_measured=kept.append if wanted else None
+    )
+    kept.sort(key=lambda measured: measured.index)
+
+    settings = {key: getattr(config, key) for key in MEASURED_WITH}
+    table = format_table(result, str(config.evaluate_set), config.det_acc_thresh)
+    folder = Path(folder)
+    details = {**result, "settings": settings, "versions": versions()}
+    _write(folder / "result.json", json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    lines = [f"{key} = {value}" for key, value in settings.items()]
+    _write(folder / "result.txt", table + "\n\n" + "\n".join(lines) + "\n")
+    if dump is not None:
+        rows = (json.dumps(measured.to_json(), ensure_ascii=False) for measured in kept)
+        _write(Path(dump), "".join(row + "\n" for row in rows))
+    if pictures:
+        sheet = best_median_worst(evaluator, grounder, config.word_len, kept, pictures)
+        with written_atomically(folder / "pictures.png") as file:
+            Image.fromarray(sheet).save(file, "PNG")
+    return table
+
+
+def _write(path, text):
+    with written_atomically(path) as file:
+        file.write(text.encode("utf-8"))

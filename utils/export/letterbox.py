@@ -1,0 +1,163 @@
+"""The letterbox, there and back, as TensorFlow operations: for exported files.
+
+What `data.loading.letterbox` does with Pillow and OpenCV is written here as products with matrices
+whose entries follow from the image's height and width within the graph. Other runtimes need no
+resize operation for it, whose conventions differ among them. All geometry is in 32-bit integers:
+TFLite computes no doubles, and in float32 weights would be off for large images.
+"""
+
+import tensorflow as tf
+
+from data.loading.letterbox import GREY, Letterbox
+
+BICUBIC_A = -0.5
+BICUBIC_REACH = 2
+MANTISSA_BITS = 52
+
+
+def fit_in_graph(height, width, input_size):
+    """`Letterbox.fit` of a size that is known only when the graph runs.
+
+    Args:
+        height, width: of the image in pixels, int32 scalars, up to 2¹⁷.
+        input_size: side of the square, a Python integer.
+
+    Returns:
+        Letterbox whose numbers are int32 scalars; its `scale` cannot be used.
+    """
+    longer = tf.reshape(tf.maximum(height, width), (1,))
+    new_sides = tf.maximum(scaled_side(tf.stack([height, width]), longer, input_size), 1)
+    new_height, new_width = tf.unstack(new_sides)
+    return Letterbox.centred(width, height, input_size, new_width, new_height)
+
+
+def scaled_side(side, longer, input_size):
+    """int(side * (input_size / longer)) as Python's doubles give it, in 32-bit integers.
+
+    Where the product is a whole number n, the rounded quotient can put it just below n, and n − 1
+    comes out: a row less of the image. That is so if the quotient q = a/b (scaled to 1 ≤ q < 2)
+    was rounded down and what it lost, times n, is more than half the gap between doubles below n.
+
+    Args:
+        side, longer: (n,) int32, longer also (1,); side ≤ longer.
+        input_size: a Python integer.
+    """
+    side, longer = tf.reshape(side, (-1, 1)), tf.reshape(longer, (-1, 1))
+    powers = tf.constant([2**k for k in range(14)])
+    # a/b is input_size/longer times a power of two.
+    b = longer * powers
+    b = tf.maximum(tf.reduce_max(tf.where(b <= input_size, b, 0), -1, keepdims=True), longer)
+    a = tf.constant([input_size * 2**k for k in range(14)])
+    a = tf.reduce_min(tf.where(a >= b, a, 2**30), -1, keepdims=True)
+    lost = a - b  # becomes the remainder behind the quotient's last bit
+    for bits in (8, 8, 8, 8, 8, 8, MANTISSA_BITS - 48):
+        lost = (lost * 2**bits) % b
+    whole = (side * input_size) // longer
+    is_whole = tf.equal(whole * longer, side * input_size)
+    unit = tf.reduce_max(tf.where(powers <= whole, powers, 1), -1, keepdims=True)
+    # The gap between doubles is half as wide below a power of two.
+    gap = tf.where(tf.equal(whole, unit), a * unit // 2, a * unit)
+    falls_short = is_whole & (lost > 0) & (2 * lost < b) & (2 * whole * lost > gap)
+    return (whole - tf.cast(falls_short, tf.int32))[:, 0]
+
+
+def letterbox_in_graph(image, geometry):
+    """`letterbox_image` but for ±1 where a sum lies halfway between two whole numbers.
+
+    That is a pixel of ten thousand, and a few of a thousand where sides scale by a simple
+    fraction. Pillow's bicubic: each row to its new width, rounding to whole numbers, then the
+    columns. Pillow 13 begins with the columns where (h − h') > 2·(w − w'), which no earlier
+    version does; for such tall images it differs by a few grey levels along sharp edges.
+
+    Args:
+        image: (h, w, 3) uint8, RGB.
+        geometry: of `fit_in_graph`.
+
+    Returns:
+        (S, S, 3) float32, whole numbers 0..255.
+    """
+    side, height, width = geometry.input_size, geometry.image_height, geometry.image_width
+    columns, has_column = _bicubic(width, geometry.new_width, geometry.left, side)
+    rows, has_row = _bicubic(height, geometry.new_height, geometry.top, side)
+    lines = tf.reshape(tf.transpose(image, (0, 2, 1)), (-1, width))  # (h·3, w)
+    lines = _whole(tf.matmul(tf.cast(lines, tf.float32), columns, transpose_b=True))
+    square = _whole(tf.matmul(rows, tf.reshape(lines, (-1, 3 * side))))  # (S, 3·S)
+    square = tf.transpose(tf.reshape(square, (side, 3, side)), (0, 2, 1))
+    inside = (has_row * tf.transpose(has_column))[..., None]
+    return square * inside + GREY * (1.0 - inside)
+
+
+def place_mask_in_graph(probability, box_xyxy_px, score, geometry, use_nls):
+    """`utils.prediction.grounder.place_masks` of one map.
+
+    Args:
+        probability: (S/8, S/8) float32.
+        box_xyxy_px: (4,) int32, rounded box in the letterboxed input.
+        score: float32 scalar.
+        geometry: of `fit_in_graph`.
+        use_nls: whether ASNLS weighs the map.
+
+    Returns:
+        (h, w) float32.
+    """
+    side, cells = geometry.input_size, probability.shape[0]
+    up = _bilinear(tf.constant(cells), tf.constant(0), tf.constant(side), cells)  # (S, S/8)
+    full = tf.matmul(tf.matmul(up, probability), up, transpose_b=True)
+    if use_nls:
+        left, top, right, bottom = tf.unstack(box_xyxy_px)
+        line = tf.range(side)
+        in_rows, in_columns = _between(line, top, bottom), _between(line, left, right)
+        inside = in_rows[:, None] * in_columns[None, :]
+        full = full * (score + inside * (2.0 - 2.0 * score))
+    rows = _bilinear(geometry.new_height, geometry.top, geometry.image_height, side)
+    columns = _bilinear(geometry.new_width, geometry.left, geometry.image_width, side)
+    return tf.matmul(tf.matmul(rows, full), columns, transpose_b=True)
+
+
+def unletterbox_box_in_graph(box_xyxy_px, geometry):
+    """`unletterbox_box`: (4,) float32 in the letterboxed input → original pixels."""
+    left, top = tf.cast(geometry.left, tf.float32), tf.cast(geometry.top, tf.float32)
+    longer = tf.cast(tf.maximum(geometry.image_height, geometry.image_width), tf.float32)
+    return (box_xyxy_px - tf.stack([left, top, left, top])) * longer / geometry.input_size
+
+
+def _bicubic(old, new, start, side):
+    """How each of `side` pixels mixes `old` ones, scaled to `new` that begin at `start`.
+
+    Returns:
+        (weights (side, old), (side, 1) 1 where a pixel belongs to the image and else 0).
+    """
+    target = tf.range(side)[:, None] - start
+    exists = tf.cast((target >= 0) & (target < new), tf.float32)
+    target = tf.clip_by_value(target, 0, new - 1)
+    # Centres' distance in old pixels is offset / (2·new); shrinking widens the kernel with it.
+    offset = (2 * tf.range(old)[None, :] + 1) * new - (2 * target + 1) * old
+    unit = tf.cast(2 * tf.maximum(old, new), tf.float32)
+    x = tf.minimum(tf.abs(tf.cast(offset, tf.float32)) / unit, float(BICUBIC_REACH))
+    near = ((BICUBIC_A + 2.0) * x - (BICUBIC_A + 3.0)) * x * x + 1.0
+    far = BICUBIC_A * (((x - 5.0) * x + 8.0) * x - 4.0)
+    weights = tf.where(x < 1.0, near, far)
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True), exists
+
+
+def _bilinear(old, start, new, side):
+    """How each of `new` pixels mixes those of a line of `side`, whose [start, start + old) counts.
+
+    OpenCV's convention: pixels are sampled at their centres, and borders repeat.
+
+    Returns:
+        (new, side) float32 weights.
+    """
+    unit = 2 * new
+    target = tf.clip_by_value((2 * tf.range(new) + 1) * old - new, 0, unit * (old - 1))
+    offset = unit * (tf.range(side)[None, :] - start) - target[:, None]
+    return tf.maximum(1.0 - tf.abs(tf.cast(offset, tf.float32)) / tf.cast(unit, tf.float32), 0.0)
+
+
+def _whole(x):
+    """Rounds half up and keeps to bytes, as Pillow between and after its passes."""
+    return tf.clip_by_value(tf.floor(x + 0.5), 0.0, 255.0)
+
+
+def _between(line, low, high):
+    return tf.cast((line >= low) & (line <= high), tf.float32)

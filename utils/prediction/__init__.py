@@ -1,0 +1,1 @@
+"""Prediction on your own images. Start with `predictor.py`."""

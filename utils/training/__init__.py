@@ -1,0 +1,1 @@
+"""Training, resumable to the bit. Start with `trainer.py`."""

@@ -1,0 +1,1 @@
+"""Drawings of predictions and of training curves. Start with `drawing.py`."""
