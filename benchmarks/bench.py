@@ -68,14 +68,14 @@ def measure_network(backbone, quick, repeats, ceiling):
     words = np.random.default_rng(1).normal(size=(16, config.word_len, config.embed_dim))
     words = words.astype(np.float32)
     features = grounder.encode_images(pixels)
-    fq = grounder.encode_words(words)
+    text_features = [feature[:batch] for feature in grounder.encode_words(words)]
 
     def picture(expressions):
         of_one = grounder.encode_images(pixels[:1])
         text = grounder.encode_words(words[:expressions])
         for at in range(0, expressions, batch):
             rows = np.zeros(min(batch, expressions - at), np.int32)
-            grounder.locate(of_one, rows, text[at : at + batch])
+            grounder.locate(of_one, rows, [feature[at : at + batch] for feature in text])
 
     def pairs():
         text = grounder.encode_words(words[:batch])
@@ -83,7 +83,7 @@ def measure_network(backbone, quick, repeats, ceiling):
 
     tasks = {
         "encode a batch": lambda: tf.nest.map_structure(np.asarray, grounder.encode_images(pixels)),
-        "ground a batch": lambda: grounder.locate(features, np.arange(batch), fq[:batch]),
+        "ground a batch": lambda: grounder.locate(features, np.arange(batch), text_features),
         "a batch of pairs": pairs,
         **{f"1 image, {n} expressions": lambda n=n: picture(n) for n in (1, 2, 4, 8, 16)},
     }

@@ -170,12 +170,14 @@ class Evaluator:
         """Per image of a batch: (image, boxes, rounded boxes, scores, probabilities)."""
         features = grounder.encode_images(np.stack([image.pixels for image in batch]))
         expressions = [_expressions(image.group) for image in batch]
-        fq = text.of([expression for texts in expressions for expression in texts])
+        text_features = text.of([expression for texts in expressions for expression in texts])
         counts = [len(texts) for texts in expressions]
         rows = np.repeat(np.arange(len(batch)), counts)
         parts = [
             grounder.locate(
-                features, rows[at : at + self.batch_size], fq[at : at + self.batch_size]
+                features,
+                rows[at : at + self.batch_size],
+                [feature[at : at + self.batch_size] for feature in text_features],
             )
             for at in range(0, len(rows), self.batch_size)
         ]
@@ -244,25 +246,26 @@ def build_evaluator(config, words=None, set_path=None):
 
 
 class _TextFeatures:
-    """fq of expressions, each encoded once while it is among the latest `EXPRESSIONS_KEPT`."""
+    """Text features, each computed once while it is among the latest `EXPRESSIONS_KEPT`."""
 
     def __init__(self, grounder, words, word_len):
         self.grounder, self.words, self.word_len = grounder, words, word_len
         self._kept = {}
 
     def of(self, expressions):
-        """list of M str → fq (M, dq)."""
+        """list of M str → list of text features, each (M, ...)."""
         ids = [self.words.encode(expression, self.word_len) for expression in expressions]
         keys = [row.tobytes() for row in ids]
         new = {key: row for key, row in zip(keys, ids, strict=True) if key not in self._kept}
         if new:
             vectors = self.words.lookup(np.stack(list(new.values())))
-            encoded = np.asarray(self.grounder.encode_words(vectors))
-            self._kept.update(zip(new, encoded, strict=True))
-        fq = np.stack([self._kept[key] for key in keys])
+            encoded = [np.asarray(feature) for feature in self.grounder.encode_words(vectors)]
+            self._kept.update(zip(new, zip(*encoded, strict=True), strict=True))
+        rows = [self._kept[key] for key in keys]
+        features = [np.stack(column) for column in zip(*rows, strict=True)]
         for key in list(self._kept)[:-EXPRESSIONS_KEPT]:
             del self._kept[key]
-        return fq
+        return features
 
 
 def _expressions(group):

@@ -6,13 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from config.files import written_atomically
-from data.loading.anchors import read_anchors
-from model.mcn import build_mcn
-from model.weights import load_weights
 from utils.environment import versions
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.metrics import format_table
-from utils.prediction.grounder import Grounder
+from utils.prediction.grounder import load_grounder
 from utils.visualization.panels import best_median_worst
 
 # The settings that figures depend on, written beside them.
@@ -38,9 +35,8 @@ def report(config, folder, dump=None, pictures=0):
         WeightsError, DataError, ValueError, OSError: what was given cannot be used.
     """
     evaluator = build_evaluator(config)
-    model = build_mcn(config)
-    print(load_weights(model, config.evaluate_model))
-    grounder = Grounder(model, read_anchors(config.anchors_file), bool(config.jit_compile))
+    grounder = load_grounder(config)
+    print(grounder.weights_report)
     kept = []
     wanted = dump is not None or pictures > 0
     result = evaluator.evaluate(

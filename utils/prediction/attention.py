@@ -1,5 +1,6 @@
-"""Where the network looks: the collecting attention of both branches, section 3.2."""
+"""Attention maps: which positions the collecting attention of each branch weighs, section 3.2."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,13 +12,13 @@ from data.loading.letterbox import Letterbox, unletterbox_map
 from model.mcn import IMAGE_FEATURES
 
 BRANCHES = ("mask", "box")
-DIMMED = 0.55
-OPACITY = 0.85
+PHOTOGRAPH_BRIGHTNESS = 0.55
+HEAT_OPACITY = 0.85
 
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """Collect weights for one expression; those of each group sum to one.
+    """Collect weights for one expression. The weights of each group sum to one.
 
     Attributes:
         mask: (S/8, S/8, k) float32, of the segmentation branch.
@@ -29,15 +30,17 @@ class Attention:
     box: np.ndarray
     geometry: Letterbox
 
-    def over_photograph(self, branch, width=None, height=None):
-        """The weights of "mask" or "box", groups averaged, over the photograph.
+    def over_photograph(
+        self, branch: str, width: int | None = None, height: int | None = None
+    ) -> np.ndarray:
+        """Resizes the weights of one branch, averaged over the groups, to the photograph.
 
         Args:
-            branch: name of the branch.
-            width, height: size of the result, the photograph's by default.
+            branch: "mask" or "box".
+            width, height: size of the result in pixels, by default the photograph's.
 
         Returns:
-            (height, width) float32, its largest value 1.
+            (height, width) float32, scaled so that the largest value is 1.
         """
         weights = getattr(self, branch).mean(axis=-1)
         side = self.geometry.input_size
@@ -47,55 +50,70 @@ class Attention:
             image_width=width or self.geometry.image_width,
             image_height=height or self.geometry.image_height,
         )
-        spread = unletterbox_map(square, geometry)
-        return spread / max(float(spread.max()), np.finfo(np.float32).tiny)
+        heat = unletterbox_map(square, geometry)
+        return heat / max(float(heat.max()), np.finfo(np.float32).tiny)
 
 
 class AttentionReader:
-    """Computes the attention of a network of `model.mcn.build_mcn`; changed weights count.
+    """Computes attention maps with a network of `model.mcn.build_mcn`. Sees later weight updates.
 
     Args:
         model: the network.
     """
 
-    def __init__(self, model):
-        units = {name: model.get_layer(f"garan_{name}_attention") for name in BRANCHES}
-        inputs = [model.get_layer(name).output for name in (*IMAGE_FEATURES, "fq")]
-        part = keras.Model(inputs, {name: unit.input[0] for name, unit in units.items()})
+    def __init__(self, model: keras.Model) -> None:
+        units = [model.get_layer(f"garan_{branch}_attention") for branch in BRANCHES]
+        names = (*IMAGE_FEATURES, "fq")
+        features = [model.get_layer(name).output for name in names]
+        unit_inputs = keras.Model(features, [unit.input[0] for unit in units])
 
-        @tf.function(input_signature=[[tf.TensorSpec(t.shape, t.dtype) for t in inputs]])
-        def collect(tensors):
-            entering = part(tensors, training=False)
-            return [units[name].attention_maps(entering[name], tensors[-1])[0] for name in BRANCHES]
+        @tf.function(input_signature=[[tf.TensorSpec(t.shape, t.dtype) for t in features]])
+        def collect_weights(features):
+            fq = features[names.index("fq")]
+            inputs = unit_inputs(features, training=False)
+            return [unit.attention_maps(x, fq)[0] for unit, x in zip(units, inputs, strict=True)]
 
-        self._collect = collect
+        self._collect_weights = collect_weights
 
-    def read(self, features, rows, fq, geometry):
-        """`Attention` of each of K expressions.
+    def read(
+        self,
+        features: Sequence[tf.Tensor],
+        rows: Sequence[int] | np.ndarray,
+        text_features: Sequence[tf.Tensor | np.ndarray],
+        geometry: Letterbox,
+    ) -> list[Attention]:
+        """Computes the attention of K expressions about one photograph.
 
         Args:
-            features, rows, fq: as of `utils.prediction.grounder.Grounder.locate`.
+            features, rows, text_features: as in `utils.prediction.grounder.Grounder.locate`.
             geometry: `Letterbox` of the photograph.
+
+        Returns:
+            K `Attention`s.
         """
         rows = np.asarray(rows, np.int32)
-        tensors = [*(tf.gather(feature, rows) for feature in features), tf.convert_to_tensor(fq)]
-        maps = [weights.numpy() for weights in self._collect(tensors)]
-        return [Attention(*pair, geometry) for pair in zip(*maps, strict=True)]
+        image_features = [tf.gather(feature, rows) for feature in features]
+        text_features = [tf.convert_to_tensor(feature) for feature in text_features]
+        mask, box = self._collect_weights([*image_features, *text_features])
+        return [
+            Attention(*weights, geometry) for weights in zip(mask.numpy(), box.numpy(), strict=True)
+        ]
 
 
-def draw_attention(image, heat):
-    """A photograph in grey with the attention glowing over it.
+def draw_attention(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Draws attention as a heat map over a grey version of the photograph.
 
     Args:
-        image: uint8 (h, w, 3), RGB.
+        image: (h, w, 3) uint8, RGB.
         heat: (h, w) float in 0..1.
 
     Returns:
-        uint8 (h, w, 3), RGB.
+        (h, w, 3) uint8, RGB.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * DIMMED
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * PHOTOGRAPH_BRIGHTNESS
     levels = np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)
-    # Inferno rises evenly in brightness, so that it reads in grey and to colour-blind eyes too.
-    glow = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    share = OPACITY * np.sqrt(np.clip(heat, 0, 1))[..., None]
-    return np.rint(grey * (1 - share) + glow * share).astype(np.uint8)
+    # The brightness of "inferno" rises evenly, so that the map is readable in grey and by people
+    # with colour blindness.
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    opacity = HEAT_OPACITY * np.sqrt(np.clip(heat, 0, 1))[..., None]
+    return np.rint(grey * (1 - opacity) + colours * opacity).astype(np.uint8)

@@ -1,42 +1,57 @@
-"""What turns expressions into the network's input, as a config says."""
+"""Turns expressions into the text input of the network."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from data.text.vectors import WordSupply, build_word_table, tokenize, vocabulary_of
+from config.errors import UserError
+from config.schema import Config
+from data.loading.annotations import Referent
+from data.text.vectors import WordSupply, WordTable, build_word_table, tokenize, vocabulary_of
+from data.text.wordpiece import WordPieces, build_word_pieces
 
 
-def build_words(config, referents, cache_dir=None):
-    """Word vectors, or the word pieces of a BERT with use_bert.
+def build_words(
+    config: Config, referents: Iterable[Referent], cache_dir: str | Path | None = None
+) -> WordTable | WordPieces:
+    """Builds what encodes the expressions of a data set: word vectors or word pieces.
 
     Args:
-        config: `config.schema.Config`.
-        referents: `data.loading.annotations.Referent`s whose expressions will be read.
-        cache_dir: folder where finished word vectors are kept.
+        config: `config.schema.Config`; its `use_bert` selects one of the two.
+        referents: `data.loading.annotations.Referent`s whose expressions will be encoded.
+        cache_dir: folder where finished tables of word vectors are kept.
 
     Returns:
         Object with `encode(expression, word_len)` → int32 (T,) and `lookup(ids)`: integers
         (..., T) → float32 (..., T, D) word vectors or the int32 ids themselves, whichever the
         input "words" of `build_mcn` takes.
+
+    Raises:
+        UserError, OSError: the word vectors or the BERT folder cannot be read.
     """
     if config.use_bert:
-        from data.text.wordpiece import build_word_pieces
-
         return build_word_pieces(config.bert_path)
     return build_word_table(
         config.word_embed, vocabulary_of(referents), config.embed_dim, cache_dir=cache_dir
     )
 
 
+def check_not_empty(expressions: Iterable[str]) -> None:
+    """Raises UserError if one of the expressions has no words."""
+    if not all(expression.split() for expression in expressions):
+        raise UserError("an expression is empty: describe the object to locate")
+
+
 @dataclass(frozen=True)
 class Reading:
-    """Expressions as the network takes them, and what of them it does not see.
+    """Expressions as network input, and the words that the network does not see.
 
     Attributes:
         inputs: (K, T, D) float32 word vectors or (K, T) int32 word pieces.
-        unknown: for each expression, its words that say nothing to the network.
-        unread: for each expression, its words beyond those that are read.
+        unknown: per expression, the words without a vector or word piece.
+        unread: per expression, the words beyond the first T.
     """
 
     inputs: np.ndarray
@@ -45,22 +60,25 @@ class Reading:
 
 
 class ExpressionReader:
-    """Reads expressions that nobody listed beforehand, as a config says.
+    """Reads expressions of an open vocabulary, unlike `build_words`.
 
     Args:
         config: `config.schema.Config`.
 
     Raises:
-        ConfigError, FileNotFoundError, ValueError: words or BERT cannot be read.
+        UserError, OSError: the word vectors or the BERT folder cannot be read.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config) -> None:
         self.word_len = config.word_len
-        self._pieces = build_words(config, []) if config.use_bert else None
-        self._supply = None if config.use_bert else WordSupply(config.word_embed, config.embed_dim)
+        self._pieces = self._supply = None
+        if config.use_bert:
+            self._pieces = build_word_pieces(config.bert_path)
+        else:
+            self._supply = WordSupply(config.word_embed, config.embed_dim)
 
-    def read(self, expressions):
-        """A `Reading` of one or more expressions."""
+    def read(self, expressions: Sequence[str]) -> Reading:
+        """Turns one or more expressions into network input."""
         table = self._pieces or self._supply.table(expressions)
         ids = np.stack([table.encode(expression, self.word_len) for expression in expressions])
         split = self._split_pieces if self._pieces else self._split_words
@@ -70,22 +88,21 @@ class ExpressionReader:
         return Reading(table.lookup(ids), list(unknown), list(unread))
 
     def _split_words(self, table, expression):
+        """(unknown words, unread words) of an expression."""
         words = tokenize(expression)
-        read = words[: self.word_len]
-        return tuple(word for word in read if word not in table.index), tuple(
-            words[self.word_len :]
-        )
+        read, unread = words[: self.word_len], words[self.word_len :]
+        return tuple(word for word in read if word not in table.index), tuple(unread)
 
     def _split_pieces(self, pieces, expression):
-        """The same for BERT; a word counts as read if all of its pieces are."""
+        """As `_split_words`, for BERT. A word counts as read if all of its pieces are."""
         words = tokenize(expression)
-        of_word = [pieces.pieces(word) for word in words]
-        ends = np.cumsum([len(ids) for ids in of_word])
-        # [CLS] and [SEP] take two of the places.
-        count = int(np.searchsorted(ends, self.word_len - 2, side="right"))
+        pieces_per_word = [pieces.pieces(word) for word in words]
+        ends = np.cumsum([len(ids) for ids in pieces_per_word])
+        # [CLS] and [SEP] occupy two of the positions.
+        n_read = int(np.searchsorted(ends, self.word_len - 2, side="right"))
         unknown = (
             word
-            for word, ids in zip(words[:count], of_word, strict=False)
+            for word, ids in zip(words[:n_read], pieces_per_word, strict=False)
             if pieces.unknown_id in ids
         )
-        return tuple(unknown), tuple(words[count:])
+        return tuple(unknown), tuple(words[n_read:])

@@ -1,109 +1,179 @@
-"""A network ready to ground expressions: images encoded once, expressions in batches.
+"""A network ready to ground expressions: each image is encoded once, expressions in batches.
 
-Evaluation and prediction share this room: `Grounder` runs the network's three parts,
+Evaluation, prediction, export and the pictures drawn during training share this file:
+`load_grounder` builds a network with trained weights, `Grounder` runs its three parts, and
 `place_masks` turns its maps into masks at the size of the image.
 """
 
+import os
+from collections.abc import Sequence
+
 import cv2
+import keras
 import numpy as np
 import tensorflow as tf
 
-from data.loading.letterbox import unletterbox_map
+from config.schema import Config
+from data.loading.anchors import read_anchors
+from data.loading.letterbox import Letterbox, unletterbox_map
 from model.decode import best_box, round_box
-from model.mcn import encode_image, encode_text, ground
+from model.mcn import build_mcn, encode_image, encode_text, ground
 from model.nls import asnls
+from model.weights import load_weights
 
 
 class Grounder:
-    """Runs a network of `model.mcn.build_mcn` part by part; later changes of its weights count.
+    """Runs a network of `model.mcn.build_mcn` part by part. Sees later weight updates.
 
     Args:
         model: the network.
         anchors_px: (A, 2) float, width and height.
-        jit_compile: whether to compile with XLA, which then compiles once for each batch size.
+        jit_compile: whether to compile with XLA, which compiles once per batch size.
+
+    Attributes:
+        model, anchors_px: as given.
+        input_size: side S of the letterboxed input in pixels.
+        weights_report: `model.weights.LoadReport` of the weights that `load_grounder` loaded,
+            otherwise None.
     """
 
-    def __init__(self, model, anchors_px, jit_compile=False):
-        self.input_size = model.input["image"].shape[1]
-        image_encoder, text_encoder, grounder = (
-            encode_image(model),
-            encode_text(model),
-            ground(model),
-        )
+    def __init__(
+        self, model: keras.Model, anchors_px: np.ndarray, jit_compile: bool = False
+    ) -> None:
+        self.model, self.anchors_px = model, anchors_px
+        self.input_size = size = model.input["image"].shape[1]
+        self.weights_report = None
+        image_encoder, text_encoder = encode_image(model), encode_text(model)
+        grounder = ground(model)
         words = model.input["words"]
-        size = self.input_size
 
-        @tf.function(
-            input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)],
-            jit_compile=jit_compile,
-        )
-        def encode(images):
+        def compiled(*signature):
+            return tf.function(input_signature=signature, jit_compile=jit_compile)
+
+        @compiled(tf.TensorSpec((None, size, size, 3), tf.uint8))
+        def encode_images(images):
             return image_encoder(tf.cast(images, tf.float32) / 255.0, training=False)
 
-        features = [tf.TensorSpec(t.shape, t.dtype) for t in image_encoder.outputs]
-        fq = text_encoder.output
-
-        @tf.function(
-            input_signature=[tf.TensorSpec(words.shape, words.dtype)],
-            jit_compile=jit_compile,
-        )
+        @compiled(tf.TensorSpec(words.shape, words.dtype))
         def encode_words(words):
-            return text_encoder(words, training=False)
+            return tf.nest.flatten(text_encoder(words, training=False))
 
-        @tf.function(
-            input_signature=[
-                features,
-                tf.TensorSpec((None,), tf.int32),
-                tf.TensorSpec(fq.shape, fq.dtype),
-            ],
-            jit_compile=jit_compile,
+        @compiled(
+            _specs(image_encoder.outputs),
+            tf.TensorSpec((None,), tf.int32),
+            _specs(text_encoder.outputs),
         )
-        def locate(features, rows, fq):
-            of_image = [tf.gather(feature, rows) for feature in features]
-            outputs = grounder([*of_image, fq], training=False)
+        def locate(features, rows, text_features):
+            image_features = [tf.gather(feature, rows) for feature in features]
+            outputs = grounder([*image_features, *text_features], training=False)
             box, score = best_box(outputs["boxes"], anchors_px, size)
             return box, round_box(box, size), score, tf.sigmoid(outputs["mask"][..., 0])
 
-        self._encode, self._encode_words, self._locate = encode, encode_words, locate
+        self._encode_images, self._encode_words = encode_images, encode_words
+        self._locate = locate
 
-    def encode_images(self, images):
-        """(N, S, S, 3) uint8, letterboxed → features of N images, for `locate`."""
-        return self._encode(images)
+    def encode_images(self, images: np.ndarray) -> list[tf.Tensor]:
+        """Encodes letterboxed images.
 
-    def encode_words(self, words):
-        """(M, T, D) float32 word vectors or (M, T) int32 word pieces → fq (M, dq)."""
+        Args:
+            images: (N, S, S, 3) uint8, RGB.
+
+        Returns:
+            The features of `model.mcn.IMAGE_FEATURES`, each (N, h, w, C), for `locate`.
+        """
+        return self._encode_images(images)
+
+    def encode_words(self, words: np.ndarray) -> list[tf.Tensor]:
+        """Encodes expressions.
+
+        Args:
+            words: (M, T, D) float32 word vectors or (M, T) int32 word pieces.
+
+        Returns:
+            The text features of the network, each (M, ...), for `locate`.
+        """
         return self._encode_words(words)
 
-    def locate(self, features, rows, fq):
-        """Grounds expressions.
+    def locate(
+        self,
+        features: Sequence[tf.Tensor],
+        rows: Sequence[int] | np.ndarray,
+        text_features: Sequence[tf.Tensor | np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Grounds K expressions, each in one of N images.
 
         Args:
             features: of `encode_images`.
-            rows: (K,) int32, the image of each expression among those encoded.
-            fq: (K, dq) of `encode_words`.
+            rows: (K,) int, the index in 0..N-1 of the image of each expression.
+            text_features: of `encode_words`, each (K, ...).
 
         Returns:
-            numpy arrays: box_xyxy_px (K, 4) float32 and the same rounded (K, 4) int32, both in the
-            letterboxed input, score (K,) in 0..1, probability (K, S/8, S/8) of the mask.
+            (box_xyxy_px (K, 4) float32, the same rounded (K, 4) int32, score (K,) float32 in 0..1,
+            mask probability (K, S/8, S/8) float32). Boxes are in pixels of the letterboxed input.
         """
-        located = self._locate(features, np.asarray(rows, np.int32), fq)
-        return tuple(part.numpy() for part in located)
+        outputs = self._locate(list(features), np.asarray(rows, np.int32), list(text_features))
+        return tuple(output.numpy() for output in outputs)
 
 
-def place_masks(probability, boxes_xyxy_px, scores, geometry, use_nls=True):
-    """Maps at stride 8 to maps over the original image, section 3.4.
-
-    Bilinear to the input's size, ASNLS, the letterbox's border cut, bilinear to the image's size.
+def load_grounder(
+    config: Config, weights: str | os.PathLike | None = None, **config_changes: object
+) -> Grounder:
+    """Builds the network of a config and loads its weights.
 
     Args:
-        probability: (K, S/8, S/8) float32 maps of one image.
-        boxes_xyxy_px: (K, 4) int, rounded boxes in the letterboxed input.
-        scores: (K,) confidences of the boxes.
-        geometry: `data.loading.letterbox.Letterbox` of the image.
-        use_nls: whether the box weighs the mask.
+        config: `config.schema.Config`.
+        weights: file for `model.weights.load_weights`; None for config.evaluate_model.
+        **config_changes: settings that replace those of the config, such as
+            precision="float32".
 
     Returns:
-        (h, w, K) float32; compare with segment_thresh for masks.
+        `Grounder` whose `weights_report` lists what was loaded.
+
+    Raises:
+        ConfigError, DataError, WeightsError, OSError: the settings, anchors or weights cannot be
+            used.
+    """
+    if config_changes:
+        config = config.replace(**config_changes)
+    weights = config.evaluate_model if weights is None else weights
+    if not os.path.exists(weights):
+        raise FileNotFoundError(
+            f"{weights}: no such weight file; train a network (`make demo` trains a small one) or "
+            "name another file"
+        )
+    anchors_px = read_anchors(config.anchors_file)
+    model = build_mcn(config)
+    report = load_weights(model, weights)
+    grounder = Grounder(model, anchors_px, bool(config.jit_compile))
+    grounder.weights_report = report
+    return grounder
+
+
+def _specs(tensors):
+    return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+
+
+def place_masks(
+    probability: np.ndarray,
+    boxes_xyxy_px: np.ndarray,
+    scores: np.ndarray | Sequence[float],
+    geometry: Letterbox,
+    use_nls: bool = True,
+) -> np.ndarray:
+    """Resizes maps at stride 8 to the original image, section 3.4.
+
+    The steps: bilinear upsampling to the input's size, ASNLS, cropping of the letterbox's border,
+    bilinear resizing to the image's size.
+
+    Args:
+        probability: (K, S/8, S/8) float32, maps of one image.
+        boxes_xyxy_px: (K, 4) int, rounded boxes in the letterboxed input.
+        scores: (K,) confidences of the boxes in 0..1.
+        geometry: `data.loading.letterbox.Letterbox` of the image.
+        use_nls: whether the box weighs the mask (ASNLS).
+
+    Returns:
+        (h, w, K) float32, to be compared with segment_thresh.
     """
     side = geometry.input_size
     stacked = np.ascontiguousarray(probability.transpose(1, 2, 0))

@@ -1,45 +1,45 @@
-"""Grounding of expressions in one's own photographs, from Python.
+"""Grounding of expressions in photographs from Python.
 
 predictor = Predictor.from_config("config/config.json", "log/refcoco/best.weights.h5")
 predictor.set_image("photo.jpg")
-for found in predictor.predict(["the woman on the left", "red umbrella"]):
-    print(found.expression, found.box_xyxy, found.score, found.mask.sum())
+for prediction in predictor.predict(["the woman on the left", "red umbrella"]):
+    print(prediction.expression, prediction.box_xyxy, prediction.score, prediction.mask.sum())
 """
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from config.schema import Config, load_config
-from data.loading.anchors import read_anchors
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
-from model.mcn import build_mcn
-from model.weights import load_weights
-from utils.prediction.attention import AttentionReader
-from utils.prediction.expressions import ExpressionReader
-from utils.prediction.grounder import Grounder, place_masks
+from model.weights import LoadReport
+from utils.prediction.attention import Attention, AttentionReader
+from utils.prediction.expressions import ExpressionReader, check_not_empty
+from utils.prediction.grounder import Grounder, load_grounder, place_masks
 from utils.prediction.photographs import MAX_PIXELS, read_photograph
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the network found for one expression.
+    """The prediction for one expression.
 
     Attributes:
-        expression: the words.
-        box_xyxy: (4,) float64 left, top, right, bottom in pixels of the photograph, inside it.
+        expression: the expression.
+        box_xyxy: (4,) float64 left, top, right, bottom in pixels of the photograph, clipped to it.
         score: confidence of the box in 0..1.
         mask: (h, w) bool, at the size of the photograph.
-        seconds: time for this expression, without the photograph's.
-        unknown_words: words that have no vector and count as none.
+        seconds: time for this expression, without encoding the photograph.
+        unknown_words: words that have no vector and count as absent.
         unread_words: words beyond word_len, which the network does not see.
-        segment_thresh, use_nls: what the mask was made with.
+        segment_thresh, use_nls: settings with which the mask was computed.
         geometry: `Letterbox` of the photograph.
-        box_xyxy_input: (4,) int32, the rounded box in the letterboxed input.
-        probability_input: (S/8, S/8) float32 in 0..1, the mask as the network gives it.
+        box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
+        probability_input: (S/8, S/8) float32 in 0..1, the mask probability that the network
+            outputs.
     """
 
     expression: str
@@ -56,21 +56,23 @@ class Prediction:
     probability_input: np.ndarray
 
     @property
-    def probability(self):
-        """(h, w) float32 that is compared with the threshold, computed at each call.
+    def probability(self) -> np.ndarray:
+        """(h, w) float32, which the mask compares with segment_thresh; recomputed at each access.
 
-        With ASNLS values inside the box may pass 1.
+        With ASNLS, values inside the box can exceed 1.
         """
         return _probability(
             self.probability_input, self.box_xyxy_input, self.score, self.geometry, self.use_nls
         )
 
-    def with_mask(self, segment_thresh=None, use_nls=None):
-        """The same with another mask, made without the network.
+    def with_mask(
+        self, segment_thresh: float | None = None, use_nls: bool | None = None
+    ) -> "Prediction":
+        """Recomputes the mask with other settings, without running the network.
 
         Args:
-            segment_thresh: value above which a pixel is mask; None leaves it.
-            use_nls: whether the box weighs the mask (ASNLS); None leaves it.
+            segment_thresh: probability above which a pixel belongs to the mask; None keeps it.
+            use_nls: whether the box weighs the mask (ASNLS); None keeps it.
         """
         changed = replace(
             self,
@@ -81,98 +83,94 @@ class Prediction:
 
 
 class Predictor:
-    """A network with its words, for one photograph at a time. Not for several threads at once.
+    """Grounds expressions in one photograph at a time. Not safe for use by several threads.
 
     >>> predictor = Predictor.from_config("config/demo.json", "best.weights.h5")
     >>> predictor.set_image("photo.jpg")
-    >>> found = predictor.predict(["the red circle", "square on the left"])
-    >>> [prediction.expression for prediction in found]
+    >>> predictions = predictor.predict(["the red circle", "square on the left"])
+    >>> [prediction.expression for prediction in predictions]
     ['the red circle', 'square on the left']
-    >>> found[0].box_xyxy.shape, found[0].mask.shape == predictor.image.shape[:2]
+    >>> predictions[0].box_xyxy.shape, predictions[0].mask.shape == predictor.image.shape[:2]
     ((4,), True)
-    >>> bolder = found[0].with_mask(segment_thresh=0.2)
-    >>> bool(bolder.mask.sum() >= found[0].mask.sum())
+    >>> larger = predictions[0].with_mask(segment_thresh=0.2)
+    >>> bool(larger.mask.sum() >= predictions[0].mask.sum())
     True
 
     Args:
-        model: network of `model.mcn.build_mcn`.
-        anchors_px: (A, 2) float, width and height.
+        grounder: `utils.prediction.grounder.Grounder`.
         reader: `utils.prediction.expressions.ExpressionReader`.
         segment_thresh, use_nls, batch_size: as the config keys segment_thresh, use_nls and
             eval_batch_size.
-        jit_compile: whether to compile with XLA.
-        max_pixels: larger photographs are refused.
+        max_pixels: photographs with more pixels are refused.
 
     Attributes:
-        image: uint8 (h, w, 3), the photograph, upright; None before `set_image`.
-        image_seconds: time that the photograph took in the network.
-        weights_report: `model.weights.LoadReport`, where `from_config` read weights.
+        image: (h, w, 3) uint8, the photograph in upright orientation; None before `set_image`.
+        image_seconds: time taken to letterbox and encode the photograph.
+        weights_report: `model.weights.LoadReport` of the weights, None if none were loaded.
     """
 
     def __init__(
         self,
-        model,
-        anchors_px,
-        reader,
+        grounder: Grounder,
+        reader: ExpressionReader,
         *,
-        segment_thresh=0.35,
-        use_nls=True,
-        batch_size=8,
-        jit_compile=False,
-        max_pixels=MAX_PIXELS,
-    ):
+        segment_thresh: float = 0.35,
+        use_nls: bool = True,
+        batch_size: int = 8,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.reader, self.batch_size, self.max_pixels = reader, batch_size, max_pixels
         self.segment_thresh, self.use_nls = segment_thresh, bool(use_nls)
-        self.image = self.image_seconds = self.weights_report = None
-        self._grounder = Grounder(model, anchors_px, jit_compile)
-        self._attention = AttentionReader(model)
+        self.image: np.ndarray | None = None
+        self.image_seconds: float | None = None
+        self._grounder = grounder
+        self._attention = AttentionReader(grounder.model)
         self._features = self._geometry = None
 
     @classmethod
-    def from_config(cls, config, weights=None, overrides=(), max_pixels=MAX_PIXELS):
-        """The predictor that a run's settings describe.
+    def from_config(
+        cls,
+        config: str | os.PathLike | Config,
+        weights: str | os.PathLike | None = None,
+        overrides: Sequence[str] = (),
+        max_pixels: int = MAX_PIXELS,
+    ) -> "Predictor":
+        """Builds the predictor that the settings of a run describe.
 
         Args:
             config: path of a JSON file, or a `config.schema.Config`.
-            weights: file of ours or a published checkpoint; default: config.evaluate_model.
-            overrides: strings "key=value" over the file.
-            max_pixels: larger photographs are refused.
+            weights: weight file of this project or a published checkpoint; None for
+                config.evaluate_model.
+            overrides: strings "key=value" that override the file.
+            max_pixels: photographs with more pixels are refused.
 
         Raises:
-            ConfigError, WeightsError, ValueError, FileNotFoundError: settings, weights, anchors
-                or words cannot be used.
+            UserError, OSError: the settings, weights, anchors or word vectors cannot be used.
         """
         if not isinstance(config, Config):
             config = load_config(config, overrides)
-        weights = Path(os.fspath(weights or config.evaluate_model))
-        if not weights.exists():
-            raise FileNotFoundError(
-                f"{weights}: no such weights; train.py writes some (`make demo` those of "
-                "config/demo.json), or name another file"
-            )
+        # The words come first: a missing file is reported before the network is built.
         reader = ExpressionReader(config)
-        anchors = read_anchors(config.anchors_file)
-        model = build_mcn(config)
-        report = load_weights(model, weights)
         predictor = cls(
-            model,
-            anchors,
+            load_grounder(config, weights),
             reader,
             segment_thresh=config.segment_thresh,
-            use_nls=config.use_nls,
+            use_nls=bool(config.use_nls),
             batch_size=config.eval_batch_size,
-            jit_compile=bool(config.jit_compile),
             max_pixels=max_pixels,
         )
-        predictor.weights_report = report
         predictor.warm_up()
         return predictor
 
-    def warm_up(self, attention=False):
-        """Runs everything once, so that times measured later are those of the work itself.
+    @property
+    def weights_report(self) -> LoadReport | None:
+        return self._grounder.weights_report
+
+    def warm_up(self, attention: bool = False) -> None:
+        """Runs every function once, so that later timings do not include tracing.
 
         Args:
-            attention: whether the attention maps, too.
+            attention: whether to run the attention maps as well.
         """
         self.set_image(np.full((8, 8, 3), 128, np.uint8))
         self.predict("a")
@@ -180,15 +178,15 @@ class Predictor:
             self.attention("a")
         self.image = self.image_seconds = self._features = self._geometry = None
 
-    def set_image(self, image):
-        """Takes a photograph; its features serve all expressions that follow.
+    def set_image(self, image: str | os.PathLike | Image.Image | np.ndarray) -> None:
+        """Encodes a photograph; its features serve all expressions that follow.
 
         Args:
-            image: what `utils.prediction.photographs.read_photograph` reads: path, PIL.Image or
-                array.
+            image: path, PIL.Image or array, see
+                `utils.prediction.photographs.read_photograph`.
 
         Raises:
-            DataError: it cannot be read or is too large; the photograph before stays.
+            DataError: the photograph cannot be read or is too large. The previous one stays set.
         """
         photograph = read_photograph(image, self.max_pixels)
         start = time.perf_counter()
@@ -199,67 +197,78 @@ class Predictor:
         self._features = features
         self._geometry = Letterbox.fit(*photograph.size, self._grounder.input_size)
 
-    def predict(self, expressions, segment_thresh=None, use_nls=None):
-        """Finds what is meant.
+    def predict(
+        self,
+        expressions: str | Sequence[str],
+        segment_thresh: float | None = None,
+        use_nls: bool | None = None,
+    ) -> list[Prediction]:
+        """Predicts a box and a mask for each expression.
 
         Args:
-            expressions: list of str, or one str.
-            segment_thresh, use_nls: in place of those of the predictor.
+            expressions: one expression or several.
+            segment_thresh, use_nls: override those of the predictor.
 
         Returns:
-            list of `Prediction`, one an expression.
+            One `Prediction` per expression.
 
         Raises:
-            ValueError: there is no photograph yet, or an expression without words.
+            UserError: an expression is empty.
+            ValueError: `set_image` has not been called.
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
         expressions = self._checked(expressions)
         predictions = []
-        for at in range(0, len(expressions), self.batch_size):
-            chunk = expressions[at : at + self.batch_size]
+        for start in range(0, len(expressions), self.batch_size):
+            chunk = expressions[start : start + self.batch_size]
             predictions += self._predict(chunk, segment_thresh, use_nls)
         return predictions
 
-    def attention(self, expressions):
-        """Where the network looks for each expression: list of
-        `utils.prediction.attention.Attention`.
+    def attention(self, expressions: str | Sequence[str]) -> list[Attention]:
+        """Computes the attention maps of each expression.
 
-        Arguments and errors as of `predict`.
+        Args:
+            expressions: one expression or several.
+
+        Returns:
+            One `utils.prediction.attention.Attention` per expression.
+
+        Raises:
+            As `predict`.
         """
         expressions = self._checked(expressions)
         if not expressions:
             return []
-        fq = self._grounder.encode_words(self.reader.read(expressions).inputs)
-        return self._attention.read(self._features, [0] * len(expressions), fq, self._geometry)
+        text_features = self._grounder.encode_words(self.reader.read(expressions).inputs)
+        rows = [0] * len(expressions)
+        return self._attention.read(self._features, rows, text_features, self._geometry)
 
     def _checked(self, expressions):
         if self._features is None:
-            raise ValueError("there is no photograph yet: call set_image first")
+            raise ValueError("no photograph is set: call set_image first")
         expressions = [expressions] if isinstance(expressions, str) else list(expressions)
-        for expression in expressions:
-            if not expression.split():
-                raise ValueError("an expression is empty: say in words what to find")
+        check_not_empty(expressions)
         return expressions
 
     def _predict(self, expressions, segment_thresh, use_nls):
         start = time.perf_counter()
         reading = self.reader.read(expressions)
-        fq = self._grounder.encode_words(reading.inputs)
-        found = self._grounder.locate(self._features, [0] * len(expressions), fq)
-        shared = (time.perf_counter() - start) / len(expressions)
+        text_features = self._grounder.encode_words(reading.inputs)
+        outputs = self._grounder.locate(self._features, [0] * len(expressions), text_features)
+        shared_seconds = (time.perf_counter() - start) / len(expressions)
         predictions = []
-        for k, (box, rounded, score, probability) in enumerate(zip(*found, strict=True)):
+        for k, (box, rounded, score, probability) in enumerate(zip(*outputs, strict=True)):
             start = time.perf_counter()
-            placed = _probability(probability, rounded, score, self._geometry, use_nls)
-            mask = placed > segment_thresh
+            resized = _probability(probability, rounded, score, self._geometry, use_nls)
+            mask = resized > segment_thresh
             predictions.append(
                 Prediction(
                     expression=expressions[k],
-                    box_xyxy=_inside(unletterbox_box(box, self._geometry), self._geometry),
+                    box_xyxy=_clipped(unletterbox_box(box, self._geometry), self._geometry),
                     score=float(score),
                     mask=mask,
-                    seconds=shared + time.perf_counter() - start,
+                    seconds=shared_seconds + time.perf_counter() - start,
                     unknown_words=reading.unknown[k],
                     unread_words=reading.unread[k],
                     segment_thresh=segment_thresh,
@@ -277,7 +286,7 @@ def _probability(probability, box_xyxy_px, score, geometry, use_nls):
     return place_masks(probability[None], box_xyxy_px[None], [score], geometry, use_nls)[..., 0]
 
 
-def _inside(box_xyxy, geometry):
-    """A box moved inside the photograph, from whose grey border it may have come."""
+def _clipped(box_xyxy, geometry):
+    """Clips a box, which can reach into the grey border of the letterbox, to the photograph."""
     width, height = geometry.image_width, geometry.image_height
     return np.clip(box_xyxy, 0, [width, height, width, height])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import ANCHORS, UNKNOWN_WORD
+from tests.tiny import UNKNOWN_WORD
 from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, error_html
 from utils.prediction.expressions import ExpressionReader
 from utils.prediction.predictor import Predictor
@@ -12,8 +12,8 @@ from utils.visualization.drawing import PREDICTED
 
 
 @pytest.fixture(scope="module")
-def predictor(network, tiny_set):
-    return Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()))
+def predictor(grounder, tiny_set):
+    return Predictor(grounder, ExpressionReader(tiny_set.config()))
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from PIL import Image
 from config.command_line import exit_code
 from model.weights import save_weights
 from predict import main
-from tests.tiny import ANCHORS
 from tests.utils.prediction.test_photographs import png_of_size
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,11 +69,11 @@ class CountingPredictor:
 
 
 @pytest.fixture(scope="module")
-def predictor(network, tiny_set):
+def predictor(grounder, tiny_set):
     from utils.prediction.expressions import ExpressionReader
     from utils.prediction.predictor import Predictor
 
-    return CountingPredictor(Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config())))
+    return CountingPredictor(Predictor(grounder, ExpressionReader(tiny_set.config())))
 
 
 @pytest.fixture(scope="module")

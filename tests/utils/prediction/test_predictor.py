@@ -13,12 +13,13 @@ from model.weights import save_weights
 from tests.tiny import ANCHORS, UNKNOWN_WORD, scramble
 from utils.evaluation.evaluator import build_evaluator
 from utils.prediction.expressions import ExpressionReader
+from utils.prediction.grounder import Grounder
 from utils.prediction.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
-def predictor(network, tiny_set):
-    return Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()), batch_size=2)
+def predictor(grounder, tiny_set):
+    return Predictor(grounder, ExpressionReader(tiny_set.config()), batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +120,8 @@ def test_words_that_do_not_count_are_told(predictor, tiny_set):
     assert unknown.unread_words == ("the", "left", "side")
 
 
-def test_there_must_be_a_photograph(network, tiny_set):
-    fresh = Predictor(network(), ANCHORS, ExpressionReader(tiny_set.config()))
+def test_there_must_be_a_photograph(grounder, tiny_set):
+    fresh = Predictor(grounder, ExpressionReader(tiny_set.config()))
     with pytest.raises(ValueError, match="call set_image first"):
         fresh.predict("red box")
 
@@ -140,7 +141,7 @@ def test_what_cannot_be_answered(predictor, tiny_set, monkeypatch):
 
 
 def test_missing_weights_are_named_with_a_way_out(saved):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weights; train\.py"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weight file; train a"):
         Predictor.from_config(saved / "config.json", saved / "nowhere.h5")
 
 
@@ -199,9 +200,8 @@ def test_attention_is_that_of_the_whole_network(predictor, network, tiny_set):
 
 
 def test_half_precision(network, tiny_set):
-    predictor = Predictor(
-        network(precision="mixed_bfloat16"), ANCHORS, ExpressionReader(tiny_set.config())
-    )
+    grounder = Grounder(network(precision="mixed_bfloat16"), ANCHORS)
+    predictor = Predictor(grounder, ExpressionReader(tiny_set.config()))
     predictor.set_image(tiny_set.images / "a.png")
     (found,) = predictor.predict("red box")
     (attention,) = predictor.attention("red box")
@@ -216,7 +216,7 @@ def test_bert_reads_the_words(tiny_set, tmp_path):
 
     write_original(tmp_path, num_hidden_layers=2)
     config = tiny_set.config(use_bert=1, word_len=7, bert_path=str(tmp_path))
-    predictor = Predictor(scramble(build_mcn(config)), ANCHORS, ExpressionReader(config))
+    predictor = Predictor(Grounder(scramble(build_mcn(config)), ANCHORS), ExpressionReader(config))
     predictor.set_image(tiny_set.images / "a.png")
     first, second = predictor.predict(["the red man", "the Ω leftmost leftmost man"])
     assert (first.unknown_words, first.unread_words) == ((), ())
