@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
     "backbone_width=0.0625", "backbone_blocks=[1,1,1,1,1]", "head_width=0.0625", "jemb_dim=64",

@@ -18,6 +18,8 @@ from model.weights import save_weights
 from predict import DEMO_WEIGHTS, main
 from utils.evaluation.metrics import detection_iou
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = DEMO_WEIGHTS.parent
 

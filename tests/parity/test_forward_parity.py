@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Stage of the golden file → layer of ours whose output it is.
 STAGES = {
     "fq": "fq",

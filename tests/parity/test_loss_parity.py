@@ -11,6 +11,8 @@ from model.targets import box_targets
 from model.weights.layouts import mcn_slots
 from tests.parity.published import GOLDEN, manifest
 
+pytestmark = pytest.mark.slow
+
 ANCHORS = np.array([(137, 256), (248, 272), (386, 271)], np.float32)
 TOLERANCE = 1e-4
 

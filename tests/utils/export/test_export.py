@@ -25,6 +25,8 @@ from utils.export.letterbox import fit_in_graph, letterbox_in_graph
 from utils.prediction.grounder import Grounder, place_masks
 from utils.prediction.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 DEMO_MODEL = DEMO_WEIGHTS.parent
 
 SIDE, TOLERANCE = 96, 1e-4

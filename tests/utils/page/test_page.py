@@ -19,6 +19,8 @@ from model.weights import save_weights
 from predict import main
 from tests.utils.prediction.test_photographs import png_of_size
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
 FLAGS = (

@@ -10,6 +10,8 @@ from utils.prediction.grounder import Grounder
 from utils.training.optimizer import build_optimizer
 from utils.training.trainer import make_train_step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_grounding(cell):

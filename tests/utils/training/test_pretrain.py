@@ -14,6 +14,8 @@ from model.weights import WeightsError, load_pretrained
 from tests.tiny import weights_of, write_instances
 from utils.training import pretrain
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def command(tiny_set, tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ from model.mcn import build_mcn
 from tests.tiny import weights_of
 from utils.training.trainer import Trainer, TrainingError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 # Layers without weights of their own effect: see test_mcn.py.
 WITHOUT_GRADIENT = ("key_bias", "cem_mask/bias", "cem_box/bias")
