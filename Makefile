@@ -1,30 +1,50 @@
-# make install   the virtual environment .venv with everything that training and testing need
-# make demo      generate the demo set, train on it, evaluate, draw pictures (about 9 minutes)
-# make test      lint and all tests
-# make clean     what demo and tests left behind; the environment stays
+# make install        create .venv with everything that training, testing and prediction need
+# make install-dev    the same, with the optional packages and the developers' tools
+# make demo           generate the demo set, train on it, evaluate, draw figures (about 9 minutes)
+# make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
+# make demo-model     run the demo and rebuild data/demo_model/, which predict.py uses by default
+# make test           lint, type-check and run all tests with coverage
+# make test-fast      run the tests that are not marked slow (under 90 s on two cores)
+# make lint           ruff and mypy alone
+# make clean          delete what demo and tests leave behind, except .venv
+#
+# Each target sets up what it needs. The first suitable Python of PYTHON is used; to choose one:
+# make install PYTHON=/path/to/python3.12
 
-PYTHON ?= python3.11
+PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := --config config/demo.json
 
-.PHONY: install install-dev demo demo-backbone demo-model test clean
+.PHONY: install install-dev demo demo-backbone demo-model test test-fast lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
 install-dev: .venv/installed-dev
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+# pip arrives last, so an interrupted creation is repeated.
+.venv/bin/pip:
+	@for python in $(PYTHON); do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+				2> /dev/null; then \
+			echo "Creating .venv with $$python"; \
+			exec $$python -m venv --clear .venv; \
+		fi; \
+	done; \
+	echo "error: none of \"$(PYTHON)\" is a Python 3.11, 3.12 or 3.13 with its venv module;" \
+		"install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install" \
+		"python@3.12) or name it: make install PYTHON=/path/to/python3.12" >&2; \
+	exit 1
 
-.venv/installed: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+.venv/installed: requirements.txt constraints.txt | .venv/bin/pip
+	$(PIP) -r requirements.txt
 	touch $@
 
-.venv/installed-dev: requirements.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/installed-dev: $(wildcard requirements*.txt) constraints.txt | .venv/bin/pip
+	$(PIP) -r requirements-dev.txt
 	touch $@
 
-data/demo/prepared: data/make_demo.py data/synthetic/scene.py data/synthetic/semantics.py data/synthetic/expressions.py | .venv/installed
+data/demo/prepared: data/make_demo.py $(wildcard data/synthetic/*.py) | .venv/installed
 	$(BIN)/python data/make_demo.py --out data/demo/raw --workers 2
 	$(BIN)/python data/data_process.py --data_root data/demo/raw --output_dir data/demo \
 		--dataset refcoco --split unc --generate_mask --list_eval_images data/demo/eval_images.txt
@@ -45,7 +65,7 @@ demo-backbone: install data/demo/prepared
 	$(BIN)/python -m model.weights convert log/demo_backbone/full.weights.h5 \
 		data/demo_backbone.weights.h5 --half $(DEMO)
 
-# What data/demo_model/ was made with: the demo network and some scenes that it has not seen.
+# What data/demo_model/ was made with: the demo network and six of its held-out scenes.
 demo-model: demo
 	mkdir -p data/demo_model/scenes
 	$(BIN)/python -m model.weights convert log/demo/best.weights.h5 \
@@ -55,10 +75,16 @@ demo-model: demo
 	cut -d ' ' -f 1 data/demo_model/scenes.txt | while read image; do \
 		cp data/demo/raw/images/train2014/$$image data/demo_model/scenes/; done
 
-test: install-dev
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=15
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
+
+test-fast: install-dev
+	$(BIN)/python -m pytest -m "not slow"
 
 clean:
-	rm -rf data/demo log/demo log/demo_backbone result/demo_* .pytest_cache .ruff_cache .coverage*
+	rm -rf data/demo log/demo log/demo_backbone result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*
