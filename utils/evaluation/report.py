@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-from PIL import Image
-
 from config.files import written_atomically
 from utils.environment import versions
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.metrics import format_table
+from utils.evaluation.pictures import best_median_worst
 from utils.prediction.grounder import load_grounder
-from utils.visualization.panels import best_median_worst
+from utils.visualization.png import save_png
 
 # The settings that figures depend on, written beside them.
 MEASURED_WITH = (
@@ -56,8 +55,7 @@ def report(config, folder, dump=None, pictures=0):
         _write(Path(dump), "".join(row + "\n" for row in rows))
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, kept, pictures)
-        with written_atomically(folder / "pictures.png") as file:
-            Image.fromarray(sheet).save(file, "PNG")
+        save_png(folder / "pictures.png", sheet)
     return table
 
 

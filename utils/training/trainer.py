@@ -19,6 +19,7 @@ from model.weights import load_pretrained
 from model.weights.bert import load_bert
 from model.weights.provenance import leak_warning
 from utils.evaluation.evaluator import build_evaluator
+from utils.evaluation.pictures import draw_panels
 from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
 from utils.training.checkpoints import Checkpoints
@@ -27,7 +28,6 @@ from utils.training.feature_cache import build_feature_store, trained_part
 from utils.training.optimizer import build_optimizer, sum_over_replicas
 from utils.training.run_log import RunLog
 from utils.training.schedule import learning_rate
-from utils.visualization.panels import draw_panels
 
 REPORT_EVERY = 10  # steps; reading a loss waits for the device
 

@@ -1,1 +1,1 @@
-"""Drawings of predictions and of training curves. Start with `drawing.py`."""
+"""Pictures of predictions and training curves. Start with `drawing.py`."""

@@ -1,63 +1,51 @@
-"""Pictures of predictions on an evaluation set: expression, true and predicted box and mask."""
+"""Arranges pictures of predictions on sheets."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from data.loading.pipeline import read_image
-from utils.visualization.drawing import contact_sheet, draw_prediction
+from utils.visualization.palette import PAPER
+from utils.visualization.typesetting import draw_title
 
 
-def draw_panels(evaluator, grounder, word_len, indices):
-    """One picture an expression.
-
-    Args:
-        evaluator: `utils.evaluation.evaluator.Evaluator` of the set.
-        grounder: `utils.prediction.grounder.Grounder`.
-        word_len: words of an expression that are read.
-        indices: places of the expressions in the set.
-
-    Returns:
-        list of uint8 (h, w, 3), RGB, in the order of `indices`.
-    """
-    chosen = evaluator.restricted(indices)
-    measured = sorted(
-        chosen.measure(grounder, word_len, keep_masks=True), key=lambda found: found.index
-    )
-    return [_panel(evaluator.image_path, found) for found in measured]
-
-
-def best_median_worst(evaluator, grounder, word_len, measured, count):
-    """A sheet of the `count` best, median and worst expressions of a set, a row each.
-
-    Cases are ranked by the mean of box and mask IoU.
+def contact_sheet(
+    panels: Sequence[np.ndarray], columns: int, title: str | None = None
+) -> np.ndarray:
+    """Arranges panels side by side, row by row.
 
     Args:
-        evaluator, grounder, word_len: as of `draw_panels`.
-        measured: `Measured` of every expression, in the order of the set.
-        count: pictures a row; fewer where the set is small.
+        panels: (h, w, 3) uint8 each, as `utils.visualization.drawing.draw_prediction` returns
+            them; sizes may differ.
+        columns: number of panels per row.
+        title: text above the panels.
 
     Returns:
-        uint8 (H, W, 3), RGB.
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: there are no panels, or columns is not positive.
     """
-    quality = np.array([found.det_iou + found.seg_iou for found in measured])
-    ranked = np.argsort(-quality, kind="stable")
-    count = min(count, len(ranked))
-    middle = (len(ranked) - count) // 2
-    rows = [ranked[:count], ranked[middle : middle + count], ranked[-count:]]
-    panels = draw_panels(evaluator, grounder, word_len, np.concatenate(rows))
-    return contact_sheet(panels, count, f"best, median and worst {count} of {len(ranked)}")
+    if not panels or columns < 1:
+        raise ValueError(f"a sheet needs panels and columns, got {len(panels)} and {columns}")
+    columns = min(columns, len(panels))
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    width = max(panel.shape[1] for panel in panels)
+    gap = max(width // 30, 4)
+    heights = [max(panel.shape[0] for panel in row) for row in rows]
+    total_width = columns * (width + gap) + gap
+    if title:
+        head = draw_title(title, total_width, gap, size=max(round(width / 18), 14))
+    else:
+        head = _blank(gap, total_width)
+    sheet = _blank(sum(heights) + gap * len(rows), total_width)
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            left = gap + column * (width + gap)
+            sheet[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
+        top += height + gap
+    return np.concatenate([head, sheet])
 
 
-def _panel(image_path, found):
-    return draw_prediction(
-        np.asarray(read_image(Path(image_path) / found.image)),
-        found.expression,
-        found.box_xyxy,
-        found.mask,
-        found.true_box_xyxy,
-        found.true_mask,
-        found.score,
-        found.det_iou,
-        found.seg_iou,
-    )
+def _blank(height, width):
+    return np.full((height, width, 3), PAPER, np.uint8)

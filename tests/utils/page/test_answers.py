@@ -8,7 +8,7 @@ from tests.tiny import UNKNOWN_WORD
 from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, error_html
 from utils.prediction.expressions import ExpressionReader
 from utils.prediction.predictor import Predictor
-from utils.visualization.drawing import PREDICTED
+from utils.visualization.palette import PREDICTED
 
 
 @pytest.fixture(scope="module")

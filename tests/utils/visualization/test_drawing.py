@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
-from utils.visualization import drawing as visualize
-from utils.visualization.drawing import PREDICTED, TRUTH, contact_sheet, draw_prediction
+from utils.visualization.drawing import draw_prediction
+from utils.visualization.palette import PREDICTED, TRUTH
 
 GREY = 120
 
@@ -113,12 +112,6 @@ def test_letters_beyond_ascii():
     assert (shown[480:] != plain[480:]).any()
 
 
-def test_without_system_fonts_pillows_own_serves(monkeypatch):
-    monkeypatch.setattr(visualize, "FALLBACK_FONTS", ("no-such-font.ttf",))
-    font = visualize._font(14, "größte")
-    assert font.getname() == ImageFont.load_default(14).getname()
-
-
 @pytest.mark.parametrize(
     "image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)]
 )
@@ -130,20 +123,3 @@ def test_images_of_another_kind_are_refused(image):
 def test_masks_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"\(50, 100\) for an image of shape \(100, 100, 3\)"):
         draw_prediction(scene(), "x", None, np.zeros((50, 100), bool))
-
-
-def test_sheet_holds_every_panel():
-    panels = [np.full((40 + 10 * k, 60, 3), 10 + k, np.uint8) for k in range(5)]
-    sheet = contact_sheet(panels, columns=2)
-    for k, panel in enumerate(panels):
-        assert (sheet == 10 + k).all(axis=-1).sum() == panel.shape[0] * panel.shape[1]
-    titled = contact_sheet(panels, columns=2, title="RefCOCO val")
-    assert titled.shape[0] > sheet.shape[0]
-    assert titled.shape[1] == sheet.shape[1]
-    assert contact_sheet(panels[:1], columns=4).shape[1] < sheet.shape[1]
-
-
-@pytest.mark.parametrize(("panels", "columns"), [([], 2), ([scene()], 0)])
-def test_empty_sheets_are_refused(panels, columns):
-    with pytest.raises(ValueError, match="sheet needs panels"):
-        contact_sheet(panels, columns)

@@ -1,67 +1,23 @@
-"""Which pictures are drawn, and in which order."""
-
-import dataclasses
+"""Panels are arranged on sheets."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.tiny import NETWORK
-from utils.evaluation.evaluator import build_evaluator
-from utils.visualization.drawing import contact_sheet, draw_prediction
-from utils.visualization.panels import best_median_worst, draw_panels
-
-WORD_LEN = NETWORK["word_len"]
+from utils.visualization.panels import contact_sheet
 
 
-@pytest.fixture(scope="module")
-def evaluated(tiny_set, grounder):
-    """(evaluator, grounder, all `Measured` in the order of the set, with their masks)."""
-    evaluator = build_evaluator(tiny_set.config())
-    measured = evaluator.measure(grounder, WORD_LEN, keep_masks=True)
-    return evaluator, grounder, sorted(measured, key=lambda found: found.index)
+def test_sheet_holds_every_panel():
+    panels = [np.full((40 + 10 * k, 60, 3), 10 + k, np.uint8) for k in range(5)]
+    sheet = contact_sheet(panels, columns=2)
+    for k, panel in enumerate(panels):
+        assert (sheet == 10 + k).all(axis=-1).sum() == panel.shape[0] * panel.shape[1]
+    titled = contact_sheet(panels, columns=2, title="RefCOCO val")
+    assert titled.shape[0] > sheet.shape[0]
+    assert titled.shape[1] == sheet.shape[1]
+    assert contact_sheet(panels[:1], columns=4).shape[1] < sheet.shape[1]
 
 
-def picture(found, tiny_set):
-    return draw_prediction(
-        np.asarray(Image.open(tiny_set.images / found.image).convert("RGB")),
-        found.expression, found.box_xyxy, found.mask, found.true_box_xyxy, found.true_mask,
-        found.score, found.det_iou, found.seg_iou,
-    )  # fmt: skip
-
-
-def test_pictures_of_chosen_expressions_in_their_order(evaluated, tiny_set):
-    evaluator, grounder, measured = evaluated
-    chosen = [9, 0, 4]
-    panels = draw_panels(evaluator, grounder, WORD_LEN, chosen)
-    assert len(panels) == 3
-    for panel, index in zip(panels, chosen, strict=True):
-        expected = picture(measured[index], tiny_set)
-        assert panel.shape == expected.shape
-        # Figures under the picture may differ in their last digit by the size of a batch.
-        assert np.mean(panel != expected) < 0.02
-    assert np.mean(picture(measured[9], tiny_set)[:60, :40] != panels[1][:60, :40]) > 0.5
-
-
-def test_best_median_and_worst(evaluated, tiny_set):
-    evaluator, grounder, measured = evaluated
-    ranks = [5, 2, 8, 0, 10, 7, 1, 9, 3, 6, 4, 11]  # of the expressions in the order of the set
-    graded = [
-        dataclasses.replace(found, det_iou=1 - rank / 20, seg_iou=0.5 - rank / 40)
-        for found, rank in zip(measured, ranks, strict=True)
-    ]
-    best_first = sorted(range(12), key=lambda index: ranks[index])
-    expected = [*best_first[:2], *best_first[5:7], *best_first[-2:]]
-    sheet = best_median_worst(evaluator, grounder, WORD_LEN, graded, 2)
-    panels = draw_panels(evaluator, grounder, WORD_LEN, expected)
-    wanted = contact_sheet(panels, 2, "best, median and worst 2 of 12")
-    assert sheet.shape == wanted.shape
-    assert np.mean(sheet != wanted) < 0.01
-
-
-def test_a_set_smaller_than_the_row(evaluated):
-    evaluator, grounder, measured = evaluated
-    part = evaluator.restricted([0, 1])
-    sheet = best_median_worst(part, grounder, WORD_LEN, measured[:2], 5)
-    assert sheet.dtype == np.uint8
-    assert sheet.ndim == 3
+@pytest.mark.parametrize(("panels", "columns"), [([], 2), ([np.zeros((9, 9, 3), np.uint8)], 0)])
+def test_empty_sheets_are_refused(panels, columns):
+    with pytest.raises(ValueError, match="sheet needs panels"):
+        contact_sheet(panels, columns)

@@ -1,0 +1,68 @@
+"""Which pictures are drawn, and in which order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny import NETWORK
+from utils.evaluation.evaluator import build_evaluator
+from utils.evaluation.pictures import best_median_worst, draw_panels
+from utils.visualization.drawing import draw_prediction
+from utils.visualization.panels import contact_sheet
+
+WORD_LEN = NETWORK["word_len"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_set, grounder):
+    """(evaluator, grounder, all `Measured` in the order of the set, with their masks)."""
+    evaluator = build_evaluator(tiny_set.config())
+    measured = evaluator.measure(grounder, WORD_LEN, keep_masks=True)
+    return evaluator, grounder, sorted(measured, key=lambda found: found.index)
+
+
+def picture(found, tiny_set):
+    return draw_prediction(
+        np.asarray(Image.open(tiny_set.images / found.image).convert("RGB")),
+        found.expression, found.box_xyxy, found.mask, found.true_box_xyxy, found.true_mask,
+        found.score, found.det_iou, found.seg_iou,
+    )  # fmt: skip
+
+
+def test_pictures_of_chosen_expressions_in_their_order(evaluated, tiny_set):
+    evaluator, grounder, measured = evaluated
+    chosen = [9, 0, 4]
+    panels = draw_panels(evaluator, grounder, WORD_LEN, chosen)
+    assert len(panels) == 3
+    for panel, index in zip(panels, chosen, strict=True):
+        expected = picture(measured[index], tiny_set)
+        assert panel.shape == expected.shape
+        # Figures under the picture may differ in their last digit by the size of a batch.
+        assert np.mean(panel != expected) < 0.02
+    assert np.mean(picture(measured[9], tiny_set)[:60, :40] != panels[1][:60, :40]) > 0.5
+
+
+def test_best_median_and_worst(evaluated, tiny_set):
+    evaluator, grounder, measured = evaluated
+    ranks = [5, 2, 8, 0, 10, 7, 1, 9, 3, 6, 4, 11]  # of the expressions in the order of the set
+    graded = [
+        dataclasses.replace(found, det_iou=1 - rank / 20, seg_iou=0.5 - rank / 40)
+        for found, rank in zip(measured, ranks, strict=True)
+    ]
+    best_first = sorted(range(12), key=lambda index: ranks[index])
+    expected = [*best_first[:2], *best_first[5:7], *best_first[-2:]]
+    sheet = best_median_worst(evaluator, grounder, WORD_LEN, graded, 2)
+    panels = draw_panels(evaluator, grounder, WORD_LEN, expected)
+    wanted = contact_sheet(panels, 2, "best, median and worst 2 of 12")
+    assert sheet.shape == wanted.shape
+    assert np.mean(sheet != wanted) < 0.01
+
+
+def test_a_set_smaller_than_the_row(evaluated):
+    evaluator, grounder, measured = evaluated
+    part = evaluator.restricted([0, 1])
+    sheet = best_median_worst(part, grounder, WORD_LEN, measured[:2], 5)
+    assert sheet.dtype == np.uint8
+    assert sheet.ndim == 3

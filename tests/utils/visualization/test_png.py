@@ -1,0 +1,22 @@
+"""Pictures are written whole or not at all."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.visualization.png import save_png
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 3), (7, 9)])
+def test_a_picture_is_read_back(shape, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    save_png(tmp_path / "new" / "picture.png", image)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/picture.png")), image)
+
+
+def test_a_failure_leaves_the_old_picture(tmp_path):
+    save_png(tmp_path / "picture.png", np.zeros((2, 3), np.uint8))
+    with pytest.raises((TypeError, KeyError)):
+        save_png(tmp_path / "picture.png", np.zeros((2, 3, 7, 5)))
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    assert Image.open(tmp_path / "picture.png").size == (3, 2)
