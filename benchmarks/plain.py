@@ -22,7 +22,7 @@ from model.mcn import ANCHORS_PER_CELL
 from model.text_encoders.recurrent import build_text_branch
 from model.weights.layouts import mcn_slots
 from utils.evaluation.metrics import Metrics, detection_iou, mask_iou
-from utils.prediction.grounder import place_masks
+from utils.prediction.masks import place_masks
 
 
 class PlainFactory(LayerFactory):

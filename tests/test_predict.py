@@ -72,6 +72,7 @@ def folder(network, tiny_set, tmp_path_factory):
     Image.fromarray(noise).save(photographs / "turned.jpg", exif=exif)
     Image.fromarray(noise).convert("P").save(photographs / "palette.png")
     (photographs / "broken.jpg").write_text("no image")
+    (folder / "alone.h5").touch()
     return folder
 
 
@@ -82,8 +83,8 @@ def test_one_photograph(folder):
     )  # fmt: skip
     assert "photos/turned.jpg   60×100 px" in out
     assert "score 0." in out
-    assert "not understood, no vector: zorblax" in out
-    assert "Written to result/predict/" in out
+    assert "unknown words, ignored: zorblax" in out
+    assert "Results are in result/predict/" in out
     results = folder / "result/predict"
     records = [
         json.loads(line) for line in (results / "predictions.jsonl").read_text().splitlines()
@@ -136,13 +137,20 @@ def test_a_list(folder, predict_here):
     ("arguments", "message"),
     [
         ([], "one of the arguments --image --list --serve is required"),
-        (["--image", "a.jpg"], "--image goes with --expression"),
-        (["--list", "a.jsonl", "--expression", "a"], "--image goes with --expression"),
+        (["--image", "a.jpg"], "--image and --expression must be given together"),
+        (
+            ["--list", "a.jsonl", "--expression", "a"],
+            "--image and --expression must be given together",
+        ),
         (["--image", "nowhere.jpg", "--expression", "a"], "nowhere.jpg: no such image or folder"),
         (["--list", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (
             ["--image", "photos", "--expression", "a", "--weights", "photos/x.h5"],
-            "say with --config which settings photos/x.h5 belongs to",
+            "photos/x.h5: no such weight file",
+        ),
+        (
+            ["--image", "photos", "--expression", "a", "--weights", "alone.h5"],
+            "config.json: no such file, which would hold the settings of alone.h5",
         ),
         (["--list", "a", "--set", "use_nsl=0"], "did you mean 'use_nls'"),
         (
@@ -168,7 +176,7 @@ def test_missing_weights(predict_here):
         "--config", "run/config.json", "--set", "evaluate_model=nowhere.weights.h5",
         "--image", "photos", "--expression", "a", expect=2,
     )  # fmt: skip
-    assert "nowhere.weights.h5: no such weights; train.py writes some (`make demo`" in err
+    assert "nowhere.weights.h5: no such weight file; name another one" in err
 
 
 def test_the_demo_network_finds_what_is_meant(folder, predict_here):

@@ -18,7 +18,7 @@ from data.loading.pipeline import evaluation_images, group_by_image
 from data.support.progress import Progress
 from utils.evaluation.metrics import Metrics, detection_iou, mask_iou
 from utils.prediction.expressions import build_words
-from utils.prediction.grounder import place_masks
+from utils.prediction.masks import place_masks
 
 EXPRESSIONS_KEPT = 4096
 

@@ -88,7 +88,7 @@ def letterbox_in_graph(image, geometry):
 
 
 def place_mask_in_graph(probability, box_xyxy_px, score, geometry, use_nls):
-    """`utils.prediction.grounder.place_masks` of one map.
+    """`utils.prediction.masks.place_masks` of one map.
 
     Args:
         probability: (S/8, S/8) float32.

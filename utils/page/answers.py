@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from utils.prediction.attention import draw_attention
-from utils.prediction.predictor import Prediction
+from utils.prediction.prediction import Prediction
 from utils.visualization.drawing import draw_prediction
 
 LONGEST_EXPRESSION = 300

@@ -1,1 +1,6 @@
-"""Prediction on your own images. Start with `predictor.py`."""
+"""Grounding of expressions in photographs. Start with `predictor.py`.
+
+`grounder.py` runs the network, `expressions.py` and `photographs.py` prepare its input, `masks.py`
+and `prediction.py` hold its output, `attention.py` shows where it looks. `jobs.py`, `batch.py` and
+`output.py` are the body of predict.py; `run_folder.py` finds the settings that belong to weights.
+"""

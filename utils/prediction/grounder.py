@@ -1,25 +1,22 @@
 """A network ready to ground expressions: each image is encoded once, expressions in batches.
 
-Evaluation, prediction, export and the pictures drawn during training share this file:
-`load_grounder` builds a network with trained weights, `Grounder` runs its three parts, and
-`place_masks` turns its maps into masks at the size of the image.
+Evaluation, prediction and export share this file: `load_grounder` builds a network with trained
+weights, and `Grounder` runs its three parts.
 """
 
 import os
 from collections.abc import Sequence
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 
 from config.schema import Config
 from data.loading.anchors import read_anchors
-from data.loading.letterbox import Letterbox, unletterbox_map
 from model.decode import best_box, round_box
 from model.mcn import build_mcn, encode_image, encode_text, ground
-from model.nls import asnls
-from model.weights import load_weights
+from model.weights import LoadReport, load_weights
+from utils.prediction.run_folder import check_weights_exist
 
 
 class Grounder:
@@ -42,7 +39,7 @@ class Grounder:
     ) -> None:
         self.model, self.anchors_px = model, anchors_px
         self.input_size = size = model.input["image"].shape[1]
-        self.weights_report = None
+        self.weights_report: LoadReport | None = None
         image_encoder, text_encoder = encode_image(model), encode_text(model)
         grounder = ground(model)
         words = model.input["words"]
@@ -136,11 +133,7 @@ def load_grounder(
     if config_changes:
         config = config.replace(**config_changes)
     weights = config.evaluate_model if weights is None else weights
-    if not os.path.exists(weights):
-        raise FileNotFoundError(
-            f"{weights}: no such weight file; train a network (`make demo` trains a small one) or "
-            "name another file"
-        )
+    check_weights_exist(weights)
     anchors_px = read_anchors(config.anchors_file)
     model = build_mcn(config)
     report = load_weights(model, weights)
@@ -151,34 +144,3 @@ def load_grounder(
 
 def _specs(tensors):
     return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-
-
-def place_masks(
-    probability: np.ndarray,
-    boxes_xyxy_px: np.ndarray,
-    scores: np.ndarray | Sequence[float],
-    geometry: Letterbox,
-    use_nls: bool = True,
-) -> np.ndarray:
-    """Resizes maps at stride 8 to the original image, section 3.4.
-
-    The steps: bilinear upsampling to the input's size, ASNLS, cropping of the letterbox's border,
-    bilinear resizing to the image's size.
-
-    Args:
-        probability: (K, S/8, S/8) float32, maps of one image.
-        boxes_xyxy_px: (K, 4) int, rounded boxes in the letterboxed input.
-        scores: (K,) confidences of the boxes in 0..1.
-        geometry: `data.loading.letterbox.Letterbox` of the image.
-        use_nls: whether the box weighs the mask (ASNLS).
-
-    Returns:
-        (h, w, K) float32, to be compared with segment_thresh.
-    """
-    side = geometry.input_size
-    stacked = np.ascontiguousarray(probability.transpose(1, 2, 0))
-    maps = cv2.resize(stacked, (side, side), interpolation=cv2.INTER_LINEAR)
-    maps = maps.reshape(side, side, len(probability))  # OpenCV drops an axis of length one.
-    if use_nls:
-        maps = asnls(maps, boxes_xyxy_px, scores)
-    return unletterbox_map(maps, geometry)

@@ -1,7 +1,7 @@
-"""Photographs of people who use the network: whatever opens as an image, upright, in RGB.
+"""Reads photographs of users: any image format, in upright orientation, in RGB.
 
-Data sets are read as their pixels are stored; a photograph from a camera is turned the way every
-viewer shows it, so that boxes and masks fit what its owner sees.
+The images of data sets are read as their pixels are stored. A photograph from a camera is rotated
+as viewers show it, so that boxes and masks fit what its owner sees.
 """
 
 import os
@@ -18,21 +18,23 @@ _WHITE = (255, 255, 255, 255)
 _APPLE_SUFFIXES = (".heic", ".heif")
 
 
-def read_photograph(source, max_pixels=MAX_PIXELS):
-    """A photograph as the network's user sees it.
+def read_photograph(
+    source: str | os.PathLike | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Reads a photograph as its user sees it.
 
-    The EXIF orientation is applied, transparent parts become white, grey, palette and CMYK
-    images RGB, 16 bits eight; of an animation the first picture is taken.
+    The EXIF orientation is applied and transparent parts become white. Grey, palette and CMYK
+    images become RGB, 16 bits become eight. Of an animation, the first frame is read.
 
     Args:
         source: path, PIL.Image, or uint8 array (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA.
-        max_pixels: larger photographs are refused before they are decoded.
+        max_pixels: images with more pixels are refused before they are decoded.
 
     Returns:
-        PIL.Image in RGB, decoded, with a size of its own.
+        Decoded PIL.Image in RGB.
 
     Raises:
-        DataError: no such file, no image, too large, or an array of another kind.
+        DataError: no such file, not an image, too large, or an array of another shape or dtype.
     """
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source), "the array", max_pixels)
@@ -40,10 +42,10 @@ def read_photograph(source, max_pixels=MAX_PIXELS):
         return _upright_rgb(source, "the image", max_pixels)
     path = os.fspath(source)
     if path.lower().endswith(_APPLE_SUFFIXES):
-        raise DataError(f"{path}: HEIC photographs cannot be read; save it as JPEG first")
+        raise DataError(f"{path}: HEIC photographs are not supported; save it as JPEG first")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images; they are refused here by a limit of our own.
+            # Pillow warns about large images, for which max_pixels is the limit here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with opened_image(path) as image:
                 return _upright_rgb(image, path, max_pixels)
@@ -55,11 +57,11 @@ def _upright_rgb(image, name, max_pixels):
     if image.width * image.height > max_pixels:
         raise DataError(
             f"{name} has {image.width}×{image.height} pixels; at most "
-            f"{max_pixels / 1e6:g} million are read, so scale it down first"
+            f"{max_pixels / 1e6:g} million are read: scale it down first"
         )
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        raise DataError(f"{name} has floating-point pixels; save it with 8 bits a channel")
+        raise DataError(f"{name} has floating-point pixels; save it with 8 bits per channel")
     if image.mode.startswith("I"):
         image = _eight_bits(image, name)
     if image.has_transparency_data:
@@ -69,18 +71,18 @@ def _upright_rgb(image, name, max_pixels):
 
 
 def _eight_bits(image, name):
-    """A grey image of 16 bits a pixel with eight."""
+    """Converts a grey image of 16 bits per pixel to eight."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"{name} has pixels of 32 bits; save it with 8 bits a channel")
+        raise DataError(f"{name} has pixels of 32 bits; save it with 8 bits per channel")
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
 def _from_array(array):
-    kinds = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype != np.uint8 or not kinds or array.size == 0:
+    valid_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not valid_shape or array.size == 0:
         raise DataError(
-            f"an array of {array.dtype} {array.shape} is no image: uint8 of shape (h, w), "
-            "(h, w, 3) or (h, w, 4) is"
+            f"an array of {array.dtype} {array.shape} is not an image: expected uint8 of shape "
+            "(h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"
         )
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)

@@ -9,7 +9,6 @@ for prediction in predictor.predict(["the woman on the left", "red umbrella"]):
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -19,67 +18,9 @@ from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.weights import LoadReport
 from utils.prediction.attention import Attention, AttentionReader
 from utils.prediction.expressions import ExpressionReader, check_not_empty
-from utils.prediction.grounder import Grounder, load_grounder, place_masks
+from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.photographs import MAX_PIXELS, read_photograph
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The prediction for one expression.
-
-    Attributes:
-        expression: the expression.
-        box_xyxy: (4,) float64 left, top, right, bottom in pixels of the photograph, clipped to it.
-        score: confidence of the box in 0..1.
-        mask: (h, w) bool, at the size of the photograph.
-        seconds: time for this expression, without encoding the photograph.
-        unknown_words: words that have no vector and count as absent.
-        unread_words: words beyond word_len, which the network does not see.
-        segment_thresh, use_nls: settings with which the mask was computed.
-        geometry: `Letterbox` of the photograph.
-        box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
-        probability_input: (S/8, S/8) float32 in 0..1, the mask probability that the network
-            outputs.
-    """
-
-    expression: str
-    box_xyxy: np.ndarray
-    score: float
-    mask: np.ndarray
-    seconds: float
-    unknown_words: tuple[str, ...]
-    unread_words: tuple[str, ...]
-    segment_thresh: float
-    use_nls: bool
-    geometry: Letterbox
-    box_xyxy_input: np.ndarray
-    probability_input: np.ndarray
-
-    @property
-    def probability(self) -> np.ndarray:
-        """(h, w) float32, which the mask compares with segment_thresh; recomputed at each access.
-
-        With ASNLS, values inside the box can exceed 1.
-        """
-        return _probability(
-            self.probability_input, self.box_xyxy_input, self.score, self.geometry, self.use_nls
-        )
-
-    def with_mask(
-        self, segment_thresh: float | None = None, use_nls: bool | None = None
-    ) -> "Prediction":
-        """Recomputes the mask with other settings, without running the network.
-
-        Args:
-            segment_thresh: probability above which a pixel belongs to the mask; None keeps it.
-            use_nls: whether the box weighs the mask (ASNLS); None keeps it.
-        """
-        changed = replace(
-            self,
-            segment_thresh=self.segment_thresh if segment_thresh is None else segment_thresh,
-            use_nls=self.use_nls if use_nls is None else bool(use_nls),
-        )
-        return replace(changed, mask=changed.probability > changed.segment_thresh)
+from utils.prediction.prediction import Prediction, full_size_probability
 
 
 class Predictor:
@@ -260,7 +201,9 @@ class Predictor:
         predictions = []
         for k, (box, rounded, score, probability) in enumerate(zip(*outputs, strict=True)):
             start = time.perf_counter()
-            resized = _probability(probability, rounded, score, self._geometry, use_nls)
+            resized = full_size_probability(
+                probability, rounded, float(score), self._geometry, use_nls
+            )
             mask = resized > segment_thresh
             predictions.append(
                 Prediction(
@@ -279,11 +222,6 @@ class Predictor:
                 )
             )
         return predictions
-
-
-def _probability(probability, box_xyxy_px, score, geometry, use_nls):
-    """(S/8, S/8) of one expression → (h, w) float32."""
-    return place_masks(probability[None], box_xyxy_px[None], [score], geometry, use_nls)[..., 0]
 
 
 def _clipped(box_xyxy, geometry):

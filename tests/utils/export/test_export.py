@@ -22,7 +22,8 @@ from utils.export import files as export_module
 from utils.export.files import ExportError, export
 from utils.export.graph import Exportable, build_exportables
 from utils.export.letterbox import fit_in_graph, letterbox_in_graph
-from utils.prediction.grounder import Grounder, place_masks
+from utils.prediction.grounder import Grounder
+from utils.prediction.masks import place_masks
 from utils.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from utils.export.letterbox import (
     scaled_side,
     unletterbox_box_in_graph,
 )
-from utils.prediction.grounder import place_masks
+from utils.prediction.masks import place_masks
 
 SIDE = 96
 # Height, width: enlarged, shrunk, square, extreme, and sizes that doubles cut a pixel short.

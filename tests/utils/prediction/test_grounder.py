@@ -1,14 +1,13 @@
-"""A network run part by part, and its maps placed over the image."""
+"""A network run part by part, and loaded with its weights."""
 
-import cv2
 import numpy as np
 import pytest
 
-from data.loading.letterbox import Letterbox
 from model.decode import best_box, round_box
 from model.mcn import build_mcn
+from model.weights import save_weights
 from tests.tiny import ANCHORS, network_config, outputs_of, random_batch, scramble
-from utils.prediction.grounder import Grounder, place_masks
+from utils.prediction.grounder import Grounder, load_grounder
 
 SIDE = 96
 
@@ -59,33 +58,30 @@ def test_later_changes_of_the_weights_count():
     np.testing.assert_allclose(after[0], whole(model, pixels(1), words)[0], atol=1e-3)
 
 
-def placed(probability, boxes, scores, geometry, use_nls=True):
-    return place_masks(probability, np.array(boxes), np.array(scores), geometry, use_nls)
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "best.weights.h5"
+    save_weights(network(), path)
+    return path
 
 
-@pytest.mark.parametrize("size", [(200, 70), (48, 48), (30, 111)])
-@pytest.mark.parametrize("use_nls", [True, False])
-def test_place_masks_map_by_map(size, use_nls):
-    geometry = Letterbox.fit(*size, SIDE)
-    probability = np.random.default_rng(0).uniform(size=(3, 12, 12)).astype(np.float32)
-    boxes, scores = [(10, 20, 50, 60), (0, 0, 96, 96), (90, 90, 96, 91)], [0.9, 0.2, 0.5]
-    found = placed(probability, boxes, scores, geometry, use_nls)
-    assert found.shape == (size[1], size[0], 3)
-    for k, ((left, top, right, bottom), score) in enumerate(zip(boxes, scores, strict=True)):
-        square = cv2.resize(probability[k], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-        if use_nls:
-            weight = np.full((SIDE, SIDE), score, np.float32)
-            weight[top : bottom + 1, left : right + 1] = 2 - score
-            square = square * weight
-        inner = square[
-            geometry.top : geometry.top + geometry.new_height,
-            geometry.left : geometry.left + geometry.new_width,
-        ]
-        expected = cv2.resize(inner, size, interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_allclose(found[..., k], expected, atol=1e-6)
+def test_loaded_with_anchors_and_weights(saved, tiny_set, grounder):
+    images, words = pixels(1), random_batch(network_config(), n=1)["words"]
+    config = tiny_set.config(evaluate_model=str(saved), precision="mixed_bfloat16")
+    loaded = load_grounder(config, precision="float32")
+    assert loaded.model.dtype_policy.name == "float32"
+    np.testing.assert_array_equal(loaded.anchors_px, ANCHORS)
+    assert loaded.input_size == SIDE
+    assert loaded.weights_report.missing == []
+    assert grounder.weights_report is None
+    for mine, other in zip(
+        ground(loaded, images, words, [0]), ground(grounder, images, words, [0]), strict=True
+    ):
+        np.testing.assert_allclose(mine, other, atol=1e-4)
 
 
-def test_place_one_mask():
-    geometry = Letterbox.fit(60, 96, SIDE)
-    found = placed(np.ones((1, 12, 12), np.float32), [(0, 0, 96, 96)], [1.0], geometry)
-    np.testing.assert_allclose(found, np.ones((96, 60, 1)))
+def test_other_weights_than_those_of_the_config(saved, tiny_set):
+    config = tiny_set.config(evaluate_model="nowhere.weights.h5")
+    assert load_grounder(config, saved).weights_report.missing == []
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.weights\.h5: no such weight file; name"):
+        load_grounder(config)

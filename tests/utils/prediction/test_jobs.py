@@ -1,52 +1,20 @@
-"""What predict.py is asked for and what it writes; no network."""
+"""The jobs of predict.py are read from its arguments or a list."""
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
-from pycocotools import mask as coco_mask
 
-from data.loading.letterbox import Letterbox
-from utils.prediction.jobs import Job, Output, jobs_of_images, jobs_of_list, text_of
-from utils.prediction.predictor import Prediction
-
-SIZE = (60, 80)
-
-
-def prediction(expression, **changes):
-    mask = np.zeros(SIZE, bool)
-    mask[10:30, 20:70] = True
-    values = {
-        "expression": expression,
-        "box_xyxy": np.array([20.123, 10.0, 70.0, 30.5]),
-        "score": 0.75321,
-        "mask": mask,
-        "seconds": 0.5,
-        "unknown_words": (),
-        "unread_words": (),
-        "segment_thresh": 0.35,
-        "use_nls": True,
-        "geometry": Letterbox.fit(80, 60, 96),
-        "box_xyxy_input": np.zeros(4, np.int32),
-        "probability_input": np.zeros((12, 12), np.float32),
-    }
-    return Prediction(**(values | changes))
-
-
-@pytest.fixture
-def photograph():
-    return np.full((*SIZE, 3), 120, np.uint8)
+from utils.prediction.jobs import Job, jobs_from_images, jobs_from_list
 
 
 def test_a_folder_is_all_its_images(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "c.webp", "d.jpg.part"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
-    jobs = jobs_of_images(tmp_path, ["red", "blue"])
+    jobs = jobs_from_images(tmp_path, ["red", "blue"])
     assert [job.image.name for job in jobs] == ["a.png", "b.JPG", "c.webp"]
     assert {job.expressions for job in jobs} == {("red", "blue")}
-    assert jobs_of_images(tmp_path / "a.png", ["red"]) == [Job(tmp_path / "a.png", ("red",))]
+    assert jobs_from_images(tmp_path / "a.png", ["red"]) == [Job(tmp_path / "a.png", ("red",))]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +27,7 @@ def test_a_folder_is_all_its_images(tmp_path):
 )
 def test_nothing_to_look_at(tmp_path, name, expressions, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        jobs_of_images(tmp_path / name, expressions)
+        jobs_from_images(tmp_path / name, expressions)
 
 
 def test_a_list_gathers_the_wishes_of_each_image(tmp_path):
@@ -71,7 +39,7 @@ def test_a_list_gathers_the_wishes_of_each_image(tmp_path):
     path = tmp_path / "list.jsonl"
     text = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     path.write_text("\ufeff" + text, encoding="utf-8")
-    first, second = jobs_of_list(path)
+    first, second = jobs_from_list(path)
     assert first == Job(tmp_path / "b.jpg", ("the dog", "the café"))
     assert str(second.image) == "/elsewhere/a.jpg"
     assert second.expressions == ("left one", "Hund")
@@ -85,87 +53,23 @@ def test_a_list_gathers_the_wishes_of_each_image(tmp_path):
         ('{"image": 3, "expression": "a"}', r':2: no "image"'),
         ('{"image": "a.jpg"}', r':2: no "expression"'),
         ('{"image": "a.jpg", "expression": " "}', r':2: no "expression"'),
-        ('{"image": "a.jpg", "expressions": "a"}', r':2: "expressions" is no list'),
+        ('{"image": "a.jpg", "expressions": "a"}', r':2: "expressions" is not a list'),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
     path = tmp_path / "list.jsonl"
     path.write_text('{"image": "a.jpg", "expression": "a"}\n' + line)
     with pytest.raises(ValueError, match=message):
-        jobs_of_list(path)
+        jobs_from_list(path)
 
 
 def test_a_bad_list_is_named(tmp_path):
     path = tmp_path / "list.jsonl"
     with pytest.raises(FileNotFoundError, match=r"list\.jsonl: no such file"):
-        jobs_of_list(path)
+        jobs_from_list(path)
     path.write_text("\n")
-    with pytest.raises(ValueError, match="holds no line"):
-        jobs_of_list(path)
+    with pytest.raises(ValueError, match="the file has no lines"):
+        jobs_from_list(path)
     path.write_bytes(b"\xff\xfe{")
     with pytest.raises(ValueError, match="not a text file"):
-        jobs_of_list(path)
-
-
-def test_everything_is_written(tmp_path, photograph):
-    job = Job(tmp_path / "photo.jpg", ("red", "the café"))
-    folder = tmp_path / "new" / "out"
-    with Output(folder, [job]) as output:
-        records = output.write(job, photograph, [prediction(text) for text in job.expressions])
-        # A run that is broken off now leaves what it has.
-        lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == records
-    first, second = records
-    assert second["expression"] == "the café"
-    assert first["box_xyxy"] == [20.12, 10, 70, 30.5]
-    assert (first["width"], first["height"], first["mask_area"]) == (80, 60, 1000)
-    np.testing.assert_array_equal(coco_mask.decode(first["mask_rle"]), prediction("").mask)
-    mask = np.asarray(Image.open(folder / "photo_1_mask.png"))
-    np.testing.assert_array_equal(mask, 255 * prediction("").mask.astype(np.uint8))
-    assert first["picture"] == str(folder / "photo_1.png")
-    with Image.open(first["picture"]) as picture:
-        assert picture.width == 480
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "photo_1.png", "photo_1_mask.png", "photo_2.png", "photo_2_mask.png", "predictions.jsonl",
-    ]  # fmt: skip
-
-
-def test_names_do_not_collide(tmp_path, photograph):
-    jobs = [Job(tmp_path / name, ("red",)) for name in ("x/a.jpg", "y/a.jpg", "a-2.jpg", "a.png")]
-    with Output(tmp_path / "out", jobs) as output:
-        records = [output.write(job, photograph, [prediction("red")])[0] for job in jobs]
-    assert len({record["picture"] for record in records}) == 4
-    assert len(list((tmp_path / "out").iterdir())) == 9
-
-
-def test_nothing_is_touched_before_work_begins(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "predictions.jsonl").write_text("earlier")
-    Output(folder, [Job(tmp_path / "a.jpg", ("red",))])
-    assert (folder / "predictions.jsonl").read_text() == "earlier"
-
-
-def test_photographs_are_not_replaced(tmp_path):
-    with pytest.raises(ValueError, match="holds the photographs"):
-        Output(tmp_path, [Job(tmp_path / name, ("red",)) for name in ("a.jpg", "b.jpg")])
-    first, second = Job(tmp_path / "x/a.png", ("red",)), Job(tmp_path / "a_1.png", ("red",))
-    with pytest.raises(ValueError, match=r"would replace .*a_1\.png"):
-        Output(tmp_path, [first, second])
-    Output(tmp_path, [Job(tmp_path / "a.png", ("red",))])
-
-
-def test_text_and_json(tmp_path, photograph):
-    job = Job(tmp_path / "photo.jpg", ("red zorblax",))
-    found = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
-    with Output(tmp_path / "out", [job]) as output:
-        records = output.write(job, photograph, [found])
-    text = text_of(records, 0.25, as_json=False)
-    for part in (
-        "photo.jpg   80×60 px   0.25 s",
-        "box 20.1, 10.0, 70.0, 30.5   score 0.75   mask 1,000 px (20.8 %)   0.50 s",
-        "not understood, no vector: zorblax",
-        "not read, too many words: far, off",
-    ):
-        assert part in text
-    assert json.loads(text_of(records, 0.25, as_json=True)) == records[0]
+        jobs_from_list(path)

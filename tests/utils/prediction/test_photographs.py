@@ -113,7 +113,7 @@ def test_arrays():
         expected = np.repeat(grey[..., None], 3, axis=2)
         np.testing.assert_array_equal(np.asarray(read_photograph(array)), expected)
     for array in (pixels / 255, pixels[..., :2], pixels[:0], pixels[None]):
-        with pytest.raises(DataError, match="is no image: uint8"):
+        with pytest.raises(DataError, match="is not an image: expected uint8"):
             read_photograph(array)
 
 

@@ -141,7 +141,7 @@ def test_what_cannot_be_answered(predictor, tiny_set, monkeypatch):
 
 
 def test_missing_weights_are_named_with_a_way_out(saved):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weight file; train a"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weight file; name another"):
         Predictor.from_config(saved / "config.json", saved / "nowhere.h5")
 
 

@@ -1,0 +1,54 @@
+"""Runs the jobs of predict.py."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from data.loading.images import DataError
+from data.support.progress import Progress
+from utils.prediction.jobs import Job
+from utils.prediction.output import Output, format_records
+from utils.prediction.predictor import Predictor
+
+
+def predict_jobs(
+    predictor: Predictor, jobs: Sequence[Job], output: Output, as_json: bool = False
+) -> int:
+    """Predicts, writes and prints the results of every job.
+
+    Photographs that cannot be read are reported on standard error and skipped.
+
+    Args:
+        predictor: the `Predictor`.
+        jobs: the `Job`s.
+        output: the `Output`, entered.
+        as_json: whether to print JSON lines instead of text.
+
+    Returns:
+        The number of photographs that could not be read.
+
+    Raises:
+        DataError: the only photograph cannot be read.
+        OSError: a result cannot be written.
+    """
+    failures = 0
+    several = len(jobs) > 1
+    with Progress(len(jobs), "predict", unit="img") if several else nullcontext() as bar:
+        log = bar.say if bar else print
+        for done, job in enumerate(jobs, start=1):
+            try:
+                predictor.set_image(job.image)
+            except DataError as error:
+                if not several:
+                    raise
+                failures += 1
+                log(f"error: {error}", file=sys.stderr)
+            else:
+                predictions = predictor.predict(job.expressions)
+                records = output.write(job, predictor.image, predictions)
+                log(format_records(records, predictor.image_seconds, as_json))
+            if bar:
+                bar.update(done)
+    if failures:
+        print(f"{failures} of {len(jobs)} photographs could not be read", file=sys.stderr)
+    return failures

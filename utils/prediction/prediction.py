@@ -1,0 +1,90 @@
+"""What the network predicts for one expression."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data.loading.letterbox import Letterbox
+from utils.prediction.masks import place_masks
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The prediction for one expression.
+
+    Attributes:
+        expression: the expression.
+        box_xyxy: (4,) float64 left, top, right, bottom in pixels of the photograph, clipped to it.
+        score: confidence of the box in 0..1.
+        mask: (h, w) bool, at the size of the photograph.
+        seconds: time for this expression, without encoding the photograph.
+        unknown_words: words that have no vector and count as absent.
+        unread_words: words beyond word_len, which the network does not see.
+        segment_thresh, use_nls: settings with which the mask was computed.
+        geometry: `Letterbox` of the photograph.
+        box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
+        probability_input: (S/8, S/8) float32 in 0..1, the mask probability that the network
+            outputs.
+    """
+
+    expression: str
+    box_xyxy: np.ndarray
+    score: float
+    mask: np.ndarray
+    seconds: float
+    unknown_words: tuple[str, ...]
+    unread_words: tuple[str, ...]
+    segment_thresh: float
+    use_nls: bool
+    geometry: Letterbox
+    box_xyxy_input: np.ndarray
+    probability_input: np.ndarray
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(h, w) float32, which the mask compares with segment_thresh; recomputed at each access.
+
+        With ASNLS, values inside the box can exceed 1.
+        """
+        return full_size_probability(
+            self.probability_input, self.box_xyxy_input, self.score, self.geometry, self.use_nls
+        )
+
+    def with_mask(
+        self, segment_thresh: float | None = None, use_nls: bool | None = None
+    ) -> "Prediction":
+        """Recomputes the mask with other settings, without running the network.
+
+        Args:
+            segment_thresh: probability above which a pixel belongs to the mask; None keeps it.
+            use_nls: whether the box weighs the mask (ASNLS); None keeps it.
+        """
+        changed = replace(
+            self,
+            segment_thresh=self.segment_thresh if segment_thresh is None else segment_thresh,
+            use_nls=self.use_nls if use_nls is None else bool(use_nls),
+        )
+        return replace(changed, mask=changed.probability > changed.segment_thresh)
+
+
+def full_size_probability(
+    probability: np.ndarray,
+    box_xyxy_input: np.ndarray,
+    score: float,
+    geometry: Letterbox,
+    use_nls: bool,
+) -> np.ndarray:
+    """`utils.prediction.masks.place_masks` of one expression.
+
+    Args:
+        probability: (S/8, S/8) float32.
+        box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
+        score: confidence of the box in 0..1.
+        geometry: `Letterbox` of the photograph.
+        use_nls: whether the box weighs the mask (ASNLS).
+
+    Returns:
+        (h, w) float32.
+    """
+    maps = place_masks(probability[None], box_xyxy_input[None], [score], geometry, use_nls)
+    return maps[..., 0]
