@@ -1,1 +1,5 @@
-"""Export to SavedModel, ONNX and TFLite: `python -m utils.export`. Start with `files.py`."""
+"""Export to SavedModel, ONNX and TFLite: `python -m utils.export`. Start with `graph.py`.
+
+`graph.py` holds the exported functions, `letterbox.py` their pre- and postprocessing, `files.py`
+the writers.
+"""

@@ -1,7 +1,61 @@
-"""`python -m utils.export`."""
+"""Exports a network for use without this project, as SavedModel, ONNX or TFLite.
+
+    python -m utils.export --config config/config.json --weights log/refcoco/best.weights.h5 \\
+        --format onnx --output exported
+
+writes exported/whole.onnx. Its inputs are an RGB image of any size, (h, w, 3) uint8, and the word
+vectors of one expression; its outputs are the box in pixels of the image, its score, and the mask
+probability of every pixel. exported/whole.onnx.json describes inputs and outputs. --part all also
+writes the image encoder and the grounder, with which one encoded image serves many expressions.
+
+Needs for ONNX: pip install -r requirements-export.txt
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from config.command_line import run
-from utils.export.files import main
+from config.schema import add_config_arguments, load_config
+from utils.export.formats import PARTS, SUFFIXES
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    config = load_config(options.config, options.overrides)
+    parts = PARTS if options.part == "all" else (options.part,)
+
+    from utils.export.files import export
+
+    for path in export(config, options.weights, options.format, options.output, parts):
+        print(f"{path}  {_bytes_of(path) / 1e6:.1f} MB")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights to export (default: evaluate_model)"
+    )
+    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="file format")
+    parser.add_argument(
+        "--output", default="exported", metavar="DIR", help="output folder (default: exported)"
+    )
+    parser.add_argument(
+        "--part",
+        choices=[*PARTS, "all"],
+        default="whole",
+        help="whole: image and words to box and mask (default); image_encoder and grounder: its "
+        "two halves; all: the three of them",
+    )
+    return parser
+
+
+def _bytes_of(path: Path) -> int:
+    """Size of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
 
 if __name__ == "__main__":
-    run(main, "Files already listed are whole; run it again for the rest.")
+    run(main, "The files listed above are complete; run the command again for the others.")

@@ -1,13 +1,14 @@
-"""What exported files compute: the network with everything around it, as TensorFlow functions.
+"""The exported functions: the network with its pre- and postprocessing, in TensorFlow.
 
-whole           uint8 image of any size, words ──► box, score, mask over that image
-image_encoder   letterboxed uint8 image ──► features
-grounder        features of one image, words of N expressions ──► boxes, scores, maps
+whole           uint8 image of any size, words ──► box, score, mask of that image
+image_encoder   letterboxed uint8 image ──► image features
+grounder        image features of one image, words of N expressions ──► boxes, scores, masks
 """
 
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.decode import best_box, round_box
@@ -18,6 +19,7 @@ from utils.export.letterbox import (
     place_mask_in_graph,
     unletterbox_box_in_graph,
 )
+from utils.prediction.grounder import Grounder
 
 
 @dataclass(frozen=True)
@@ -25,53 +27,82 @@ class Exportable:
     """A function ready for a converter.
 
     Attributes:
-        function: tf.function whose one signature takes tensors by name and gives a dict.
-        variables: list of tf.Variable that it reads.
-        about: name → what the input or output is, for people.
+        function: tf.function with one input signature, whose tensors have names; returns a dict.
+        variables: the variables that the function reads.
+        about: name of an input or output → its description.
     """
 
-    function: object
-    variables: list
-    about: dict
+    function: tf.types.experimental.PolymorphicFunction
+    variables: list[tf.Variable]
+    about: dict[str, str]
 
 
-def build_exportables(model, anchors_px, use_nls):
-    """The functions that can be exported.
+def build_exportables(grounder: Grounder, use_nls: bool) -> dict[str, Exportable]:
+    """Builds the functions that can be exported.
 
-    The network is for inference from here on: its recurrence is unrolled, since its number of
-    steps is fixed and loops are what other runtimes handle worst, and has no dropout.
+    The network can only be used for inference afterwards: its recurrence has no dropout.
 
     Args:
-        model: network of `build_mcn` in float32.
-        anchors_px: (A, 2) float, width and height.
+        grounder: `Grounder` of a network in float32.
         use_nls: whether ASNLS weighs the mask of "whole".
 
     Returns:
-        dict part → Exportable: "whole", "image_encoder", "grounder".
+        `Exportable` by name: "whole", "image_encoder" and "grounder".
     """
-    _simplify_recurrence(model)
-    size, words = model.input["image"].shape[1], model.input["words"]
-    encoder, text, heads = encode_image(model), encode_text(model), ground(model)
-    words_spec = tf.TensorSpec(words.shape[1:], words.dtype, "words")
-    about_words = _about_words(words)
+    _remove_recurrent_dropout(grounder.model)
+    network = _Network(grounder.model, grounder.anchors_px)
+    return {
+        "whole": _whole(network, use_nls),
+        "image_encoder": _image_encoder(network),
+        "grounder": _grounder(network),
+    }
 
-    def function(*signature):
-        return tf.function(input_signature=signature, autograph=False)
 
-    def encode(square):
-        return encoder(square[None] / 255.0, training=False)
+class _Network:
+    """The three parts of a network, and what their inputs look like."""
 
-    def locate(features, words):
-        outputs = heads([*features, text(words, training=False)], training=False)
-        box, score = best_box(outputs["boxes"], anchors_px, size)
+    def __init__(self, model: keras.Model, anchors_px: np.ndarray) -> None:
+        self.model, self.anchors_px = model, anchors_px
+        self.image_encoder, self.text_encoder = encode_image(model), encode_text(model)
+        self.heads = ground(model)
+        self.size = model.input["image"].shape[1]
+        self.words = model.input["words"]
+
+    def encode(self, square):
+        """(S, S, 3) float32 in 0..255 → image features of one image."""
+        return self.image_encoder(square[None] / 255.0, training=False)
+
+    def locate(self, image_features, words):
+        """Image features and words of N pairs → (N, 4) boxes, (N,) scores, (N, S/8, S/8) masks."""
+        text_features = tf.nest.flatten(self.text_encoder(words, training=False))
+        outputs = self.heads([*image_features, *text_features], training=False)
+        box, score = best_box(outputs["boxes"], self.anchors_px, self.size)
         return box, score, tf.sigmoid(outputs["mask"][..., 0])
 
-    @function(tf.TensorSpec((None, None, 3), tf.uint8, "image"), words_spec)
+    @property
+    def about_words(self):
+        if self.words.dtype == "int32":
+            return f"({self.words.shape[1]},) word-piece ids, padded with 0"
+        steps, dimension = self.words.shape[1:]
+        return f"({steps}, {dimension}) word vectors, zeros for unknown words and padding"
+
+
+def _exported(*signature):
+    return tf.function(input_signature=signature, autograph=False)
+
+
+def _whole(network, use_nls):
+    size, words = network.size, network.words
+
+    @_exported(
+        tf.TensorSpec((None, None, 3), tf.uint8, "image"),
+        tf.TensorSpec(words.shape[1:], words.dtype, "words"),
+    )
     def whole(image, words):
         shape = tf.shape(image)
         geometry = fit_in_graph(shape[0], shape[1], size)
-        features = encode(letterbox_in_graph(image, geometry))
-        box, score, probability = (part[0] for part in locate(features, words[None]))
+        features = network.encode(letterbox_in_graph(image, geometry))
+        box, score, probability = (part[0] for part in network.locate(features, words[None]))
         mask = place_mask_in_graph(probability, round_box(box, size), score, geometry, use_nls)
         return {
             "box_xyxy_px": unletterbox_box_in_graph(box, geometry),
@@ -79,79 +110,74 @@ def build_exportables(model, anchors_px, use_nls):
             "mask_probability": mask,
         }
 
-    @function(tf.TensorSpec((size, size, 3), tf.uint8, "image"))
+    value_range = "0..2, since ASNLS is applied" if use_nls else "0..1"
+    about = {
+        "image": "(h, w, 3) RGB in 0..255",
+        "words": network.about_words,
+        "box_xyxy_px": "left, top, right, bottom in pixels of the image, neither rounded nor "
+        "clipped to it",
+        "score": "confidence of the box in 0..1",
+        "mask_probability": f"(h, w) in {value_range}; a pixel belongs to the mask where it "
+        "exceeds segment_thresh",
+    }
+    return Exportable(whole, _variables(network.model), about)
+
+
+def _image_encoder(network):
+    size = network.size
+
+    @_exported(tf.TensorSpec((size, size, 3), tf.uint8, "image"))
     def image_encoder(image):
-        features = encode(tf.cast(image, tf.float32))
+        features = network.encode(tf.cast(image, tf.float32))
         return dict(zip(IMAGE_FEATURES, features, strict=True))
 
-    of_image = [
-        tf.TensorSpec((1, *output.shape[1:]), tf.float32, name)
-        for output, name in zip(encoder.outputs, IMAGE_FEATURES, strict=True)
-    ]
-    words_of_many = tf.TensorSpec(words.shape, words.dtype, "words")
+    about = {"image": f"RGB in 0..255, letterboxed to {size}×{size}", **_about_features()}
+    return Exportable(image_encoder, _variables(network.image_encoder), about)
 
-    @function(*of_image, words_of_many)
-    def grounder(visual, merge_2_side, merge_3_side, words):
+
+def _grounder(network):
+    words = network.words
+    features = zip(network.image_encoder.outputs, IMAGE_FEATURES, strict=True)
+
+    @_exported(
+        *(tf.TensorSpec((1, *x.shape[1:]), tf.float32, name) for x, name in features),
+        tf.TensorSpec(words.shape, words.dtype, "words"),
+    )
+    def grounder(*inputs):
+        *image_features, words = inputs
         count = tf.shape(words)[0]
-        features = [tf.tile(f, (count, 1, 1, 1)) for f in (visual, merge_2_side, merge_3_side)]
-        box, score, probability = locate(features, words)
+        image_features = [tf.tile(feature, (count, 1, 1, 1)) for feature in image_features]
+        box, score, probability = network.locate(image_features, words)
         return {"box_xyxy_px": box, "score": score, "mask_probability": probability}
 
-    about_features = {name: "feature for grounder" for name in IMAGE_FEATURES}
-    return {
-        "whole": Exportable(
-            whole,
-            _variables(model),
-            {
-                "image": "RGB 0..255, (h, w, 3)",
-                "words": about_words,
-                "box_xyxy_px": "left, top, right, bottom in pixels of the image, neither rounded "
-                "nor clipped",
-                "score": "confidence of the box, 0..1",
-                "mask_probability": "(h, w); "
-                + ("ASNLS applied, so up to 2" if use_nls else "0..1")
-                + "; mask where it exceeds segment_thresh",
-            },
-        ),
-        "image_encoder": Exportable(
-            image_encoder,
-            _variables(encoder),
-            {"image": f"RGB 0..255, letterboxed to {size}×{size}", **about_features},
-        ),
-        "grounder": Exportable(
-            grounder,
-            _variables(text) + _variables(heads),
-            {
-                **about_features,
-                "words": f"of N expressions, each {about_words}",
-                "box_xyxy_px": "in pixels of the letterboxed image",
-                "score": "confidence of each box, 0..1",
-                "mask_probability": "at an eighth of the letterboxed size, 0..1",
-            },
-        ),
+    about = {
+        **_about_features(),
+        "words": f"of N expressions, each {network.about_words}",
+        "box_xyxy_px": "left, top, right, bottom in pixels of the letterboxed image",
+        "score": "confidence of each box in 0..1",
+        "mask_probability": "in 0..1, at an eighth of the letterboxed size",
     }
+    return Exportable(grounder, _variables(network.text_encoder) + _variables(network.heads), about)
 
 
-def _about_words(words):
-    if words.dtype == "int32":
-        return f"ids of {words.shape[1]} word pieces, 0 where the expression has ended"
-    steps, dimension = words.shape[1:]
-    return (
-        f"({steps}, {dimension}) word vectors, zeros for unknown words and where the expression "
-        "has ended"
-    )
+def _about_features():
+    return dict.fromkeys(IMAGE_FEATURES, "image feature, from image_encoder to grounder")
 
 
 def _variables(model):
-    """The TensorFlow variables behind a Keras model's."""
+    """The TensorFlow variables of a Keras model."""
     return [variable.value for variable in model.variables]
 
 
-def _simplify_recurrence(model):
-    """Unrolls the recurrence and takes out its dropout, whose random state inference writes too."""
+def _remove_recurrent_dropout(model):
+    """Sets the dropout of recurrent layers to zero.
+
+    Keras draws their dropout masks in inference too, and the state of the random generator cannot
+    be exported.
+    """
     for layer in model.layers:
-        if layer.name == "text_rnn":
-            both = isinstance(layer, keras.layers.Bidirectional)
-            for recurrent in [layer.forward_layer, layer.backward_layer] if both else [layer]:
-                recurrent.unroll = True
+        both = isinstance(layer, keras.layers.Bidirectional)
+        for recurrent in (layer.forward_layer, layer.backward_layer) if both else (layer,):
+            if isinstance(recurrent, keras.layers.RNN):
                 recurrent.cell.dropout = 0.0
+                recurrent.unroll = True

@@ -1,9 +1,9 @@
-"""The letterbox, there and back, as TensorFlow operations: for exported files.
+"""The letterbox and its inverse as TensorFlow operations, for exported files.
 
-What `data.loading.letterbox` does with Pillow and OpenCV is written here as products with matrices
-whose entries follow from the image's height and width within the graph. Other runtimes need no
-resize operation for it, whose conventions differ among them. All geometry is in 32-bit integers:
-TFLite computes no doubles, and in float32 weights would be off for large images.
+`data.loading.letterbox` uses Pillow and OpenCV. Here, resizing is a product with matrices that the
+graph computes from the image's height and width, since the resize operations of other runtimes
+follow different conventions. All geometry is computed in 32-bit integers: TFLite has no doubles,
+and float32 weights would be inaccurate for large images.
 """
 
 import tensorflow as tf
@@ -15,15 +15,15 @@ BICUBIC_REACH = 2
 MANTISSA_BITS = 52
 
 
-def fit_in_graph(height, width, input_size):
-    """`Letterbox.fit` of a size that is known only when the graph runs.
+def fit_in_graph(height: tf.Tensor, width: tf.Tensor, input_size: int) -> Letterbox:
+    """`Letterbox.fit` for a size that is only known when the graph runs.
 
     Args:
         height, width: of the image in pixels, int32 scalars, up to 2¹⁷.
         input_size: side of the square, a Python integer.
 
     Returns:
-        Letterbox whose numbers are int32 scalars; its `scale` cannot be used.
+        Letterbox whose fields are int32 scalars; its property `scale` cannot be used.
     """
     longer = tf.reshape(tf.maximum(height, width), (1,))
     new_sides = tf.maximum(scaled_side(tf.stack([height, width]), longer, input_size), 1)
@@ -31,16 +31,20 @@ def fit_in_graph(height, width, input_size):
     return Letterbox.centred(width, height, input_size, new_width, new_height)
 
 
-def scaled_side(side, longer, input_size):
-    """int(side * (input_size / longer)) as Python's doubles give it, in 32-bit integers.
+def scaled_side(side: tf.Tensor, longer: tf.Tensor, input_size: int) -> tf.Tensor:
+    """Computes int(side * (input_size / longer)) of Python's doubles in 32-bit integers.
 
-    Where the product is a whole number n, the rounded quotient can put it just below n, and n − 1
-    comes out: a row less of the image. That is so if the quotient q = a/b (scaled to 1 ≤ q < 2)
-    was rounded down and what it lost, times n, is more than half the gap between doubles below n.
+    If the exact product is an integer n, the rounded quotient can put the computed one just below
+    n, and the result is n − 1. This happens if the quotient q = a/b (scaled to 1 ≤ q < 2) was
+    rounded down, and its rounding error times n exceeds half the gap between doubles below n.
 
     Args:
-        side, longer: (n,) int32, longer also (1,); side ≤ longer.
+        side: (n,) int32.
+        longer: (n,) or (1,) int32, side ≤ longer.
         input_size: a Python integer.
+
+    Returns:
+        (n,) int32.
     """
     side, longer = tf.reshape(side, (-1, 1)), tf.reshape(longer, (-1, 1))
     powers = tf.constant([2**k for k in range(14)])
@@ -49,7 +53,7 @@ def scaled_side(side, longer, input_size):
     b = tf.maximum(tf.reduce_max(tf.where(b <= input_size, b, 0), -1, keepdims=True), longer)
     a = tf.constant([input_size * 2**k for k in range(14)])
     a = tf.reduce_min(tf.where(a >= b, a, 2**30), -1, keepdims=True)
-    lost = a - b  # becomes the remainder behind the quotient's last bit
+    lost = a - b  # in the end, the remainder after the quotient's last bit
     for bits in (8, 8, 8, 8, 8, 8, MANTISSA_BITS - 48):
         lost = (lost * 2**bits) % b
     whole = (side * input_size) // longer
@@ -61,34 +65,40 @@ def scaled_side(side, longer, input_size):
     return (whole - tf.cast(falls_short, tf.int32))[:, 0]
 
 
-def letterbox_in_graph(image, geometry):
-    """`letterbox_image` but for ±1 where a sum lies halfway between two whole numbers.
+def letterbox_in_graph(image: tf.Tensor, geometry: Letterbox) -> tf.Tensor:
+    """`letterbox_image`, up to ±1 where a sum lies halfway between two integers.
 
-    That is a pixel of ten thousand, and a few of a thousand where sides scale by a simple
-    fraction. Pillow's bicubic: each row to its new width, rounding to whole numbers, then the
-    columns. Pillow 13 begins with the columns where (h − h') > 2·(w − w'), which no earlier
-    version does; for such tall images it differs by a few grey levels along sharp edges.
+    This concerns one pixel in ten thousand, and a few in a thousand if the sides scale by a simple
+    fraction. As in Pillow's bicubic filter, rows are resized first and rounded to integers, then
+    columns. A single call of Pillow 13 starts with the columns if (h − h') > 2·(w − w'), which
+    differs by a few grey levels along sharp edges of such tall images.
 
     Args:
         image: (h, w, 3) uint8, RGB.
         geometry: of `fit_in_graph`.
 
     Returns:
-        (S, S, 3) float32, whole numbers 0..255.
+        (S, S, 3) float32, integers in 0..255.
     """
     side, height, width = geometry.input_size, geometry.image_height, geometry.image_width
     columns, has_column = _bicubic(width, geometry.new_width, geometry.left, side)
     rows, has_row = _bicubic(height, geometry.new_height, geometry.top, side)
     lines = tf.reshape(tf.transpose(image, (0, 2, 1)), (-1, width))  # (h·3, w)
-    lines = _whole(tf.matmul(tf.cast(lines, tf.float32), columns, transpose_b=True))
-    square = _whole(tf.matmul(rows, tf.reshape(lines, (-1, 3 * side))))  # (S, 3·S)
+    lines = _round_to_bytes(tf.matmul(tf.cast(lines, tf.float32), columns, transpose_b=True))
+    square = _round_to_bytes(tf.matmul(rows, tf.reshape(lines, (-1, 3 * side))))  # (S, 3·S)
     square = tf.transpose(tf.reshape(square, (side, 3, side)), (0, 2, 1))
     inside = (has_row * tf.transpose(has_column))[..., None]
     return square * inside + GREY * (1.0 - inside)
 
 
-def place_mask_in_graph(probability, box_xyxy_px, score, geometry, use_nls):
-    """`utils.prediction.masks.place_masks` of one map.
+def place_mask_in_graph(
+    probability: tf.Tensor,
+    box_xyxy_px: tf.Tensor,
+    score: tf.Tensor,
+    geometry: Letterbox,
+    use_nls: bool,
+) -> tf.Tensor:
+    """`utils.prediction.masks.place_masks` for one map.
 
     Args:
         probability: (S/8, S/8) float32.
@@ -105,8 +115,8 @@ def place_mask_in_graph(probability, box_xyxy_px, score, geometry, use_nls):
     full = tf.matmul(tf.matmul(up, probability), up, transpose_b=True)
     if use_nls:
         left, top, right, bottom = tf.unstack(box_xyxy_px)
-        line = tf.range(side)
-        in_rows, in_columns = _between(line, top, bottom), _between(line, left, right)
+        positions = tf.range(side)
+        in_rows, in_columns = _between(positions, top, bottom), _between(positions, left, right)
         inside = in_rows[:, None] * in_columns[None, :]
         full = full * (score + inside * (2.0 - 2.0 * score))
     rows = _bilinear(geometry.new_height, geometry.top, geometry.image_height, side)
@@ -114,23 +124,23 @@ def place_mask_in_graph(probability, box_xyxy_px, score, geometry, use_nls):
     return tf.matmul(tf.matmul(rows, full), columns, transpose_b=True)
 
 
-def unletterbox_box_in_graph(box_xyxy_px, geometry):
-    """`unletterbox_box`: (4,) float32 in the letterboxed input → original pixels."""
+def unletterbox_box_in_graph(box_xyxy_px: tf.Tensor, geometry: Letterbox) -> tf.Tensor:
+    """`unletterbox_box`: (4,) float32 in pixels of the letterboxed input → original pixels."""
     left, top = tf.cast(geometry.left, tf.float32), tf.cast(geometry.top, tf.float32)
     longer = tf.cast(tf.maximum(geometry.image_height, geometry.image_width), tf.float32)
     return (box_xyxy_px - tf.stack([left, top, left, top])) * longer / geometry.input_size
 
 
 def _bicubic(old, new, start, side):
-    """How each of `side` pixels mixes `old` ones, scaled to `new` that begin at `start`.
+    """Weights that resize `old` pixels to `new` ones, which start at `start` in a row of `side`.
 
     Returns:
-        (weights (side, old), (side, 1) 1 where a pixel belongs to the image and else 0).
+        (weights (side, old), (side, 1) 1 where a pixel belongs to the image, otherwise 0).
     """
     target = tf.range(side)[:, None] - start
     exists = tf.cast((target >= 0) & (target < new), tf.float32)
     target = tf.clip_by_value(target, 0, new - 1)
-    # Centres' distance in old pixels is offset / (2·new); shrinking widens the kernel with it.
+    # The distance of two centres in old pixels is offset / (2·new). Downscaling widens the kernel.
     offset = (2 * tf.range(old)[None, :] + 1) * new - (2 * target + 1) * old
     unit = tf.cast(2 * tf.maximum(old, new), tf.float32)
     x = tf.minimum(tf.abs(tf.cast(offset, tf.float32)) / unit, float(BICUBIC_REACH))
@@ -141,9 +151,9 @@ def _bicubic(old, new, start, side):
 
 
 def _bilinear(old, start, new, side):
-    """How each of `new` pixels mixes those of a line of `side`, whose [start, start + old) counts.
+    """Weights that resize the pixels [start, start + old) of a row of `side` to `new` ones.
 
-    OpenCV's convention: pixels are sampled at their centres, and borders repeat.
+    As in OpenCV, pixels are sampled at their centres and border pixels are repeated.
 
     Returns:
         (new, side) float32 weights.
@@ -154,10 +164,10 @@ def _bilinear(old, start, new, side):
     return tf.maximum(1.0 - tf.abs(tf.cast(offset, tf.float32)) / tf.cast(unit, tf.float32), 0.0)
 
 
-def _whole(x):
-    """Rounds half up and keeps to bytes, as Pillow between and after its passes."""
+def _round_to_bytes(x):
+    """Rounds half up and clips to bytes, as Pillow does after each pass."""
     return tf.clip_by_value(tf.floor(x + 0.5), 0.0, 255.0)
 
 
-def _between(line, low, high):
-    return tf.cast((line >= low) & (line <= high), tf.float32)
+def _between(positions, low, high):
+    return tf.cast((positions >= low) & (positions <= high), tf.float32)

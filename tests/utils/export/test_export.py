@@ -1,8 +1,10 @@
 """Exported files give what the chain of letterbox, network and mask placement gives."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,8 +20,10 @@ from model.mcn import build_mcn
 from model.weights import save_weights
 from predict import DEMO_WEIGHTS
 from tests.tiny import ANCHORS, network_config, scramble
-from utils.export import files as export_module
-from utils.export.files import ExportError, export
+from utils.export import files
+from utils.export.__main__ import main
+from utils.export.files import export
+from utils.export.formats import ExportError
 from utils.export.graph import Exportable, build_exportables
 from utils.export.letterbox import fit_in_graph, letterbox_in_graph
 from utils.prediction.grounder import Grounder
@@ -28,6 +32,7 @@ from utils.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).resolve().parents[3]
 DEMO_MODEL = DEMO_WEIGHTS.parent
 
 SIDE, TOLERANCE = 96, 1e-4
@@ -113,7 +118,7 @@ def assert_all_sizes_same(run, grounder):
 def test_saved_model_by_command_line(trained, tmp_path, capsys):
     arguments = ["--config", str(trained.folder / "config.json"), "--format", "savedmodel"]
     arguments += ["--weights", str(trained.weights), "--output", str(tmp_path)]
-    assert export_module.main(arguments) is None
+    assert main(arguments) is None
     assert f"{tmp_path / 'whole'}  " in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["whole", "whole.savedmodel.json"]
     assert_all_sizes_same(run_signature(tmp_path / "whole"), trained.grounder)
@@ -143,7 +148,7 @@ def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, tmp_path):
     )
     folder = tmp_path / "whole"
     for _ in range(2):
-        export_module._write_savedmodel(Exportable(plus_one, [], {}), folder)
+        files._write_savedmodel(Exportable(plus_one, [], {}), folder)
         assert run_signature(folder)(x=np.float32(1)) == {"y": 2}
         assert not (folder / "of_the_earlier").exists()
         (folder / "of_the_earlier").touch()
@@ -184,6 +189,29 @@ def test_onnx(trained, onnx_files):
     session, run = onnx_runner(onnx_files[0])
     assert session.get_inputs()[0].shape == ["height", "width", 3]
     assert_all_sizes_same(run, trained.grounder)
+
+
+def test_the_example_of_the_documentation_runs(onnx_files, trained, tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    vectors = {word: np.full(8, value) for word, value in (("woman", 0.5), ("left", -0.25))}
+    lines = [f"{word} {' '.join(map(str, vector))}\n" for word, vector in vectors.items()]
+    (tmp_path / "words.txt").write_text("".join(lines))
+    details = json.loads(onnx_files[0].with_name("whole.onnx.json").read_text())
+    details["settings"]["word_embed"] = str(tmp_path / "words.txt")
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported/whole.onnx").write_bytes(onnx_files[0].read_bytes())
+    (tmp_path / "exported/whole.onnx.json").write_text(json.dumps(details))
+    Image.fromarray(sample((60, 80))[0]).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "export.md", "exec"), {})
+
+    image = np.asarray(Image.open("photo.jpg"))
+    words = np.float32([vectors["woman"], np.zeros(8), np.zeros(8), vectors["left"]])
+    expected = chain(trained.grounder, image, words)
+    mask = np.asarray(Image.open("mask.png"))
+    assert np.mean(mask != (expected["mask_probability"] > 0.35)) < 1e-3
+    assert f"{expected['score']:.4f}"[:5] in capsys.readouterr().out
 
 
 def test_onnx_of_a_trained_network_is_the_whole_chain(tmp_path):
@@ -234,7 +262,7 @@ def test_onnx_refuses_what_it_could_not_convert(tmp_path):
         return {"y": tf.math.bessel_i0e(x)}
 
     with pytest.raises(ExportError, match="cannot express"):
-        export_module._write_onnx(Exportable(strange, [], {}), tmp_path / "strange.onnx")
+        files._write_onnx(Exportable(strange, [], {}), tmp_path / "strange.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -254,7 +282,7 @@ def test_another_network():
     grounder, use_nls = Grounder(model, ANCHORS), bool(config.use_nls)
     image, words = sample((60, 80))
     expected = chain(grounder, image, words, use_nls)
-    whole = build_exportables(model, ANCHORS, use_nls)["whole"].function
+    whole = build_exportables(grounder, use_nls)["whole"].function
     assert_same(whole(image, words), expected, 80)
     operations = {op.type for op in whole.get_concrete_function().graph.get_operations()}
     assert not operations & {"While", "StatelessWhile"}
@@ -262,20 +290,20 @@ def test_another_network():
 
 def test_missing_packages_are_named():
     with pytest.raises(ExportError, match=r"package no-such.*requirements-export\.txt"):
-        export_module.require("numpy", "no-such")
+        files.require("numpy", "no-such")
 
 
 def test_wrong_weights_end_as_one_sentence(trained, tmp_path, capsys):
     arguments = ["--config", str(trained.folder / "config.json"), "--format", "tflite"]
     arguments += ["--weights", str(tmp_path / "none.h5"), "--output", str(tmp_path / "out")]
-    assert exit_code(lambda: export_module.main(arguments), "") == BAD_INPUT
+    assert exit_code(lambda: main(arguments), "") == BAD_INPUT
     assert "none.h5" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_help_needs_no_tensorflow():
     code = (
-        "import sys; from utils.export import main\n"
+        "import sys; from utils.export.__main__ import main\n"
         "try: main(['--help'])\nexcept SystemExit: print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
