@@ -40,7 +40,8 @@ def main() -> int:
     if arguments.serve:
         from utils.page.server import serve
 
-        return serve(config, arguments.weights, arguments.host, arguments.port)
+        serve(config, arguments.weights, arguments.host, arguments.port)
+        return 0
     return _predict(config, arguments)
 
 

@@ -1,4 +1,4 @@
-"""What the page in the browser answers, without the page: photograph and words to pictures."""
+"""Computes what the page shows: from a photograph and an expression to pictures and figures."""
 
 import html
 import os
@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from config.errors import UserError
 from utils.prediction.attention import draw_attention
 from utils.prediction.prediction import Prediction
+from utils.prediction.predictor import Predictor
 from utils.visualization.drawing import draw_prediction
 
 LONGEST_EXPRESSION = 300
-# The pictures of the page, in pixels: photographs of any size are shown between these sides.
+# The longer side of the pictures on the page, in pixels.
 SMALLEST_SIDE, LARGEST_SIDE = 560, 960
 
 
-class PageError(ValueError):
-    """What a visitor can mend, said in a sentence."""
+class PageError(UserError):
+    """Input that the page cannot use; the message tells the visitor what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +29,10 @@ class Answer:
     """What the page shows for one photograph and expression.
 
     Attributes:
-        prediction: `Prediction`, from which other masks are made without the network.
-        shown: uint8 (h, w, 3), the photograph at the size of the page.
-        attention_mask, attention_box: uint8 pictures of the same size.
-        image_seconds: time of the photograph in the network; 0 if its features were there.
+        prediction: the `Prediction`, which can recompute its mask without running the network.
+        shown: (h, w, 3) uint8, the photograph at the size of the page.
+        attention_mask, attention_box: pictures of the same shape and dtype.
+        image_seconds: time taken to encode the photograph; 0 if it was encoded before.
     """
 
     prediction: Prediction
@@ -40,74 +42,86 @@ class Answer:
     image_seconds: float
 
     @property
-    def picture(self):
-        """The photograph with box, mask and words: uint8 (h, w, 3)."""
-        found = self.prediction
+    def picture(self) -> np.ndarray:
+        """The photograph with box, mask and caption: (h, w, 3) uint8."""
+        prediction = self.prediction
         height, width = self.shown.shape[:2]
-        mask = cv2.resize(found.mask.astype(np.float32), (width, height)) >= 0.5
-        box = found.box_xyxy * (width / found.mask.shape[1])
+        mask = cv2.resize(prediction.mask.astype(np.float32), (width, height)) >= 0.5
+        box = prediction.box_xyxy * (width / prediction.mask.shape[1])
         return draw_prediction(
-            self.shown, found.expression, box, mask, score=found.score, width=max(height, width)
+            self.shown,
+            prediction.expression,
+            box,
+            mask,
+            score=prediction.score,
+            width=max(height, width),
         )
 
     @property
-    def facts(self):
+    def facts(self) -> str:
         """Score, box, area and time as HTML."""
-        found = self.prediction
-        height, width = found.mask.shape
-        area = int(found.mask.sum())
+        prediction = self.prediction
+        height, width = prediction.mask.shape
+        area = int(prediction.mask.sum())
+        box = ", ".join(f"{value:.0f}" for value in prediction.box_xyxy)
         rows = {
-            "Score of the box": f"{found.score:.2f}",
-            f"Box, pixels of {width}×{height}": ", ".join(f"{v:.0f}" for v in found.box_xyxy),
-            "Mask": f"{area:,} px, {100 * area / found.mask.size:.1f} %",
-            "Time, photo + words": f"{self.image_seconds:.2f} + {found.seconds:.2f} s",
+            "Box score": f"{prediction.score:.2f}",
+            f"Box, pixels of {width}×{height}": box,
+            "Mask": f"{area:,} px, {100 * area / prediction.mask.size:.1f} %",
+            "Time, photograph + words": f"{self.image_seconds:.2f} + {prediction.seconds:.2f} s",
         }
         cells = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows.items())
         notes = ""
-        if found.unknown_words:
-            notes += _note("Not understood, no word vector", found.unknown_words)
-        if found.unread_words:
-            notes += _note("Not read, the expression is too long", found.unread_words)
+        if prediction.unknown_words:
+            notes += _note("Unknown words, ignored", prediction.unknown_words)
+        if prediction.unread_words:
+            notes += _note("Words beyond the limit, ignored", prediction.unread_words)
         return f'<dl class="facts">{cells}</dl>{notes}'
 
-    def with_mask(self, segment_thresh, use_nls):
-        """The same with another mask; the network rests."""
+    def with_mask(self, segment_thresh: float, use_nls: bool) -> "Answer":
+        """Recomputes the mask with other settings, without running the network."""
         return replace(self, prediction=self.prediction.with_mask(segment_thresh, use_nls))
 
 
 class Answerer:
-    """Answers the visitors of a page, one after the other.
+    """Answers the visitors of a page, one at a time.
 
     Args:
-        predictor: `utils.prediction.predictor.Predictor`.
+        predictor: the `Predictor`.
     """
 
-    def __init__(self, predictor):
+    def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._lock = threading.Lock()
-        self._photograph = None
+        self._encoded: tuple[str, int, int] | None = None
 
-    def find(self, path, expression, segment_thresh, use_nls):
-        """An `Answer`.
+    def answer(
+        self,
+        path: str | os.PathLike | None,
+        expression: str | None,
+        segment_thresh: float,
+        use_nls: bool,
+    ) -> Answer:
+        """Locates an expression in a photograph.
 
         Args:
-            path: of the photograph, None where there is none.
-            expression: the words.
-            segment_thresh, use_nls: for the mask.
+            path: the photograph; None if the visitor has chosen none.
+            expression: the expression; None or empty if the visitor has typed none.
+            segment_thresh, use_nls: settings of the mask.
 
         Raises:
-            PageError: there is no photograph or no words, or too many.
+            PageError: the photograph or the expression is missing, or the expression is too long.
             DataError: the photograph cannot be read.
         """
         if not path:
             raise PageError("Choose a photograph first.")
         expression = " ".join((expression or "").split())
         if not expression:
-            raise PageError("Say in words what to find, such as “the woman on the left”.")
+            raise PageError("Describe the object to find, such as “the woman on the left”.")
         if len(expression) > LONGEST_EXPRESSION:
-            raise PageError(f"At most {LONGEST_EXPRESSION} letters, please.")
+            raise PageError(f"Use at most {LONGEST_EXPRESSION} characters.")
         with self._lock:
-            seconds = self._take(path)
+            seconds = self._encode(path)
             (prediction,) = self._predictor.predict([expression], segment_thresh, use_nls)
             (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
@@ -118,20 +132,20 @@ class Answerer:
         )
         return Answer(prediction, shown, *pictures, seconds)
 
-    def _take(self, path):
-        """Hands the photograph to the predictor unless it is there already; the time it took."""
+    def _encode(self, path):
+        """Encodes the photograph, unless it was the previous one; returns the seconds taken."""
         status = os.stat(path)
         key = (str(path), status.st_size, status.st_mtime_ns)
-        if key == self._photograph:
+        if key == self._encoded:
             return 0.0
-        self._photograph = None
+        self._encoded = None
         self._predictor.set_image(path)
-        self._photograph = key
+        self._encoded = key
         return self._predictor.image_seconds
 
 
-def error_html(error):
-    """An error as the page shows it; folders of the server are not for its visitors."""
+def error_html(error: Exception) -> str:
+    """Formats an error for the page, without the folders of the server."""
     folder = r"(?:[A-Za-z]:)?(?:[/\\][^/\\\s:'\"]+)*[/\\]"
     text = re.sub(folder, "", str(error))
     return f'<p class="problem">{html.escape(text)}</p>'

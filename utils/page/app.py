@@ -1,19 +1,27 @@
-"""A page for the browser: a photograph, words, and what the network makes of them."""
+"""The layout of the page in Gradio: photograph and expression left, results right."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from string import Template
+from types import ModuleType
+from typing import Any
 
+from config.errors import UserError
+from config.schema import Config
 from data.loading.annotations import read_annotations
 from utils.page.answers import LONGEST_EXPRESSION, Answerer, error_html
+from utils.prediction.predictor import Predictor
+from utils.visualization.palette import ERROR, NOTE, hex_code
 
 UPLOAD_LIMIT = "20mb"
 EXAMPLES = 5
 KEPT_SECONDS = 3600
 INTRODUCTION = """
 <header><h1>Which one do you mean?</h1>
-<p>Choose a photograph and say what to find in it. The network answers with a box and a mask.</p>
+<p>Choose a photograph and describe an object in it. The network answers with a box and a mask.</p>
 </header>"""
-STYLE = """
+STYLE = Template("""
 .gradio-container > .main { max-width: 1240px; margin: 0 auto; }
 header h1 { font-size: 1.7rem; font-weight: 650; margin: 0.3rem 0 0.1rem; }
 header p { color: var(--body-text-color-subdued); margin: 0; }
@@ -28,28 +36,30 @@ dl.facts div { background: var(--block-background-fill); border-radius: 8px; pad
 dl.facts dt { font-size: 0.8rem; color: var(--body-text-color-subdued); }
 dl.facts dd { margin: 2px 0 0; font-weight: 600; font-variant-numeric: tabular-nums; }
 p.note, p.problem { margin: 10px 0 0; padding: 8px 12px; border-radius: 8px; }
-p.note { background: #56b4e92e; }
-p.problem { margin: 0; background: #d55e0026; border-left: 4px solid #d55e00; }
-"""
+p.note { background: $note; }
+p.problem { margin: 0; background: $error_background; border-left: 4px solid $error; }
+""").substitute(
+    note=hex_code(NOTE, 0.18), error=hex_code(ERROR), error_background=hex_code(ERROR, 0.15)
+)
 
 
-def import_gradio():
-    """Gradio, told to send no statistics. Raises ValueError where it is not installed."""
+def import_gradio() -> ModuleType:
+    """Imports Gradio with its usage statistics disabled. Raises UserError if it is missing."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
     except ImportError:
-        raise ValueError(
+        raise UserError(
             "the page needs Gradio, which is not installed: pip install -r requirements-page.txt"
         ) from None
     return gradio
 
 
-def example_rows(config):
-    """Some pictures with an expression each, from the evaluation set if it is there.
+def example_rows(config: Config) -> list[list[str]]:
+    """Selects images with one expression each, evenly spaced over the evaluation set.
 
     Returns:
-        list of [path, expression], spread over the set.
+        list of [path, expression]; empty if the evaluation set does not exist.
     """
     if not Path(config.evaluate_set).is_file():
         return []
@@ -64,16 +74,18 @@ def example_rows(config):
     return [row for row in rows if Path(row[0]).is_file()]
 
 
-def build_page(predictor, examples, uploads):
-    """The page, not yet open.
+def build_page(
+    predictor: Predictor, examples: Sequence[list[str]], uploads: str | os.PathLike
+) -> tuple[Any, dict]:
+    """Builds the page without opening it.
 
     Args:
-        predictor: `utils.prediction.predictor.Predictor`.
+        predictor: the `Predictor`.
         examples: of `example_rows`.
         uploads: folder for uploaded photographs.
 
     Returns:
-        (gradio.Blocks, settings for its `launch`).
+        (gradio.Blocks, keyword arguments for its `launch`).
     """
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     gradio = import_gradio()
@@ -85,7 +97,7 @@ def build_page(predictor, examples, uploads):
         answer = gradio.State(time_to_live=KEPT_SECONDS)
         with gradio.Row():
             with gradio.Column(scale=4, min_width=300):
-                photograph, words, find = _questions(gradio)
+                photograph, words, find = _inputs(gradio)
                 if examples:
                     chosen = gradio.Examples(
                         examples, [photograph, words], label="Examples", elem_id="examples"
@@ -93,17 +105,16 @@ def build_page(predictor, examples, uploads):
             with gradio.Column(scale=9, min_width=460):
                 shown, (threshold, use_nls) = _results(gradio, predictor)
 
-        outputs = [answer, *shown]
-        asking = {
-            "fn": lambda *given: _answer(answerer, *given),
+        find_event = {
+            "fn": lambda *inputs: _answer(answerer, *inputs),
             "inputs": [photograph, words, threshold, use_nls],
-            "outputs": outputs,
+            "outputs": [answer, *shown],
             "concurrency_limit": 1,
             "api_visibility": "private",
         }
-        gradio.on([find.click, words.submit], **asking)
+        gradio.on([find.click, words.submit], **find_event)
         if examples:
-            chosen.load_input_event.then(**asking)
+            chosen.load_input_event.then(**find_event)
         gradio.on(
             [threshold.change, use_nls.change],
             fn=_with_mask,
@@ -116,7 +127,8 @@ def build_page(predictor, examples, uploads):
     return page, _launch_settings(gradio)
 
 
-def _questions(gradio):
+def _inputs(gradio):
+    """(photograph, words, button)."""
     photograph = gradio.Image(
         type="filepath",
         image_mode=None,
@@ -125,7 +137,7 @@ def _questions(gradio):
         height=300,
         elem_id="photograph",
     )
-    # Gradio would decode the photograph here, whatever its size, and fail without a sentence.
+    # Gradio would decode the photograph here, whatever its size, and fail without a clear message.
     photograph.preprocess = lambda payload: payload and payload.path
     words = gradio.Textbox(
         label="What to find",
@@ -137,7 +149,7 @@ def _questions(gradio):
 
 
 def _results(gradio, predictor):
-    """([picture, facts, two attention maps], [threshold, ASNLS])."""
+    """([picture, facts, two attention maps], [mask threshold, ASNLS])."""
 
     def picture(label, name, height, *buttons):
         return gradio.Image(
@@ -164,13 +176,13 @@ def _results(gradio, predictor):
             0.95,
             value=predictor.segment_thresh,
             step=0.05,
-            label="Threshold of the mask",
+            label="Mask threshold",
             elem_id="threshold",
         )
         use_nls = gradio.Checkbox(
             value=predictor.use_nls,
             label="ASNLS",
-            info="The box strengthens the mask inside it and weakens it outside.",
+            info="Weigh the mask by the box: boost it inside, suppress it outside.",
             elem_id="use_nls",
         )
     return [result, facts, *attention], [threshold, use_nls]
@@ -206,16 +218,16 @@ def _launch_settings(gradio):
 
 
 def _answer(answerer, path, expression, threshold, use_nls):
-    """Values of the answer's state, picture, facts and attention maps."""
+    """Values of the state, the picture, the facts and the attention maps."""
     try:
-        answer = answerer.find(path, expression, threshold, use_nls)
+        answer = answerer.answer(path, expression, threshold, use_nls)
     except (ValueError, OSError) as error:
         return None, None, error_html(error), None, None
     return answer, answer.picture, answer.facts, answer.attention_mask, answer.attention_box
 
 
 def _with_mask(answer, threshold, use_nls):
-    """The same with another mask: state, picture and facts."""
+    """Values of the state, the picture and the facts after a change of the mask's settings."""
     if answer is None:
         return [import_gradio().skip()] * 3
     answer = answer.with_mask(threshold, use_nls)

@@ -34,7 +34,7 @@ def calls(predictor, monkeypatch):
 
 
 def test_an_answer(predictor, tiny_set):
-    answer = Answerer(predictor).find(tiny_set.images / "d.png", " red  box ", 0.5, True)
+    answer = Answerer(predictor).answer(tiny_set.images / "d.png", " red  box ", 0.5, True)
     assert answer.prediction.expression == "red box"
     assert (answer.prediction.segment_thresh, answer.prediction.use_nls) == (0.5, True)
     # 200×70, enlarged for the page.
@@ -59,7 +59,7 @@ def test_an_answer(predictor, tiny_set):
 def test_large_photographs_are_shown_smaller(predictor, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.jpg")
-    answer = Answerer(predictor).find(tmp_path / "large.jpg", "red box", 0.5, False)
+    answer = Answerer(predictor).answer(tmp_path / "large.jpg", "red box", 0.5, False)
     assert answer.shown.shape == (LARGEST_SIDE // 2, LARGEST_SIDE, 3)
     assert answer.prediction.mask.shape == (900, 1800)
     assert "pixels of 1800×900" in answer.facts
@@ -67,7 +67,7 @@ def test_large_photographs_are_shown_smaller(predictor, tmp_path):
 
 def test_another_mask_leaves_the_network_alone(predictor, tiny_set, calls):
     answerer = Answerer(predictor)
-    answer = answerer.find(tiny_set.images / "a.png", "red box", 0.35, True)
+    answer = answerer.answer(tiny_set.images / "a.png", "red box", 0.35, True)
     assert calls == ["set_image", "predict", "attention"]
     bold, thin = answer.with_mask(0.05, False), answer.with_mask(0.95, True)
     assert calls == ["set_image", "predict", "attention"]
@@ -79,45 +79,45 @@ def test_another_mask_leaves_the_network_alone(predictor, tiny_set, calls):
 def test_a_photograph_is_taken_once(predictor, tiny_set, calls):
     answerer = Answerer(predictor)
     first, second = tiny_set.images / "a.png", tiny_set.images / "b.png"
-    assert answerer.find(first, "red box", 0.35, True).image_seconds > 0
-    assert answerer.find(first, "blue box", 0.35, True).image_seconds == 0
-    answerer.find(second, "blue box", 0.35, True)
-    answerer.find(first, "blue box", 0.35, True)
+    assert answerer.answer(first, "red box", 0.35, True).image_seconds > 0
+    assert answerer.answer(first, "blue box", 0.35, True).image_seconds == 0
+    answerer.answer(second, "blue box", 0.35, True)
+    answerer.answer(first, "blue box", 0.35, True)
     assert calls.count("set_image") == 3
 
 
 def test_words_that_do_not_count_are_shown_as_text(predictor, tiny_set):
     expression = f"the <b>{UNKNOWN_WORD}</b> box on the left side"
-    facts = Answerer(predictor).find(tiny_set.images / "a.png", expression, 0.35, True).facts
-    assert f"no word vector: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
-    assert "too long: <b>the, left, side</b>" in facts
+    facts = Answerer(predictor).answer(tiny_set.images / "a.png", expression, 0.35, True).facts
+    assert f"Unknown words, ignored: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
+    assert "beyond the limit, ignored: <b>the, left, side</b>" in facts
 
 
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("", "Say in words"),
-        (None, "Say in words"),
-        (" \n", "Say in words"),
-        ("a " * 200, "At most"),
+        ("", "Describe the object"),
+        (None, "Describe the object"),
+        (" \n", "Describe the object"),
+        ("a " * 200, "at most 300 characters"),
     ],
 )
 def test_what_a_visitor_can_mend(predictor, tiny_set, expression, message):
     answerer = Answerer(predictor)
     with pytest.raises(PageError, match=message):
-        answerer.find(tiny_set.images / "a.png", expression, 0.35, True)
+        answerer.answer(tiny_set.images / "a.png", expression, 0.35, True)
     with pytest.raises(PageError, match="Choose a photograph"):
-        answerer.find(None, "red box", 0.35, True)
+        answerer.answer(None, "red box", 0.35, True)
 
 
 def test_a_broken_photograph_does_not_spoil_the_next(predictor, tiny_set, tmp_path):
     answerer = Answerer(predictor)
     broken = tmp_path / "broken.jpg"
     broken.write_text("no image")
-    answerer.find(tiny_set.images / "a.png", "red box", 0.35, True)
+    answerer.answer(tiny_set.images / "a.png", "red box", 0.35, True)
     with pytest.raises(ValueError, match="not a readable image"):
-        answerer.find(broken, "red box", 0.35, True)
-    answer = answerer.find(tiny_set.images / "b.png", "red box", 0.35, True)
+        answerer.answer(broken, "red box", 0.35, True)
+    answer = answerer.answer(tiny_set.images / "b.png", "red box", 0.35, True)
     assert answer.prediction.mask.shape == (96, 60)
 
 

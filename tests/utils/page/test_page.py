@@ -168,7 +168,7 @@ def test_an_own_photograph(visitor, tmp_path):
     Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
     visitor.ask("the <img src=x> box", tmp_path / "turned.jpg")
     visitor.answered("pixels of 60×100")
-    assert "Not understood, no word vector: <img, src=x>" in visitor.text("#facts")
+    assert "Unknown words, ignored: <img, src=x>" in visitor.text("#facts")
 
 
 def test_errors_are_sentences(visitor, tmp_path):
@@ -243,8 +243,8 @@ def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monke
     assert not uploads.exists()
     printed = capsys.readouterr().out
     assert f"The page is open at http://0.0.0.0:{port} " in printed
-    assert "Everyone who reaches this address can use it" in printed
-    assert "Closed." in printed
+    assert "Anyone who can reach this address can use the page" in printed
+    assert "The page is closed." in printed
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
 
