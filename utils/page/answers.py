@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from config.errors import UserError
-from utils.prediction.attention import draw_attention
+from utils.prediction.attention import BRANCHES, draw_attention
 from utils.prediction.prediction import Prediction
 from utils.prediction.predictor import Predictor
 from utils.visualization.drawing import draw_prediction
@@ -126,11 +126,11 @@ class Answerer:
             (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
         height, width = shown.shape[:2]
-        pictures = (
+        attention_mask, attention_box = (
             draw_attention(shown, attention.over_photograph(branch, width, height))
-            for branch in ("mask", "box")
+            for branch in BRANCHES
         )
-        return Answer(prediction, shown, *pictures, seconds)
+        return Answer(prediction, shown, attention_mask, attention_box, seconds)
 
     def _encode(self, path):
         """Encodes the photograph, unless it was the previous one; returns the seconds taken."""

@@ -63,7 +63,7 @@ def example_rows(config: Config) -> list[list[str]]:
     """
     if not Path(config.evaluate_set).is_file():
         return []
-    images = {}
+    images: dict[str, str] = {}
     for referent in read_annotations(config.evaluate_set):
         images.setdefault(referent.image, referent.expressions[0])
     step = max(len(images) // EXAMPLES, 1)

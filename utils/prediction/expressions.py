@@ -1,6 +1,6 @@
 """Turns expressions into the text input of the network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +71,20 @@ class ExpressionReader:
 
     def __init__(self, config: Config) -> None:
         self.word_len = config.word_len
-        self._pieces = self._supply = None
+        self._table: Callable[[Sequence[str]], WordTable | WordPieces]
         if config.use_bert:
-            self._pieces = build_word_pieces(config.bert_path)
+            pieces = build_word_pieces(config.bert_path)
+            self._table, self._split = lambda _: pieces, self._split_pieces
         else:
-            self._supply = WordSupply(config.word_embed, config.embed_dim)
+            supply = WordSupply(config.word_embed, config.embed_dim)
+            self._table, self._split = supply.table, self._split_words
 
     def read(self, expressions: Sequence[str]) -> Reading:
         """Turns one or more expressions into network input."""
-        table = self._pieces or self._supply.table(expressions)
+        table = self._table(expressions)
         ids = np.stack([table.encode(expression, self.word_len) for expression in expressions])
-        split = self._split_pieces if self._pieces else self._split_words
         unknown, unread = zip(
-            *(split(table, expression) for expression in expressions), strict=True
+            *(self._split(table, expression) for expression in expressions), strict=True
         )
         return Reading(table.lookup(ids), list(unknown), list(unread))
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -34,6 +35,8 @@ class Output:
         UserError: the results would be mixed with the photographs, or replace one of them.
     """
 
+    _records: TextIO  # open within the `with` block
+
     def __init__(self, folder: str | os.PathLike, jobs: Sequence[Job]) -> None:
         self.folder = Path(folder)
         names = _unique_names([job.image for job in jobs])
@@ -46,7 +49,6 @@ class Output:
         for image in inside:
             if image.name in planned:
                 raise UserError(f"the results would replace {image}: name another --output")
-        self._records = None
 
     def write(
         self, job: Job, photograph: np.ndarray, predictions: Sequence[Prediction]
@@ -59,7 +61,8 @@ class Output:
             predictions: one `Prediction` per expression of the job.
 
         Returns:
-            The records written, one dict per prediction; README.md lists their fields.
+            The records written, one per prediction: what `to_record` returns, and the paths
+            "picture" and "mask".
         """
         records = []
         for number, prediction in zip(_numbers(job), predictions, strict=True):
@@ -89,7 +92,11 @@ class Output:
 
 
 def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
-    """Converts a `Prediction` to plain values, with the mask as COCO's compressed run lengths."""
+    """Converts a `Prediction` to plain values, as a line of predictions.jsonl holds them.
+
+    The box is left, top, right, bottom in pixels of the photograph, whose size is width and height.
+    The mask is given as COCO's compressed run lengths.
+    """
     rle = coco_mask.encode(np.asfortranarray(prediction.mask.astype(np.uint8)))
     height, width = prediction.mask.shape
     return {

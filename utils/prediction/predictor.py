@@ -9,8 +9,10 @@ for prediction in predictor.predict(["the woman on the left", "red umbrella"]):
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from config.schema import Config, load_config
@@ -21,6 +23,16 @@ from utils.prediction.expressions import ExpressionReader, check_not_empty
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.photographs import MAX_PIXELS, read_photograph
 from utils.prediction.prediction import Prediction, full_size_probability
+
+
+@dataclass(frozen=True, eq=False)
+class _Photograph:
+    """A photograph with its features, and the seconds that encoding took."""
+
+    pixels: np.ndarray
+    features: list[tf.Tensor]
+    geometry: Letterbox
+    seconds: float
 
 
 class Predictor:
@@ -44,10 +56,6 @@ class Predictor:
             eval_batch_size.
         max_pixels: photographs with more pixels are refused.
 
-    Attributes:
-        image: (h, w, 3) uint8, the photograph in upright orientation; None before `set_image`.
-        image_seconds: time taken to letterbox and encode the photograph.
-        weights_report: `model.weights.LoadReport` of the weights, None if none were loaded.
     """
 
     def __init__(
@@ -62,11 +70,9 @@ class Predictor:
     ) -> None:
         self.reader, self.batch_size, self.max_pixels = reader, batch_size, max_pixels
         self.segment_thresh, self.use_nls = segment_thresh, bool(use_nls)
-        self.image: np.ndarray | None = None
-        self.image_seconds: float | None = None
         self._grounder = grounder
         self._attention = AttentionReader(grounder.model)
-        self._features = self._geometry = None
+        self._photograph: _Photograph | None = None
 
     @classmethod
     def from_config(
@@ -88,16 +94,15 @@ class Predictor:
         Raises:
             UserError, OSError: the settings, weights, anchors or word vectors cannot be used.
         """
-        if not isinstance(config, Config):
-            config = load_config(config, overrides)
+        settings = config if isinstance(config, Config) else load_config(config, overrides)
         # The words come first: a missing file is reported before the network is built.
-        reader = ExpressionReader(config)
+        reader = ExpressionReader(settings)
         predictor = cls(
-            load_grounder(config, weights),
+            load_grounder(settings, weights),
             reader,
-            segment_thresh=config.segment_thresh,
-            use_nls=bool(config.use_nls),
-            batch_size=config.eval_batch_size,
+            segment_thresh=settings.segment_thresh,
+            use_nls=bool(settings.use_nls),
+            batch_size=settings.eval_batch_size,
             max_pixels=max_pixels,
         )
         predictor.warm_up()
@@ -105,7 +110,18 @@ class Predictor:
 
     @property
     def weights_report(self) -> LoadReport | None:
+        """What was loaded from the weight file; None if the network was not loaded from one."""
         return self._grounder.weights_report
+
+    @property
+    def image(self) -> np.ndarray:
+        """(h, w, 3) uint8, the photograph in upright orientation."""
+        return self._current().pixels
+
+    @property
+    def image_seconds(self) -> float:
+        """Time taken to letterbox and encode the photograph."""
+        return self._current().seconds
 
     def warm_up(self, attention: bool = False) -> None:
         """Runs every function once, so that later timings do not include tracing.
@@ -117,7 +133,7 @@ class Predictor:
         self.predict("a")
         if attention:
             self.attention("a")
-        self.image = self.image_seconds = self._features = self._geometry = None
+        self._photograph = None
 
     def set_image(self, image: str | os.PathLike | Image.Image | np.ndarray) -> None:
         """Encodes a photograph; its features serve all expressions that follow.
@@ -133,10 +149,12 @@ class Predictor:
         start = time.perf_counter()
         square = letterbox_image(photograph, self._grounder.input_size)
         features = self._grounder.encode_images(square[None])
-        self.image_seconds = time.perf_counter() - start
-        self.image = np.asarray(photograph)
-        self._features = features
-        self._geometry = Letterbox.fit(*photograph.size, self._grounder.input_size)
+        self._photograph = _Photograph(
+            pixels=np.asarray(photograph),
+            features=features,
+            geometry=Letterbox.fit(*photograph.size, self._grounder.input_size),
+            seconds=time.perf_counter() - start,
+        )
 
     def predict(
         self,
@@ -159,11 +177,11 @@ class Predictor:
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
-        expressions = self._checked(expressions)
+        photograph, expressions = self._current(), _checked(expressions)
         predictions = []
         for start in range(0, len(expressions), self.batch_size):
             chunk = expressions[start : start + self.batch_size]
-            predictions += self._predict(chunk, segment_thresh, use_nls)
+            predictions += self._predict(photograph, chunk, segment_thresh, use_nls)
         return predictions
 
     def attention(self, expressions: str | Sequence[str]) -> list[Attention]:
@@ -178,37 +196,34 @@ class Predictor:
         Raises:
             As `predict`.
         """
-        expressions = self._checked(expressions)
+        photograph, expressions = self._current(), _checked(expressions)
         if not expressions:
             return []
         text_features = self._grounder.encode_words(self.reader.read(expressions).inputs)
         rows = [0] * len(expressions)
-        return self._attention.read(self._features, rows, text_features, self._geometry)
+        return self._attention.read(photograph.features, rows, text_features, photograph.geometry)
 
-    def _checked(self, expressions):
-        if self._features is None:
+    def _current(self) -> _Photograph:
+        if self._photograph is None:
             raise ValueError("no photograph is set: call set_image first")
-        expressions = [expressions] if isinstance(expressions, str) else list(expressions)
-        check_not_empty(expressions)
-        return expressions
+        return self._photograph
 
-    def _predict(self, expressions, segment_thresh, use_nls):
+    def _predict(self, photograph, expressions, segment_thresh, use_nls):
+        geometry = photograph.geometry
         start = time.perf_counter()
         reading = self.reader.read(expressions)
         text_features = self._grounder.encode_words(reading.inputs)
-        outputs = self._grounder.locate(self._features, [0] * len(expressions), text_features)
+        outputs = self._grounder.locate(photograph.features, [0] * len(expressions), text_features)
         shared_seconds = (time.perf_counter() - start) / len(expressions)
         predictions = []
         for k, (box, rounded, score, probability) in enumerate(zip(*outputs, strict=True)):
             start = time.perf_counter()
-            resized = full_size_probability(
-                probability, rounded, float(score), self._geometry, use_nls
-            )
+            resized = full_size_probability(probability, rounded, float(score), geometry, use_nls)
             mask = resized > segment_thresh
             predictions.append(
                 Prediction(
                     expression=expressions[k],
-                    box_xyxy=_clipped(unletterbox_box(box, self._geometry), self._geometry),
+                    box_xyxy=_clipped(unletterbox_box(box, geometry), geometry),
                     score=float(score),
                     mask=mask,
                     seconds=shared_seconds + time.perf_counter() - start,
@@ -216,12 +231,18 @@ class Predictor:
                     unread_words=reading.unread[k],
                     segment_thresh=segment_thresh,
                     use_nls=use_nls,
-                    geometry=self._geometry,
+                    geometry=geometry,
                     box_xyxy_input=rounded,
                     probability_input=probability,
                 )
             )
         return predictions
+
+
+def _checked(expressions):
+    expressions = [expressions] if isinstance(expressions, str) else list(expressions)
+    check_not_empty(expressions)
+    return expressions
 
 
 def _clipped(box_xyxy, geometry):

@@ -99,7 +99,7 @@ def _scaled_mask(mask, image, shape):
 
 def _tint(canvas, mask, colour):
     tinted = canvas.astype(np.float32)
-    tinted[mask] += MASK_OPACITY * (np.float32(colour) - tinted[mask])
+    tinted[mask] += MASK_OPACITY * (np.asarray(colour, np.float32) - tinted[mask])
     return np.rint(tinted).astype(np.uint8)
 
 
@@ -132,7 +132,9 @@ def _draw_paths(canvas, paths, colour, thickness, dash=None):
         cv2.polylines(coverage, fixed, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
         touched = coverage > 0
         alpha = opacity / 255 * coverage[touched][:, None].astype(np.float32)
-        canvas[touched] = np.rint(canvas[touched] * (1 - alpha) + alpha * np.float32(paint))
+        canvas[touched] = np.rint(
+            canvas[touched] * (1 - alpha) + alpha * np.asarray(paint, np.float32)
+        )
 
 
 def _dashes(path, dash):

@@ -91,7 +91,8 @@ def _legend_entry(draw, position, name, colour, dashes, font):
 
 def _wrap(text, font, width, max_lines):
     """Breaks a text into at most `max_lines` lines of `width` pixels and truncates the rest."""
-    lines, words = [], " ".join(text.split()).split(" ")
+    lines: list[str] = []
+    words = " ".join(text.split()).split(" ")
     while words and len(lines) < max_lines:
         line = words.pop(0)
         while words and font.getlength(f"{line} {words[0]}") <= width:
