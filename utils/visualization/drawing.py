@@ -127,14 +127,13 @@ def _draw_paths(canvas, paths, colour, thickness, dash=None):
     pieces = paths if dash is None else [piece for path in paths for piece in _dashes(path, dash)]
     fixed = [np.rint(piece * 2**SUBPIXEL_BITS).astype(np.int32) for piece in pieces]
     inner = max(round(thickness), 1)
-    for width, paint, opacity in ((inner + 2, EDGE, EDGE_OPACITY), (inner, colour, 1.0)):
+    edge, inside = (np.asarray(paint, np.float32) for paint in (EDGE, colour))
+    for width, paint, opacity in ((inner + 2, edge, EDGE_OPACITY), (inner, inside, 1.0)):
         coverage = np.zeros(canvas.shape[:2], np.uint8)
         cv2.polylines(coverage, fixed, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
         touched = coverage > 0
         alpha = opacity / 255 * coverage[touched][:, None].astype(np.float32)
-        canvas[touched] = np.rint(
-            canvas[touched] * (1 - alpha) + alpha * np.asarray(paint, np.float32)
-        )
+        canvas[touched] = np.rint(canvas[touched] * (1 - alpha) + alpha * paint)
 
 
 def _dashes(path, dash):

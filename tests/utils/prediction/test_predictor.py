@@ -46,7 +46,8 @@ def test_agrees_with_the_evaluation(predictor, tiny_set):
     for expected in measured:
         predictor.set_image(tiny_set.images / expected.image)
         (found,) = predictor.predict(expected.expression)
-        width, height = Image.open(tiny_set.images / expected.image).size
+        with Image.open(tiny_set.images / expected.image) as image:
+            width, height = image.size
         clipped = np.clip(expected.box_xyxy, 0, [width, height, width, height])
         np.testing.assert_allclose(found.box_xyxy, clipped, atol=1e-3)
         assert found.score == pytest.approx(expected.score, abs=1e-5)

@@ -19,4 +19,5 @@ def test_a_failure_leaves_the_old_picture(tmp_path):
     with pytest.raises((TypeError, KeyError)):
         save_png(tmp_path / "picture.png", np.zeros((2, 3, 7, 5)))
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
-    assert Image.open(tmp_path / "picture.png").size == (3, 2)
+    with Image.open(tmp_path / "picture.png") as image:
+        assert image.size == (3, 2)
