@@ -1,4 +1,4 @@
-"""predict.py as a person runs it, with the weights of a tiny network."""
+"""predict.py on the command line, with the weights of a tiny network."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DEMO_MODEL = DEMO_WEIGHTS.parent
 
 
 def predict(*arguments, cwd, expect=0):
-    """Runs the script; returns what it printed to standard output and standard error."""
+    """Runs the script; returns its standard output and standard error."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "predict.py"), *map(str, arguments)],
         cwd=cwd,
@@ -39,7 +39,7 @@ def predict(*arguments, cwd, expect=0):
 
 @pytest.fixture
 def predict_here(folder, monkeypatch, capfd):
-    """The same within this process, where TensorFlow is loaded already."""
+    """Runs predict.py in this process, where TensorFlow is already loaded."""
 
     def run(*arguments, expect=0):
         monkeypatch.chdir(folder)
@@ -58,7 +58,7 @@ def predict_here(folder, monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def folder(network, tiny_set, tmp_path_factory):
-    """A folder with what training leaves in run/, and photographs, one of them broken."""
+    """A folder with a trained network in run/ and photographs, one of which is broken."""
     folder = tmp_path_factory.mktemp("predict")
     weights = folder / "run" / "best.weights.h5"
     save_weights(network(), weights)
@@ -166,7 +166,7 @@ def test_bad_input_ends_in_one_sentence(predict_here, arguments, message):
     assert "Traceback" not in err
 
 
-def test_bad_input_is_told_before_tensorflow_is_loaded(folder):
+def test_bad_input_is_reported_before_tensorflow_is_loaded(folder):
     _, err = predict("--list", "nowhere.jsonl", cwd=folder, expect=2)
     assert err == "error: nowhere.jsonl: no such file\n"
 
@@ -179,8 +179,8 @@ def test_missing_weights(predict_here):
     assert "nowhere.weights.h5: no such weight file; name another one" in err
 
 
-def test_the_demo_network_finds_what_is_meant(folder, predict_here):
-    """Without --weights and --config, on the scenes that come with it."""
+def test_the_demo_network_locates_the_referents(folder, predict_here):
+    """Without --weights and --config, on the scenes shipped with it."""
     scenes = read_annotations(DEMO_MODEL / "scenes.txt")
     overlaps = []
     for scene in scenes:
@@ -206,7 +206,7 @@ def test_the_demo_network_is_the_one_of_make_demo():
     assert network <= set(ours)
 
 
-def test_help_is_quick_and_teaches():
+def test_help_is_quick_and_shows_examples():
     code = "import sys, predict; sys.argv = ['predict.py', '--help']\n" + (
         "try:\n    predict.main()\nexcept SystemExit:\n    print(sorted(sys.modules))"
     )

@@ -1,4 +1,4 @@
-"""Exported files give what the chain of letterbox, network and mask placement gives."""
+"""Exported files compute the same as letterbox, network and mask resizing in Python."""
 
 import json
 import re
@@ -42,7 +42,7 @@ SIZES = [(60, 80), (120, 75), (48, 200), (96, 96), (31, 33), (480, 640), (49, 14
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Weights, the settings to export them with and the Python chain to compare with."""
+    """Weights, the settings to export them with, and the grounder to compare with."""
     folder = tmp_path_factory.mktemp("trained")
     pairs = ",  ".join(f"{width:g},{height:g}" for width, height in ANCHORS)
     (folder / "anchors.txt").write_text(pairs + "\n")
@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
 
 
 def sample(size, seed=0, steps=4):
-    """A smooth picture and word vectors, the last of them padding."""
+    """A smooth image and word vectors, the last of which is padding."""
     rng = np.random.default_rng([seed, *size])
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     image = np.array(coarse.resize(size[::-1], Image.Resampling.BICUBIC))
@@ -68,9 +68,9 @@ def sample(size, seed=0, steps=4):
 
 
 def chain(grounder, image, words, use_nls=True, pillow=False):
-    """What Python gives, with the letterbox of Pillow or with that of the graph.
+    """The same computation in Python, with the letterbox of Pillow or of the graph.
 
-    They differ by ±1 in single pixels, which a network of random weights makes much of.
+    They differ by ±1 in single pixels, which a network with random weights amplifies.
     """
     height, width = image.shape[:2]
     geometry = Letterbox.fit(width, height, SIDE)
@@ -92,27 +92,27 @@ def chain(grounder, image, words, use_nls=True, pillow=False):
     }
 
 
-def assert_same(found, expected, longer, tolerance=TOLERANCE):
-    assert sorted(found) == sorted(expected)
+def assert_same(result, expected, longer, tolerance=TOLERANCE):
+    assert sorted(result) == sorted(expected)
     np.testing.assert_allclose(
-        np.array(found["box_xyxy_px"]) / longer,
+        np.array(result["box_xyxy_px"]) / longer,
         np.array(expected["box_xyxy_px"]) / longer,
         atol=tolerance,
     )
     for name in ("score", "mask_probability"):
-        assert np.shape(found[name]) == np.shape(expected[name])
-        np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
+        assert np.shape(result[name]) == np.shape(expected[name])
+        np.testing.assert_allclose(result[name], expected[name], atol=tolerance)
 
 
 def assert_all_sizes_same(run, grounder):
     boxes = []
     for size in SIZES:
         image, words = sample(size)
-        found = run(image=image, words=words)
-        assert_same(found, chain(grounder, image, words), max(size))
-        assert_same(found, chain(grounder, image, words, pillow=True), max(size), 2e-3)
-        boxes.append(np.array(found["box_xyxy_px"]) / max(size))
-    assert np.std(boxes, axis=0).max() > 1e-2  # The outputs follow from the inputs.
+        result = run(image=image, words=words)
+        assert_same(result, chain(grounder, image, words), max(size))
+        assert_same(result, chain(grounder, image, words, pillow=True), max(size), 2e-3)
+        boxes.append(np.array(result["box_xyxy_px"]) / max(size))
+    assert np.std(boxes, axis=0).max() > 1e-2  # The outputs depend on the inputs.
 
 
 def test_saved_model_by_command_line(trained, tmp_path, capsys):
@@ -191,7 +191,7 @@ def test_onnx(trained, onnx_files):
     assert_all_sizes_same(run, trained.grounder)
 
 
-def test_the_example_of_the_documentation_runs(onnx_files, trained, tmp_path, monkeypatch, capsys):
+def test_the_documented_example_runs(onnx_files, trained, tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     vectors = {word: np.full(8, value) for word, value in (("woman", 0.5), ("left", -0.25))}
@@ -214,8 +214,8 @@ def test_the_example_of_the_documentation_runs(onnx_files, trained, tmp_path, mo
     assert f"{expected['score']:.4f}"[:5] in capsys.readouterr().out
 
 
-def test_onnx_of_a_trained_network_is_the_whole_chain(tmp_path):
-    """The demo network against `Predictor`, with Pillow's letterbox and OpenCV's masks."""
+def test_onnx_of_a_trained_network_agrees_with_the_predictor(tmp_path):
+    """Compares the demo network with `Predictor`, which uses Pillow and OpenCV."""
     for package in ("tf2onnx", "onnx", "onnxruntime"):
         pytest.importorskip(package)
     config = load_config(DEMO_MODEL / "config.json")
@@ -228,32 +228,32 @@ def test_onnx_of_a_trained_network_is_the_whole_chain(tmp_path):
             predictor.set_image(image)
             (expected,) = predictor.predict(referent.expressions[:1])
             words = np.asarray(predictor.reader.read(referent.expressions[:1]).inputs[0])
-            found = run(image=image, words=words.astype(np.float32))
-            found["box_xyxy_px"] = np.clip(found["box_xyxy_px"], 0, [*size, *size])
+            result = run(image=image, words=words.astype(np.float32))
+            result["box_xyxy_px"] = np.clip(result["box_xyxy_px"], 0, [*size, *size])
             wanted = {
                 "box_xyxy_px": expected.box_xyxy,
                 "score": expected.score,
                 "mask_probability": expected.probability,
             }
-            assert_same(found, wanted, max(size))
+            assert_same(result, wanted, max(size))
 
 
 def test_parts(trained, image_encoder, onnx_files):
-    """One image encoded once, three expressions grounded at once; the formats fit together."""
+    """Encodes one image, grounds three expressions at once, and combines two formats."""
     session, locate = onnx_runner(onnx_files[1])
     assert [i.shape[0] for i in session.get_inputs()] == [1, 1, 1, "expressions"]
     image, _ = sample((SIDE, SIDE))
     words = np.stack([sample((SIDE, SIDE), seed=seed)[1] for seed in range(3)])
-    found = locate(**run_signature(image_encoder)(image=image), words=words)
+    result = locate(**run_signature(image_encoder)(image=image), words=words)
 
     grounder = trained.grounder
     features = grounder.encode_images(image[None])
     box, _, score, probability = grounder.locate(features, [0] * 3, grounder.encode_words(words))
     expected = {"box_xyxy_px": box, "score": score, "mask_probability": probability}
-    assert_same(found, expected, SIDE)
+    assert_same(result, expected, SIDE)
 
 
-def test_onnx_refuses_what_it_could_not_convert(tmp_path):
+def test_operations_that_onnx_lacks_are_refused(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("tf2onnx")
 
@@ -293,7 +293,7 @@ def test_missing_packages_are_named():
         files.require("numpy", "no-such")
 
 
-def test_wrong_weights_end_as_one_sentence(trained, tmp_path, capsys):
+def test_missing_weights_are_reported_in_one_sentence(trained, tmp_path, capsys):
     arguments = ["--config", str(trained.folder / "config.json"), "--format", "tflite"]
     arguments += ["--weights", str(tmp_path / "none.h5"), "--output", str(tmp_path / "out")]
     assert exit_code(lambda: main(arguments), "") == BAD_INPUT

@@ -1,4 +1,4 @@
-"""The letterbox within a graph, against the one that training uses."""
+"""The letterbox in the graph agrees with the one used in training."""
 
 import numpy as np
 import pytest
@@ -26,49 +26,49 @@ def on_grid(function):
 
 
 @pytest.mark.parametrize("input_size", [96, 416, 608])
-def test_sides_are_cut_as_doubles_cut_them(input_size):
+def test_sides_are_truncated_as_with_doubles(input_size):
     rng = np.random.default_rng(0)
     longer = np.repeat(np.arange(1, 5000), 4)
     side = np.maximum((longer * rng.uniform(size=len(longer))).astype(int), 1)
     side[::4] = longer[::4]
-    # Every other quotient is a whole number.
+    # Every other product is an integer.
     divisor = np.gcd(longer, input_size)[1::2]
     side[1::2] = longer[1::2] // divisor * rng.integers(1, divisor + 1)
-    found = tf.function(scaled_side)(
+    result = tf.function(scaled_side)(
         tf.constant(side, tf.int32), tf.constant(longer, tf.int32), input_size
     )
     pairs = list(zip(side.tolist(), longer.tolist(), strict=True))
     expected = [int(a * (input_size / b)) for a, b in pairs]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
     assert (np.array(expected) < [a * input_size // b for a, b in pairs]).any()
 
 
 def test_geometry():
     fit = on_grid(lambda height, width: vars(fit_in_graph(height, width, SIDE)))
     for height, width in [*SIZES, (4000, 3000), (100_000, 7)]:
-        found = {key: int(value) for key, value in fit(height, width).items()}
-        assert found == vars(Letterbox.fit(width, height, SIDE))
+        result = {key: int(value) for key, value in fit(height, width).items()}
+        assert result == vars(Letterbox.fit(width, height, SIDE))
 
 
 @pytest.mark.parametrize("size", [*SIZES, (1200, 900)])
 def test_image(size):
     pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
-    found = letterbox_in_graph(tf.constant(pixels), fit_in_graph(*map(tf.constant, size), SIDE))
+    result = letterbox_in_graph(tf.constant(pixels), fit_in_graph(*map(tf.constant, size), SIDE))
     expected = letterbox_image(Image.fromarray(pixels), SIDE)
-    difference = np.abs(found - expected.astype(np.float32))
+    difference = np.abs(result - expected.astype(np.float32))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
 
 
 def test_width_comes_first_in_tall_images_too():
-    """In one call Pillow 13 begins with the height, Pillow 12 with the width."""
+    """A single call of Pillow 13 resizes the height first, one of Pillow 12 the width."""
     pixels = np.random.default_rng(1).integers(0, 256, (600, 90, 3), dtype=np.uint8)
     geometry = Letterbox.fit(90, 600, SIDE)
-    found = letterbox_in_graph(tf.constant(pixels), fit_in_graph(tf.constant(600), 90, SIDE))
+    result = letterbox_in_graph(tf.constant(pixels), fit_in_graph(tf.constant(600), 90, SIDE))
     image = Image.fromarray(pixels)
     for size in ((geometry.new_width, 600), (geometry.new_width, geometry.new_height)):
         image = image.resize(size, Image.Resampling.BICUBIC)
-    inner = found[:, geometry.left : geometry.left + geometry.new_width]
+    inner = result[:, geometry.left : geometry.left + geometry.new_width]
     assert np.abs(inner - np.asarray(image, np.float32)).max() <= 1
 
 
@@ -79,13 +79,13 @@ def test_mask(size, use_nls):
     probability = np.random.default_rng(2).uniform(size=(12, 12)).astype(np.float32)
     box, score = np.array([10, 30, 96, 64], np.int32), np.float32(0.7)
     geometry = fit_in_graph(tf.constant(height), tf.constant(width), SIDE)
-    found = place_mask_in_graph(
+    result = place_mask_in_graph(
         tf.constant(probability), tf.constant(box), tf.constant(score), geometry, use_nls
     )
     expected = place_masks(
         probability[None], box[None], [score], Letterbox.fit(width, height, SIDE), use_nls
     )
-    np.testing.assert_allclose(found, expected[..., 0], atol=2e-6)
+    np.testing.assert_allclose(result, expected[..., 0], atol=2e-6)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (200, 70)])

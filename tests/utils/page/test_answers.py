@@ -1,4 +1,4 @@
-"""What the page answers: pictures, facts and sentences, the network used as little as needed."""
+"""The answers of the page: pictures, facts and error messages, without redundant computation."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def predictor(grounder, tiny_set):
 
 @pytest.fixture
 def calls(predictor, monkeypatch):
-    """Names of the predictor's methods, as they are called."""
+    """Names of the predictor's methods in the order of their calls."""
     called = []
 
     def watch(name, method):
@@ -45,7 +45,7 @@ def test_an_answer(predictor, tiny_set):
     assert not np.array_equal(answer.attention_mask, answer.attention_box)
     picture = answer.picture
     assert picture.shape[1] == SMALLEST_SIDE
-    # The box is where it was found, in pixels of the page.
+    # The box is drawn at its position, scaled to the picture on the page.
     left, top, _, bottom = answer.prediction.box_xyxy * SMALLEST_SIDE / 200
     orange = np.abs(picture[:height].astype(int) - PREDICTED).max(axis=-1) < 12
     middle = round((top + bottom) / 2)
@@ -56,7 +56,7 @@ def test_an_answer(predictor, tiny_set):
     assert f"{int(answer.prediction.mask.sum()):,} px" in facts
 
 
-def test_large_photographs_are_shown_smaller(predictor, tmp_path):
+def test_large_photographs_are_scaled_down(predictor, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.jpg")
     answer = Answerer(predictor).answer(tmp_path / "large.jpg", "red box", 0.5, False)
@@ -65,7 +65,7 @@ def test_large_photographs_are_shown_smaller(predictor, tmp_path):
     assert "pixels of 1800×900" in answer.facts
 
 
-def test_another_mask_leaves_the_network_alone(predictor, tiny_set, calls):
+def test_another_mask_does_not_run_the_network(predictor, tiny_set, calls):
     answerer = Answerer(predictor)
     answer = answerer.answer(tiny_set.images / "a.png", "red box", 0.35, True)
     assert calls == ["set_image", "predict", "attention"]
@@ -76,7 +76,7 @@ def test_another_mask_leaves_the_network_alone(predictor, tiny_set, calls):
     np.testing.assert_array_equal(bold.attention_mask, answer.attention_mask)
 
 
-def test_a_photograph_is_taken_once(predictor, tiny_set, calls):
+def test_a_photograph_is_encoded_once(predictor, tiny_set, calls):
     answerer = Answerer(predictor)
     first, second = tiny_set.images / "a.png", tiny_set.images / "b.png"
     assert answerer.answer(first, "red box", 0.35, True).image_seconds > 0
@@ -86,7 +86,7 @@ def test_a_photograph_is_taken_once(predictor, tiny_set, calls):
     assert calls.count("set_image") == 3
 
 
-def test_words_that_do_not_count_are_shown_as_text(predictor, tiny_set):
+def test_ignored_words_are_escaped(predictor, tiny_set):
     expression = f"the <b>{UNKNOWN_WORD}</b> box on the left side"
     facts = Answerer(predictor).answer(tiny_set.images / "a.png", expression, 0.35, True).facts
     assert f"Unknown words, ignored: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
@@ -102,7 +102,7 @@ def test_words_that_do_not_count_are_shown_as_text(predictor, tiny_set):
         ("a " * 200, "at most 300 characters"),
     ],
 )
-def test_what_a_visitor_can_mend(predictor, tiny_set, expression, message):
+def test_missing_or_long_input_is_reported(predictor, tiny_set, expression, message):
     answerer = Answerer(predictor)
     with pytest.raises(PageError, match=message):
         answerer.answer(tiny_set.images / "a.png", expression, 0.35, True)
@@ -110,7 +110,7 @@ def test_what_a_visitor_can_mend(predictor, tiny_set, expression, message):
         answerer.answer(None, "red box", 0.35, True)
 
 
-def test_a_broken_photograph_does_not_spoil_the_next(predictor, tiny_set, tmp_path):
+def test_a_broken_photograph_does_not_affect_the_next(predictor, tiny_set, tmp_path):
     answerer = Answerer(predictor)
     broken = tmp_path / "broken.jpg"
     broken.write_text("no image")

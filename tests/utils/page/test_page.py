@@ -59,7 +59,7 @@ def browser(tmp_path_factory):
 
 
 class CountingPredictor:
-    """A predictor that counts what the network is asked for."""
+    """A predictor that counts the calls that run the network."""
 
     def __init__(self, predictor):
         self._predictor, self.calls = predictor, 0
@@ -92,7 +92,7 @@ def address(predictor, tiny_set, tmp_path_factory):
 
 
 class Visitor:
-    """What a person does on the page and sees there."""
+    """A visitor of the page."""
 
     def __init__(self, browser, address):
         self.browser = browser
@@ -117,7 +117,7 @@ class Visitor:
         return "\n".join(element.text for element in self.all(selector))
 
     def picture(self, name):
-        """Address of the picture shown, None if there is none."""
+        """URL of the picture that is shown, None if there is none."""
         shown = self.all(f"#{name} img")
         return shown[0].get_attribute("src") if shown else None
 
@@ -161,7 +161,7 @@ def test_an_example(visitor, predictor):
     assert predictor.calls == calls
 
 
-def test_an_own_photograph(visitor, tmp_path):
+def test_an_uploaded_photograph(visitor, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -171,7 +171,7 @@ def test_an_own_photograph(visitor, tmp_path):
     assert "Unknown words, ignored: <img, src=x>" in visitor.text("#facts")
 
 
-def test_errors_are_sentences(visitor, tmp_path):
+def test_errors_are_shown(visitor, tmp_path):
     visitor.ask("red box")
     visitor.answered("Choose a photograph first.")
     (tmp_path / "broken.jpg").write_text("no image")
@@ -187,13 +187,13 @@ def test_errors_are_sentences(visitor, tmp_path):
     assert visitor.picture("result") is None
 
 
-def test_too_large_a_file_is_refused(visitor, tmp_path):
+def test_large_files_are_refused(visitor, tmp_path):
     (tmp_path / "large.jpg").write_bytes(bytes(21 << 20))
     visitor.one("#photograph input[type=file]").send_keys(str(tmp_path / "large.jpg"))
     visitor.wait(lambda: "exceed the maximum allowed size of 20" in visitor.text("body"))
 
 
-def test_nothing_is_asked_elsewhere(visitor, address):
+def test_no_other_server_is_contacted(visitor, address):
     visitor.ask("red box")
     visitor.answered("Choose a photograph first.")
     asked = [
@@ -249,7 +249,7 @@ def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monke
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
 
 
-def test_a_taken_port_is_told():
+def test_a_port_in_use_is_reported():
     from utils.page.server import check_address
 
     with socket.socket() as other:
@@ -262,7 +262,7 @@ def test_a_taken_port_is_told():
         check_address("127.0.0.1", 99999)
 
 
-def test_missing_gradio_is_told(monkeypatch, tiny_set, capsys):
+def test_missing_gradio_is_reported(monkeypatch, tiny_set, capsys):
     from utils.page.server import serve
 
     monkeypatch.setitem(sys.modules, "gradio", None)

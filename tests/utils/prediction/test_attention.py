@@ -1,4 +1,4 @@
-"""Attention is drawn where it lies on the photograph."""
+"""Attention maps are aligned with the photograph."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from utils.prediction.attention import Attention, draw_attention
 
 
 def attention_at(row, column, geometry):
-    """All attention of both groups in one cell of either grid."""
+    """Attention concentrated in one cell of each grid, in both groups."""
     mask, box = np.zeros((12, 12, 2), np.float32), np.zeros((3, 3, 2), np.float32)
     mask[row, column] = box[row // 4, column // 4] = 1
     return Attention(mask, box, geometry)
 
 
 @pytest.mark.parametrize("branch", ["mask", "box"])
-def test_the_border_of_the_letterbox_is_cut(branch):
+def test_the_letterbox_border_is_cropped(branch):
     # 192×96 in a square of 96: rows 24 to 71 hold the photograph, at half its size.
     geometry = Letterbox.fit(192, 96, 96)
     heat = attention_at(5, 9, geometry).over_photograph(branch)
@@ -42,7 +42,7 @@ def test_attention_in_the_border_alone_is_dark():
     assert heat.max() == 0
 
 
-def test_drawn_bright_where_it_is_strong():
+def test_strong_attention_is_drawn_bright():
     image = np.full((20, 30, 3), (200, 60, 60), np.uint8)
     heat = np.zeros((20, 30), np.float32)
     heat[5, 7] = 1

@@ -1,4 +1,4 @@
-"""Expressions as the config wants them, and BERT through training and evaluation."""
+"""Expressions are encoded as the config says; BERT runs through training and evaluation."""
 
 import h5py
 import numpy as np
@@ -28,16 +28,16 @@ def bert_config(tiny_set, folder, log, **changes):
 
 
 def bert_arrays(path):
-    """The arrays of the layer "bert" in a weight file of ours, by their path."""
-    found = {}
+    """The arrays of the layer "bert" in a weight file, by path."""
+    arrays = {}
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset) and "bert_encoder" in name:
-            found[name] = item[...]
+            arrays[name] = item[...]
 
     with h5py.File(path) as file:
         file.visititems(visit)
-    return found
+    return arrays
 
 
 def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):

@@ -1,4 +1,4 @@
-"""A network run part by part, and loaded with its weights."""
+"""The three parts of a network agree with the whole network, and weights are loaded."""
 
 import numpy as np
 import pytest
@@ -22,32 +22,32 @@ def ground(grounder, images, words, rows):
 
 
 def whole(model, images, words):
-    """Box, rounded box, score and probability of pairs, by the whole network."""
+    """Box, rounded box, score and mask probability of pairs, computed by the whole network."""
     outputs = outputs_of(model, {"image": images.astype(np.float32) / 255, "words": words})
     boxes, scores = best_box(outputs["boxes"], ANCHORS, SIDE)
     probability = 1 / (1 + np.exp(-outputs["mask"][..., 0]))
     return np.array(boxes), np.array(round_box(boxes, SIDE)), np.array(scores), probability
 
 
-def test_same_as_the_whole_network(network, grounder):
+def test_parts_agree_with_the_whole_network(network, grounder):
     images, words = pixels(), random_batch(network_config(), n=5)["words"]
     rows = [0, 2, 2, 1, 0]
-    found = ground(grounder, images, words, rows)
+    result = ground(grounder, images, words, rows)
     boxes, rounded, scores, probability = whole(network(), images[rows], words)
-    np.testing.assert_allclose(found[0], boxes, atol=1e-3)
-    np.testing.assert_array_equal(found[1], rounded)
-    np.testing.assert_allclose(found[2], scores, atol=1e-5)
-    np.testing.assert_allclose(found[3], probability, atol=1e-5)
-    assert [part.dtype for part in found] == [np.float32, np.int32, np.float32, np.float32]
+    np.testing.assert_allclose(result[0], boxes, atol=1e-3)
+    np.testing.assert_array_equal(result[1], rounded)
+    np.testing.assert_allclose(result[2], scores, atol=1e-5)
+    np.testing.assert_allclose(result[3], probability, atol=1e-5)
+    assert [part.dtype for part in result] == [np.float32, np.int32, np.float32, np.float32]
 
 
 def test_one_pair(grounder):
     words = random_batch(network_config(), n=1)["words"]
-    found = ground(grounder, pixels(1), words, [0])
-    assert [part.shape for part in found] == [(1, 4), (1, 4), (1,), (1, 12, 12)]
+    result = ground(grounder, pixels(1), words, [0])
+    assert [part.shape for part in result] == [(1, 4), (1, 4), (1,), (1, 12, 12)]
 
 
-def test_later_changes_of_the_weights_count():
+def test_weight_updates_are_seen():
     model = build_mcn(network_config())
     grounder = Grounder(model, ANCHORS)
     words = random_batch(network_config(), n=1)["words"]
@@ -65,7 +65,7 @@ def saved(network, tmp_path_factory):
     return path
 
 
-def test_loaded_with_anchors_and_weights(saved, tiny_set, grounder):
+def test_load_grounder_reads_anchors_and_weights(saved, tiny_set, grounder):
     images, words = pixels(1), random_batch(network_config(), n=1)["words"]
     config = tiny_set.config(evaluate_model=str(saved), precision="mixed_bfloat16")
     loaded = load_grounder(config, precision="float32")
@@ -80,7 +80,7 @@ def test_loaded_with_anchors_and_weights(saved, tiny_set, grounder):
         np.testing.assert_allclose(mine, other, atol=1e-4)
 
 
-def test_other_weights_than_those_of_the_config(saved, tiny_set):
+def test_weights_override_those_of_the_config(saved, tiny_set):
     config = tiny_set.config(evaluate_model="nowhere.weights.h5")
     assert load_grounder(config, saved).weights_report.missing == []
     with pytest.raises(FileNotFoundError, match=r"nowhere\.weights\.h5: no such weight file; name"):

@@ -7,7 +7,7 @@ import pytest
 from utils.prediction.jobs import Job, jobs_from_images, jobs_from_list
 
 
-def test_a_folder_is_all_its_images(tmp_path):
+def test_a_folder_gives_one_job_per_image(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "c.webp", "d.jpg.part"):
         (tmp_path / name).touch()
     (tmp_path / "below").mkdir()
@@ -25,12 +25,12 @@ def test_a_folder_is_all_its_images(tmp_path):
         ("", ["red", " "], "an expression is empty"),
     ],
 )
-def test_nothing_to_look_at(tmp_path, name, expressions, message):
+def test_bad_images_or_expressions_are_refused(tmp_path, name, expressions, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         jobs_from_images(tmp_path / name, expressions)
 
 
-def test_a_list_gathers_the_wishes_of_each_image(tmp_path):
+def test_a_list_gathers_the_expressions_of_each_image(tmp_path):
     rows = [
         {"image": "b.jpg", "expression": "the dog"},
         {"image": "/elsewhere/a.jpg", "expressions": ["left one", "Hund"]},
@@ -56,14 +56,14 @@ def test_a_list_gathers_the_wishes_of_each_image(tmp_path):
         ('{"image": "a.jpg", "expressions": "a"}', r':2: "expressions" is not a list'),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line, message):
+def test_errors_name_the_line(tmp_path, line, message):
     path = tmp_path / "list.jsonl"
     path.write_text('{"image": "a.jpg", "expression": "a"}\n' + line)
     with pytest.raises(ValueError, match=message):
         jobs_from_list(path)
 
 
-def test_a_bad_list_is_named(tmp_path):
+def test_errors_name_the_list(tmp_path):
     path = tmp_path / "list.jsonl"
     with pytest.raises(FileNotFoundError, match=r"list\.jsonl: no such file"):
         jobs_from_list(path)

@@ -1,4 +1,4 @@
-"""Maps of the network are placed over the image."""
+"""Mask probabilities are resized to the image."""
 
 import cv2
 import numpy as np
@@ -16,12 +16,12 @@ def placed(probability, boxes, scores, geometry, use_nls=True):
 
 @pytest.mark.parametrize("size", [(200, 70), (48, 48), (30, 111)])
 @pytest.mark.parametrize("use_nls", [True, False])
-def test_place_masks_map_by_map(size, use_nls):
+def test_each_map_is_resized_alone(size, use_nls):
     geometry = Letterbox.fit(*size, SIDE)
     probability = np.random.default_rng(0).uniform(size=(3, 12, 12)).astype(np.float32)
     boxes, scores = [(10, 20, 50, 60), (0, 0, 96, 96), (90, 90, 96, 91)], [0.9, 0.2, 0.5]
-    found = placed(probability, boxes, scores, geometry, use_nls)
-    assert found.shape == (size[1], size[0], 3)
+    result = placed(probability, boxes, scores, geometry, use_nls)
+    assert result.shape == (size[1], size[0], 3)
     for k, ((left, top, right, bottom), score) in enumerate(zip(boxes, scores, strict=True)):
         square = cv2.resize(probability[k], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         if use_nls:
@@ -33,10 +33,10 @@ def test_place_masks_map_by_map(size, use_nls):
             geometry.left : geometry.left + geometry.new_width,
         ]
         expected = cv2.resize(inner, size, interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_allclose(found[..., k], expected, atol=1e-6)
+        np.testing.assert_allclose(result[..., k], expected, atol=1e-6)
 
 
-def test_place_one_mask():
+def test_one_map():
     geometry = Letterbox.fit(60, 96, SIDE)
-    found = placed(np.ones((1, 12, 12), np.float32), [(0, 0, 96, 96)], [1.0], geometry)
-    np.testing.assert_allclose(found, np.ones((96, 60, 1)))
+    result = placed(np.ones((1, 12, 12), np.float32), [(0, 0, 96, 96)], [1.0], geometry)
+    np.testing.assert_allclose(result, np.ones((96, 60, 1)))

@@ -1,4 +1,4 @@
-"""What predict.py writes and prints; no network."""
+"""The files that predict.py writes and the text it prints, without a network."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_everything_is_written(tmp_path, photograph):
     folder = tmp_path / "new" / "out"
     with Output(folder, [job]) as output:
         records = output.write(job, photograph, [prediction(text) for text in job.expressions])
-        # A run that is broken off now leaves what it has.
+        # An interruption at this point leaves the records written so far.
         lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == records
     first, second = records
@@ -71,7 +71,7 @@ def test_names_do_not_collide(tmp_path, photograph):
     assert len(list((tmp_path / "out").iterdir())) == 9
 
 
-def test_nothing_is_touched_before_work_begins(tmp_path):
+def test_nothing_is_written_before_the_with_block(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "predictions.jsonl").write_text("earlier")
@@ -90,9 +90,9 @@ def test_photographs_are_not_replaced(tmp_path):
 
 def test_text_and_json(tmp_path, photograph):
     job = Job(tmp_path / "photo.jpg", ("red zorblax",))
-    found = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
+    ignoring = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
     with Output(tmp_path / "out", [job]) as output:
-        records = output.write(job, photograph, [found])
+        records = output.write(job, photograph, [ignoring])
     text = format_records(records, 0.25, as_json=False)
     for part in (
         "photo.jpg   80×60 px   0.25 s",

@@ -1,4 +1,4 @@
-"""Whatever people's image files hold comes out upright, in RGB, or with a sentence."""
+"""Image files of any kind are read upright and in RGB, or refused with a clear message."""
 
 import struct
 import zlib
@@ -25,8 +25,8 @@ def colours(image, places):
     return [array[y, x].tolist() for x, y in places]
 
 
-def near(found, expected, atol=12):
-    np.testing.assert_allclose(found, expected, atol=atol)
+def near(actual, expected, atol=12):
+    np.testing.assert_allclose(actual, expected, atol=atol)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -50,7 +50,7 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     near(colours(image, [(4, 10), (36, 10)]), [(254, 0, 0), (0, 0, 254)])
 
 
-def test_an_image_that_was_opened_is_turned_once(tmp_path):
+def test_an_open_image_is_rotated_once(tmp_path):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     scene().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=exif)
@@ -117,14 +117,14 @@ def test_arrays():
             read_photograph(array)
 
 
-def test_only_the_first_picture_of_an_animation(tmp_path):
+def test_only_the_first_frame_of_an_animation(tmp_path):
     blue = Image.new("RGB", (40, 20), (0, 0, 255))
     scene().save(tmp_path / "a.gif", save_all=True, append_images=[blue])
     near(colours(read_photograph(tmp_path / "a.gif"), [(4, 10)]), [(255, 0, 0)])
 
 
 def png_of_size(path, width, height):
-    """A PNG that says how large it is and holds no pixels."""
+    """Writes a PNG with a header but no pixels."""
 
     def chunk(kind, content):
         check = struct.pack(">I", zlib.crc32(kind + content))
@@ -148,7 +148,7 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path, width, height
         read_photograph(path)
 
 
-def test_what_is_no_image_is_named(tmp_path):
+def test_files_that_are_not_images_are_named(tmp_path):
     text, cut, folder = tmp_path / "a.jpg", tmp_path / "cut.jpg", tmp_path / "folder.png"
     text.write_text("hello")
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Predictions are those of the evaluation, and a photograph goes through the network once."""
+"""Predictions agree with the evaluation, and a photograph is encoded only once."""
 
 import doctest
 import json
@@ -24,7 +24,7 @@ def predictor(grounder, tiny_set):
 
 @pytest.fixture(scope="module")
 def saved(network, tiny_set, tmp_path_factory):
-    """A folder as training leaves it: config.json and best.weights.h5."""
+    """A folder as training leaves it, with config.json and best.weights.h5."""
     folder = tmp_path_factory.mktemp("run")
     save_weights(network(), folder / "best.weights.h5")
     weights = str(folder / "best.weights.h5")
@@ -34,7 +34,7 @@ def saved(network, tiny_set, tmp_path_factory):
 
 
 def threshold_of(prediction):
-    """A threshold that parts the pixels of a network with random weights."""
+    """A threshold that about half of the pixels exceed."""
     return float(np.median(prediction.probability))
 
 
@@ -45,16 +45,16 @@ def test_agrees_with_the_evaluation(predictor, tiny_set):
     assert len(measured) > 8
     for expected in measured:
         predictor.set_image(tiny_set.images / expected.image)
-        (found,) = predictor.predict(expected.expression)
+        (prediction,) = predictor.predict(expected.expression)
         with Image.open(tiny_set.images / expected.image) as image:
             width, height = image.size
         clipped = np.clip(expected.box_xyxy, 0, [width, height, width, height])
-        np.testing.assert_allclose(found.box_xyxy, clipped, atol=1e-3)
-        assert found.score == pytest.approx(expected.score, abs=1e-5)
-        # Batches of another size may round a pixel at the threshold the other way.
-        assert np.mean(found.mask != expected.mask) < 0.01
-        assert found.mask.shape == (height, width)
-        assert found.mask.dtype == bool
+        np.testing.assert_allclose(prediction.box_xyxy, clipped, atol=1e-3)
+        assert prediction.score == pytest.approx(expected.score, abs=1e-5)
+        # With another batch size, pixels at the threshold can be rounded the other way.
+        assert np.mean(prediction.mask != expected.mask) < 0.01
+        assert prediction.mask.shape == (height, width)
+        assert prediction.mask.dtype == bool
 
 
 def test_a_photograph_is_encoded_once(predictor, tiny_set, monkeypatch):
@@ -70,31 +70,31 @@ def test_a_photograph_is_encoded_once(predictor, tiny_set, monkeypatch):
     many = predictor.predict(["red box", "blue box", "right one", "everything", "red thing"])
     predictor.attention(["red box"])
     assert calls == [(1, 96, 96, 3)]
-    for found in many:
-        (alone,) = predictor.predict([found.expression])
-        np.testing.assert_allclose(alone.box_xyxy, found.box_xyxy, atol=1e-3)
-        np.testing.assert_allclose(alone.probability, found.probability, atol=1e-5)
-    assert len({tuple(found.box_xyxy) for found in many}) > 1
-    assert all(found.seconds > 0 for found in many)
+    for prediction in many:
+        (alone,) = predictor.predict([prediction.expression])
+        np.testing.assert_allclose(alone.box_xyxy, prediction.box_xyxy, atol=1e-3)
+        np.testing.assert_allclose(alone.probability, prediction.probability, atol=1e-5)
+    assert len({tuple(prediction.box_xyxy) for prediction in many}) > 1
+    assert all(prediction.seconds > 0 for prediction in many)
 
 
-def test_another_mask_needs_no_network(predictor, tiny_set, monkeypatch):
+def test_another_mask_is_computed_without_the_network(predictor, tiny_set, monkeypatch):
     predictor.set_image(tiny_set.images / "d.png")
-    (found,) = predictor.predict(["red round thing"])
-    threshold = threshold_of(found)
+    (prediction,) = predictor.predict(["red round thing"])
+    threshold = threshold_of(prediction)
     (expected,) = predictor.predict(["red round thing"], segment_thresh=threshold, use_nls=False)
     monkeypatch.setattr(predictor, "_grounder", None)
-    changed = found.with_mask(threshold, use_nls=False)
+    changed = prediction.with_mask(threshold, use_nls=False)
     np.testing.assert_array_equal(changed.mask, expected.mask)
     np.testing.assert_array_equal(changed.probability, expected.probability)
-    assert not np.array_equal(changed.probability, found.probability)
+    assert not np.array_equal(changed.probability, prediction.probability)
     assert 0 < changed.mask.mean() < 1
-    assert (found.segment_thresh, found.use_nls) == (0.35, True)
+    assert (prediction.segment_thresh, prediction.use_nls) == (0.35, True)
     assert (changed.segment_thresh, changed.use_nls) == (threshold, False)
-    assert changed.with_mask(use_nls=True).probability == pytest.approx(found.probability)
+    assert changed.with_mask(use_nls=True).probability == pytest.approx(prediction.probability)
 
 
-def test_photographs_arrays_and_files_are_alike(predictor, tiny_set):
+def test_paths_images_and_arrays_give_the_same_result(predictor, tiny_set):
     path = tiny_set.images / "b.png"
     boxes = []
     for source in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
@@ -104,16 +104,16 @@ def test_photographs_arrays_and_files_are_alike(predictor, tiny_set):
     assert np.ptp(boxes, axis=0).max() == 0
 
 
-def test_boxes_end_at_the_photograph(predictor):
+def test_boxes_are_clipped_to_the_photograph(predictor):
     predictor.set_image(np.zeros((4, 96, 3), np.uint8))
-    (found,) = predictor.predict("red box")
-    assert np.ptp(found.box_xyxy_input[[1, 3]]) > 4
-    left, top, right, bottom = found.box_xyxy
+    (prediction,) = predictor.predict("red box")
+    assert np.ptp(prediction.box_xyxy_input[[1, 3]]) > 4
+    left, top, right, bottom = prediction.box_xyxy
     assert 0 <= left < right <= 96
     assert 0 <= top <= bottom <= 4
 
 
-def test_words_that_do_not_count_are_told(predictor, tiny_set):
+def test_ignored_words_are_reported(predictor, tiny_set):
     predictor.set_image(tiny_set.images / "a.png")
     known, unknown = predictor.predict(["red box", f"the {UNKNOWN_WORD} box on the left side"])
     assert (known.unknown_words, known.unread_words) == ((), ())
@@ -121,13 +121,13 @@ def test_words_that_do_not_count_are_told(predictor, tiny_set):
     assert unknown.unread_words == ("the", "left", "side")
 
 
-def test_there_must_be_a_photograph(grounder, tiny_set):
+def test_set_image_must_be_called_first(grounder, tiny_set):
     fresh = Predictor(grounder, ExpressionReader(tiny_set.config()))
     with pytest.raises(ValueError, match="call set_image first"):
         fresh.predict("red box")
 
 
-def test_what_cannot_be_answered(predictor, tiny_set, monkeypatch):
+def test_bad_input_is_refused(predictor, tiny_set, monkeypatch):
     monkeypatch.setattr(predictor, "max_pixels", 5000)
     predictor.set_image(tiny_set.images / "a.png")
     assert predictor.predict([]) == predictor.attention([]) == []
@@ -141,12 +141,12 @@ def test_what_cannot_be_answered(predictor, tiny_set, monkeypatch):
     np.testing.assert_array_equal(after.box_xyxy, before.box_xyxy)
 
 
-def test_missing_weights_are_named_with_a_way_out(saved):
+def test_missing_weights_are_reported(saved):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such weight file; name another"):
         Predictor.from_config(saved / "config.json", saved / "nowhere.h5")
 
 
-def test_the_example_of_the_docstring_runs(saved, tiny_set, predictor, tmp_path, monkeypatch):
+def test_the_docstring_example_runs(saved, tiny_set, predictor, tmp_path, monkeypatch):
     (tmp_path / "config").mkdir()
     settings = json.loads((saved / "config.json").read_text())
     settings |= {"use_nls": 0, "segment_thresh": 0.6}
@@ -183,13 +183,13 @@ def test_attention_of_both_branches(predictor, network, tiny_set):
     assert not np.allclose(first.mask, second.mask)
 
 
-def test_attention_is_that_of_the_whole_network(predictor, network, tiny_set):
+def test_attention_agrees_with_the_whole_network(predictor, network, tiny_set):
     import keras
 
     from data.loading.letterbox import letterbox_image
 
     predictor.set_image(tiny_set.images / "d.png")
-    (found,) = predictor.attention("red round thing")
+    (attention,) = predictor.attention("red round thing")
     model = network()
     unit = model.get_layer("garan_box_attention")
     entering = keras.Model(model.input, [unit.input[0], model.get_layer("fq").output])
@@ -197,16 +197,16 @@ def test_attention_is_that_of_the_whole_network(predictor, network, tiny_set):
     words = predictor.reader.read(["red round thing"]).inputs
     feature, fq = entering({"image": image, "words": words}, training=False)
     collect, _ = unit.attention_maps(feature, fq)
-    np.testing.assert_allclose(found.box, np.array(collect)[0], atol=1e-5)
+    np.testing.assert_allclose(attention.box, np.array(collect)[0], atol=1e-5)
 
 
 def test_half_precision(network, tiny_set):
     grounder = Grounder(network(precision="mixed_bfloat16"), ANCHORS)
     predictor = Predictor(grounder, ExpressionReader(tiny_set.config()))
     predictor.set_image(tiny_set.images / "a.png")
-    (found,) = predictor.predict("red box")
+    (prediction,) = predictor.predict("red box")
     (attention,) = predictor.attention("red box")
-    assert found.probability.dtype == attention.mask.dtype == np.float32
+    assert prediction.probability.dtype == attention.mask.dtype == np.float32
     np.testing.assert_allclose(attention.mask.sum(axis=(0, 1)), 1, rtol=1e-2)
 
 
@@ -227,12 +227,12 @@ def test_bert_reads_the_words(tiny_set, tmp_path):
     assert len(predictor.attention(["the red man"])) == 1
 
 
-def test_letterbox_is_that_of_the_upright_photograph(predictor, tmp_path):
+def test_the_upright_photograph_is_letterboxed(predictor, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
     predictor.set_image(tmp_path / "turned.jpg")
-    (found,) = predictor.predict("red box")
-    assert found.mask.shape == (90, 40)
-    assert found.geometry == Letterbox.fit(40, 90, 96)
+    (prediction,) = predictor.predict("red box")
+    assert prediction.mask.shape == (90, 40)
+    assert prediction.geometry == Letterbox.fit(40, 90, 96)

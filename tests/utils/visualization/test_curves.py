@@ -1,4 +1,4 @@
-"""Curves lie where their values are."""
+"""Training curves show the values of the records."""
 
 import sys
 
@@ -88,12 +88,12 @@ def test_losses_far_apart_share_a_logarithmic_axis():
 def test_axes_hold_their_values(values, part, name):
     rows = [{"epoch": k, part: {name: value}} for k, value in enumerate(values, 1)]
     columns, heights = columns_and_rows(draw_curves(rows), BLUE)
-    # A whole marker for every value, at the left and at the right end.
+    # The markers at both ends are not cut off.
     for end in {columns.min(), columns.max()}:
         assert np.ptp(heights[np.abs(columns - end) < 8]) >= 4
     assert (np.ptp(columns) > 0.5 * WIDTH) == (len(values) > 1)
 
 
-def test_no_state_of_pyplot(monkeypatch):
+def test_pyplot_is_not_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     assert draw_curves([record(1)]) is not None

@@ -1,4 +1,4 @@
-"""Panels show boxes, masks and words where they belong."""
+"""Boxes, masks and captions are drawn in the right places."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def scene(height=100, width=100):
 
 
 def near(picture, colour):
-    """Pixels that have about a colour."""
+    """Pixels of approximately the given colour."""
     return np.abs(picture.astype(int) - colour).max(axis=-1) < 12
 
 
@@ -96,7 +96,7 @@ def test_caption_grows_with_its_words_to_three_lines():
     assert caption_rows("left", score=0.5) > one
 
 
-def test_words_without_blanks_are_broken():
+def test_text_without_spaces_is_wrapped():
     assert caption_rows("x" * 2000) == caption_rows("word " * 60)
 
 
@@ -115,7 +115,7 @@ def test_letters_beyond_ascii():
 @pytest.mark.parametrize(
     "image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)]
 )
-def test_images_of_another_kind_are_refused(image):
+def test_images_that_are_not_uint8_rgb_are_refused(image):
     with pytest.raises(ValueError, match="image must be uint8"):
         draw_prediction(image, "x", None, None)
 

@@ -1,4 +1,4 @@
-"""Colours are written as CSS and Matplotlib read them."""
+"""Colours are converted to hex codes."""
 
 import pytest
 

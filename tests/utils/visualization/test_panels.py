@@ -1,4 +1,4 @@
-"""Panels are arranged on sheets."""
+"""Panels are arranged on a sheet."""
 
 import numpy as np
 import pytest

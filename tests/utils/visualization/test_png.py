@@ -1,4 +1,4 @@
-"""Pictures are written whole or not at all."""
+"""PNG files are written atomically."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Texts are set in a font that has their letters, and end where the width does."""
+"""Text is set in a font that has its letters, and wrapped to the width."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import ImageFont
 from utils.visualization import typesetting
 
 
-def test_without_system_fonts_pillows_own_serves(monkeypatch):
+def test_without_system_fonts_pillows_font_is_used(monkeypatch):
     monkeypatch.setattr(typesetting, "FALLBACK_FONTS", ("no-such-font.ttf",))
     font = typesetting._font(14, "größte")
     assert font.getname() == ImageFont.load_default(14).getname()
