@@ -21,8 +21,8 @@ Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be 
 
 import argparse
 
-from config.command_line import run
-from config.schema import PROJECT_ROOT, add_overrides_argument, load_config
+from config.command_line import add_set_argument, run
+from config.schema import PROJECT_ROOT, load_config
 from utils.prediction.run_folder import settings_beside
 
 DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
@@ -83,7 +83,7 @@ def _parser():
     )
     add("--weights", metavar="FILE", help="trained weights (default: see above)")
     add("--config", metavar="FILE", help="JSON file with the settings (default: see above)")
-    add_overrides_argument(parser)
+    add_set_argument(parser)
     add(
         "--output",
         metavar="DIR",

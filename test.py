@@ -1,30 +1,32 @@
-"""Evaluates weights on a set: REC accuracy, RES mask IoU, precision and inconsistency.
+"""Evaluates weights on a split: REC accuracy, RES mask IoU, precision and inconsistency error.
 
-    python test.py --config config/config.json --set evaluate_model=log/refcoco/best.weights.h5
+    python test.py --config config/config.json --weights log/refcoco/best.weights.h5
     python test.py --set evaluate_set=data/anns/refcoco/testA.txt --name refcoco_testA
 
-`evaluate_model` is a file of ours or a published checkpoint (.h5; with rnn_cell=gru). Writes
-result/<name>/result.txt and result.json.
+Weights are a file that train.py wrote or a published checkpoint (.h5, with --set rnn_cell=gru).
+Writes result.txt and result.json to <output>/<name>/.
 """
 
 import argparse
 from pathlib import Path
 
-from config.command_line import run
-from config.schema import add_config_arguments, load_config
+from config.command_line import (
+    add_config_arguments,
+    add_output_argument,
+    add_weights_argument,
+    run,
+)
+from config.quiet import quiet_tensorflow
+from config.schema import load_config
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
-    parser.add_argument("--name", help="folder under --output (default: <data set>_<split>)")
-    parser.add_argument("--output", default="result", help="where results go (default: result)")
-    parser.add_argument("--dump", metavar="FILE", help="write one JSON line an expression")
-    parser.add_argument(
-        "--pictures", type=int, default=0, metavar="N", help="draw the N best, worst and median"
-    )
-    arguments = parser.parse_args()
-    config = load_config(arguments.config, arguments.overrides)
+def main() -> None:
+    arguments = _parser().parse_args()
+    overrides = arguments.overrides
+    if arguments.weights:
+        overrides = [*overrides, f"evaluate_model={arguments.weights}"]
+    config = load_config(arguments.config, overrides)
+    quiet_tensorflow()
 
     from utils.evaluation.report import report
 
@@ -32,8 +34,27 @@ def main():
     name = arguments.name or f"{annotations.parent.name}_{annotations.stem}"
     folder = Path(arguments.output) / name
     print(report(config, folder, dump=arguments.dump, pictures=arguments.pictures))
-    print(f"Written to {folder}/")
+    print(f"Results are in {folder}/")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    add_weights_argument(parser, help="weights to evaluate (default: evaluate_model of the config)")
+    add_output_argument(parser, default="result", help="folder of the results")
+    parser.add_argument(
+        "--name", help="folder of this result in --output (default: <data set>_<split>)"
+    )
+    parser.add_argument("--dump", metavar="FILE", help="write one JSON line per expression to FILE")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=0,
+        metavar="N",
+        help="draw the N best, N median and N worst predictions",
+    )
+    return parser
 
 
 if __name__ == "__main__":
-    run(main, "Nothing was written; run it again to evaluate the whole set.")
+    run(main, "Nothing was written; run the same command to evaluate again.")

@@ -1,22 +1,24 @@
-"""Trains MCN as a config describes; run it again and it goes on where it stopped.
+"""Trains MCN as a config describes; the same command resumes a run that was stopped.
 
     python train.py --config config/config.json
     python train.py --config config/demo.json --set batch_size=8 epoches=20
 
-Writes to log_path: last.state.h5 (to go on from), best.weights.h5 (best validation Acc@0.5),
+Writes to log_path: last.state.h5 (to resume from), best.weights.h5 (best validation Acc@0.5),
 epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
 """
 
 import argparse
 
-from config.command_line import run
-from config.schema import add_config_arguments, load_config
+from config.command_line import add_config_arguments, run
+from config.quiet import quiet_tensorflow
+from config.schema import load_config
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    config = add_config_arguments(parser).parse_args()
-    config = load_config(config.config, config.overrides)
+    arguments = add_config_arguments(parser).parse_args()
+    config = load_config(arguments.config, arguments.overrides)
+    quiet_tensorflow()
 
     from utils.training.trainer import Trainer
 
@@ -30,4 +32,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main, "The last finished epoch is kept: the same command goes on from there.")
+    run(main, "The last complete epoch is saved; run the same command to resume.")

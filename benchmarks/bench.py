@@ -155,7 +155,7 @@ def measure_training(backbone, quick, repeats):
     batch = 2 if quick else 8
     results, steps = {}, {}
     for name, changes in (
-        ("cached features", {"cache_features": "1"}),
+        ("cached features", {"cache_features": 1}),
         ("frozen body", {}),
         ("everything trained", {"free_body": 0}),
     ):

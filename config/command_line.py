@@ -1,64 +1,103 @@
-"""What the command lines have in common: how they end, and how they list names.
+"""What all commands share: their common arguments, exit codes and error messages."""
 
-A sentence for what a person can mend, a traceback for the rest.
-"""
-
+import argparse
 import os
 import sys
+from collections.abc import Callable, Sequence
 
-# Exit codes: what was given cannot be used; stopped from the keyboard.
+from config.errors import UserError
+from config.schema import PROJECT_ROOT
+
+# Exit codes: bad input, and interrupted from the keyboard.
 BAD_INPUT, INTERRUPTED = 2, 130
 NAMES_SHOWN = 3
-_OURS = ("config", "data", "model", "utils", "__main__")
+DEFAULT_CONFIG = "config/config.json"
 
 
-def run(main, resume_hint):
+def run(main: Callable[[], int | None], resume_hint: str) -> None:
     """Ends the process with the `exit_code` of an entry point's `main`."""
     sys.exit(exit_code(main, resume_hint))
 
 
-def exit_code(main, resume_hint):
-    """Calls an entry point's `main`.
+def exit_code(main: Callable[[], int | None], resume_hint: str) -> int | None:
+    """Calls an entry point's `main` and turns its errors into messages and exit codes.
 
-    Errors about files, settings and training are printed as one sentence, Ctrl-C with how to go
-    on. The environment variable MCN_TRACEBACK=1 shows tracebacks for all.
+    A `UserError` or `OSError` is printed as one sentence, Ctrl-C as the resume hint. All other
+    exceptions propagate. The environment variable MCN_TRACEBACK=1 lets every error propagate.
 
     Args:
-        main: function without arguments; returns an exit code or None.
-        resume_hint: what to tell someone who pressed Ctrl-C.
+        main: function without arguments that returns an exit code or None.
+        resume_hint: sentence shown after Ctrl-C that says how to resume.
 
     Returns:
-        what `main` returns, BAD_INPUT or INTERRUPTED.
+        The value that `main` returns, BAD_INPUT or INTERRUPTED.
     """
-    # TensorFlow writes pages of start-up notes to the terminal unless told not to beforehand.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return main()
     except KeyboardInterrupt:
         print(f"\nStopped. {resume_hint}", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError, RuntimeError) as error:
-        if os.environ.get("MCN_TRACEBACK") or not _for_people(error):
+    except (UserError, OSError) as error:
+        if os.environ.get("MCN_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
 
 
-def counted(names):
-    """How many names there are, and the first of them: "7 (a; b; c and 4 more)"."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds `--config FILE` and `--set KEY=VALUE ...` to a parser, and returns it.
+
+    Parsed values are `config` (path, str) and `overrides` (list of str), the arguments of
+    `config.schema.load_config`.
+    """
+    parser.add_argument(
+        "--config",
+        default=str(PROJECT_ROOT / DEFAULT_CONFIG),
+        metavar="FILE",
+        help=f"JSON file of settings (default: {DEFAULT_CONFIG})",
+    )
+    add_set_argument(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--set KEY=VALUE ...` to a parser; the parsed value is `overrides` (list of str)."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings of the file, e.g. --set batch_size=8 backbone=vgg",
+    )
+
+
+def add_weights_argument(parser: argparse.ArgumentParser, help: str = "weights to load") -> None:
+    """Adds `--weights FILE` to a parser; the parsed value is `weights` (str or None)."""
+    parser.add_argument("--weights", metavar="FILE", help=help)
+
+
+def add_output_argument(
+    parser: argparse.ArgumentParser,
+    default: str | os.PathLike | None,
+    help: str = "folder to write to",
+) -> None:
+    """Adds `--output DIR` to a parser; the parsed value is `output` (str or None).
+
+    Args:
+        parser: the parser of a command.
+        default: the folder if the argument is omitted, relative to the current directory; None
+            if the command chooses one, which `help` then describes.
+        help: one sentence without the default.
+    """
+    default = None if default is None else os.fspath(default)
+    described = help if default is None else f"{help} (default: {default})"
+    parser.add_argument("--output", metavar="DIR", default=default, help=described)
+
+
+def counted(names: Sequence[str]) -> str:
+    """The number of names and the first few of them: "7 (a; b; c and 4 more)"."""
     more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
     return f"{len(names):,} ({'; '.join(names[:NAMES_SHOWN])}{more})"
-
-
-def _for_people(error):
-    """Whether an error was raised by this project, whose messages say what to do."""
-    if isinstance(error, OSError) or _is_ours(type(error).__module__):
-        return True  # An error that comes from another process has no trace of its own.
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return _is_ours(trace.tb_frame.f_globals.get("__name__", ""))
-
-
-def _is_ours(module):
-    return module.split(".")[0] in _OURS

@@ -1,4 +1,4 @@
-"""The base class of every error that a person can act on."""
+"""Errors whose messages are meant for people; command lines print them without a traceback."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,11 @@ class UserError(ValueError):
     The message is one sentence that names the file, line or key and the way out. Command lines
     print it without a traceback; any other exception is a bug and keeps its traceback.
     """
+
+
+class ConfigError(UserError):
+    """A setting cannot be used; the message names the key, its value and what is allowed."""
+
+
+class NoSpaceError(UserError):
+    """A disk is too full for a file; the message names the folder and both sizes."""

@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all, where there is room for them."""
+"""Atomic file writes and checks of free disk space."""
 
 import os
 import shutil
@@ -8,12 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from config.errors import NoSpaceError
+
 
 @contextmanager
 def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open `path` for writing bytes; a file of this name is replaced only once all is written.
+    """Opens a file for writing that replaces `path` only once it is complete.
 
-    An interruption or an error leaves what was there before. Folders are made.
+    If the block raises or is interrupted, an existing file stays unchanged and no partial file is
+    left behind. Missing parent folders are created.
+
+    Args:
+        path: the file to write or replace.
+
+    Yields:
+        A binary file object.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +36,41 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
         raise
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file in UTF-8, atomically."""
+    with written_atomically(path) as file:
+        file.write(text.encode("utf-8"))
+
+
 def free_bytes(folder: str | os.PathLike) -> int:
-    """Room on the disk that a folder lies on, or will lie on once it is made."""
+    """Free bytes on the disk that holds `folder`, which need not exist yet."""
     folder = Path(folder).absolute()
     return shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free
+
+
+def check_free_space(folder: str | os.PathLike, needed_bytes: int, what: str, remedy: str) -> None:
+    """Checks that the disk of a folder has room for a file before it is written.
+
+    Args:
+        folder: where the file will be written; need not exist yet.
+        needed_bytes: size of the file.
+        what: what needs the space, the subject of the error message.
+        remedy: what the user can do about it, the end of the error message.
+
+    Raises:
+        NoSpaceError: fewer than `needed_bytes` are free.
+    """
+    free = free_bytes(folder)
+    if free < needed_bytes:
+        raise NoSpaceError(
+            f"{what} needs {bytes_text(needed_bytes)} and {folder} has {bytes_text(free)} free: "
+            f"{remedy}"
+        )
+
+
+def bytes_text(count: float) -> str:
+    """Formats a number of bytes for people: "13.5 GB"."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:.1f} {prefix}B"
+    return f"{count:.0f} bytes"

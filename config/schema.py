@@ -1,22 +1,32 @@
 """The settings of a run: every key with its type, default and meaning, read from JSON.
 
-`load_config` reads one JSON file over the defaults below, applies `key=value` overrides and
-returns a frozen `Config`. A key that does not exist, a value of the wrong type or an impossible
-combination is a `ConfigError` that names the key, the value and what is allowed.
+`load_config` reads a JSON file over the defaults below, applies `key=value` overrides and returns
+a frozen `Config`. An unknown key, a value of the wrong type or an impossible combination raises a
+`ConfigError` that names the key, the value and what is allowed.
 
 Relative paths in a JSON file are relative to the project's root, so that a run does not depend
-on the directory it was started from; those given as `key=value` are relative to the current
+on the directory it was started from; paths given as `key=value` are relative to the current
 directory, like every path on a command line.
 """
 
-import argparse
 import dataclasses
-import difflib
 import json
+import os
 import typing
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
+
+from config.checks import (
+    canonical_keys,
+    check_combination,
+    converted,
+    parse_override,
+    refuse_unknown,
+)
+from config.errors import ConfigError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,21 +38,37 @@ OBSOLETE_KEYS = {
 }
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names the key, its value and what is allowed."""
-
-
-def setting(default, help, *, choices=None, low=None, high=None, path=False):
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[Any] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    path: bool = False,
+    or_name: bool = False,
+) -> Any:
     """Declares one setting.
 
     Args:
         default: the default value; lists are copied for each `Config`.
         help: one sentence for people who read or override the setting.
-        choices: the values allowed, if they can be listed.
+        choices: the allowed values, if they can be listed.
         low, high: inclusive bounds of a number, or of every number of a list.
-        path: whether the value is a file or folder, resolved as the module says.
+        path: whether the value is a file or folder, made absolute as the module describes.
+        or_name: whether a path without "/" and "." is the name of something else, kept as it is.
+
+    Returns:
+        A dataclass field.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "path": path}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "path": path,
+        "or_name": or_name,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -52,107 +78,157 @@ def setting(default, help, *, choices=None, low=None, high=None, path=False):
 class Config:
     """All settings of a run. Defaults: RefCOCO with the Darknet-53 backbone, as published."""
 
-    about: list[str] = setting([], "expected result, hardware, time and command, for the reader")
+    about: list[str] = setting([], "notes for the reader: expected results, hardware, commands")
 
     # Data.
     train_set: str = setting("data/anns/refcoco/train.txt", "annotations to train on", path=True)
-    evaluate_set: str = setting("data/anns/refcoco/val.txt", "annotations to evaluate", path=True)
-    seg_gt_path: str = setting("data/masks/refcoco", "folder of the masks, <id>.npy", path=True)
+    evaluate_set: str = setting(
+        "data/anns/refcoco/val.txt",
+        "annotations to evaluate on, after each epoch and in test.py",
+        path=True,
+    )
+    seg_gt_path: str = setting(
+        "data/masks/refcoco", "folder of the ground-truth masks, <id>.npy", path=True
+    )
     image_path: str = setting("data/images/train2014", "folder of the images", path=True)
     anchors_file: str = setting(
-        "data/yolo_anchors.txt", "anchors w,h in input pixels, three pairs", path=True
+        "data/yolo_anchors.txt", "file of three anchors w,h in pixels of the input", path=True
     )
     word_embed: str = setting(
         "data/words/glove.6B.300d.txt",
-        "word vectors: GloVe text (.txt .gz .zip), spaCy package or saved spaCy pipeline",
+        "word vectors: a GloVe file (.txt, .gz, .zip), a spaCy package or a saved spaCy pipeline",
         path=True,
+        or_name=True,
     )
-    workers: int = setting(8, "parallel decoders of the input pipeline", low=1)
-    max_queue_size: int = setting(4, "batches prepared ahead of the network", low=1)
+    workers: int = setting(8, "threads that load and letterbox images", low=1)
+    max_queue_size: int = setting(4, "batches to prefetch", low=1)
 
     # Network.
-    backbone: str = setting("darknet", "visual backbone", choices=["darknet", "vgg"])
+    backbone: str = setting("darknet", "name of a registered backbone, such as darknet or vgg")
     backbone_width: float = setting(
-        1.0, "factor on the channels of the backbone, for small machines", low=0.03125, high=4.0
+        1.0,
+        "factor on the channels of the backbone; less than 1 for small machines",
+        low=0.03125,
+        high=4.0,
     )
     backbone_blocks: list[int] = setting(
-        [1, 2, 8, 8, 4], "residual blocks of the five Darknet stages", low=1
+        [1, 2, 8, 8, 4], "residual blocks of the five stages of Darknet-53", low=1
     )
     head_width: float = setting(
-        1.0, "factor on the channels of the two branches", low=0.03125, high=4.0
+        1.0,
+        "factor on the channels of the segmentation and detection branches",
+        low=0.03125,
+        high=4.0,
     )
-    aspp_dilations: list[int] = setting([6, 12, 18], "dilations of the ASPP block", low=1)
-    bn_momentum: float = setting(0.99, "momentum of BatchNorm's moving statistics", low=0, high=1)
-    input_size: int = setting(416, "side of the letterboxed input, a multiple of 32", low=32)
-    seg_out_stride: int = setting(8, "stride of the mask that the network predicts", choices=[8])
+    aspp_dilations: list[int] = setting([6, 12, 18], "dilation rates of the ASPP block", low=1)
+    bn_momentum: float = setting(
+        0.99, "momentum of the moving averages of BatchNorm", low=0, high=1
+    )
+    input_size: int = setting(
+        416, "side of the letterboxed input in pixels, a multiple of 32", low=32
+    )
+    seg_out_stride: int = setting(8, "stride of the predicted mask", choices=[8])
     mask_target: str = setting(
         "corner",
-        'cells of the true mask: their top left pixel, as published, or the "area" covered',
+        "value of a cell of the ground-truth mask: its top-left pixel (corner, as published) or "
+        "the share of the cell that the object covers (area)",
         choices=["corner", "area"],
     )
-    word_len: int = setting(15, "words of an expression that are read", low=1)
+    text_encoder: str = setting(
+        "recurrent",
+        "name of a registered text encoder: recurrent (word vectors and an RNN) or bert; the "
+        "published key use_bert (0 or 1) is accepted, too",
+    )
+    word_len: int = setting(
+        15, "words per expression, or word pieces with BERT; longer ones are truncated", low=1
+    )
     embed_dim: int = setting(300, "dimension of the word vectors", low=1)
     rnn_cell: str = setting(
         "lstm", "recurrent cell; the published checkpoints hold gru", choices=["lstm", "gru"]
     )
     bidirectional: int = setting(1, "read the expression in both directions", choices=[0, 1])
-    rnn_hidden_size: int = setting(1024, "units of the recurrent cell", low=2)
-    rnn_drop_out: float = setting(0.1, "dropout of the text branch", low=0, high=0.999)
-    lang_att: int = setting(1, "attention over the words", choices=[0, 1])
-    jemb_dim: int = setting(1024, "joint dimension; equals the channels of Fv1", low=2)
-    use_bert: int = setting(0, "BERT in place of word vectors and recurrence", choices=[0, 1])
+    rnn_hidden_size: int = setting(1024, "units of the recurrent cell, an even number", low=2)
+    rnn_drop_out: float = setting(
+        0.1, "dropout on the inputs of the recurrent cell", low=0, high=0.999
+    )
+    lang_att: int = setting(
+        1, "attention over the words; 0 takes the last output of the RNN", choices=[0, 1]
+    )
     bert_path: str = setting("data/weights/bert", "folder of the BERT checkpoint", path=True)
     bert_trainable: int = setting(0, "fine-tune BERT", choices=[0, 1])
+    jemb_dim: int = setting(
+        0, "channels of the fused features; 0 or the channels of Fv1, which they must equal", low=0
+    )
 
     # Training.
     pretrained_weights: str = setting(
         "data/weights/darknet.weights.h5",
-        "backbone or MCN weights to start from; empty: from scratch",
+        "weights to start from: a file with a backbone or a whole network, or a registered name "
+        "such as imagenet; empty trains from scratch",
         path=True,
+        or_name=True,
     )
     free_body: int = setting(
         1,
-        "what is frozen: 0 nothing, 1 the backbone but its end, 2 all but the output layers",
+        "frozen layers: 0 none, 1 the backbone except its last layers, 2 all but the output layers",
         choices=[0, 1, 2],
     )
     frozen_bn: str = setting(
         "moving",
-        'statistics of frozen BatchNorm in training; "batch" as in Keras 2.2.4',
+        "statistics that frozen BatchNorm layers use in training: moving averages, or those of "
+        "the batch as in Keras 2.2.4",
         choices=["moving", "batch"],
     )
-    batch_size: int = setting(35, "expressions a step, over all replicas", low=1)
+    batch_size: int = setting(35, "expressions per step, over all replicas", low=1)
     lr: float = setting(1e-3, "initial learning rate of Adam", low=0)
     lr_schedule: str = setting(
-        "steps", "a tenth at each of `steps`, or cosine to zero", choices=["steps", "cosine"]
+        "steps",
+        "steps divides the learning rate by 10 at each epoch of `steps`; cosine decays it to 0",
+        choices=["steps", "cosine"],
     )
     warmup_steps: int = setting(0, "optimiser steps of linear warm-up", low=0)
-    steps: list[int] = setting([30, 35, 40], "epochs, counted from 1, that divide lr by 10", low=1)
-    epoches: int = setting(45, "epochs in all", low=1)
-    start_epoch: int = setting(0, "epochs taken as done when nothing is resumed", low=0)
-    cache_features: str = setting(
-        "0", "keep the frozen part's features: 0, 1 (under log_path) or a folder", path=True
+    steps: list[int] = setting(
+        [30, 35, 40],
+        "epochs, counted from 1, that start with a tenth of the learning rate before them",
+        low=1,
+    )
+    epoches: int = setting(45, "number of epochs; the spelling epochs is accepted, too", low=1)
+    start_epoch: int = setting(
+        0, "epochs to count as done when there is no checkpoint to resume from", low=0
+    )
+    cache_features: int = setting(
+        0, "compute the features of the frozen layers once and read them from disk", choices=[0, 1]
+    )
+    cache_dir: str = setting(
+        "", "folder of the cached features; empty: the folder features in log_path", path=True
     )
     cache_dtype: str = setting(
-        "float32", "float32 is exact, float16 half the size", choices=["float32", "float16"]
+        "float32",
+        "type of the cached features: float32 is exact, float16 needs half the space",
+        choices=["float32", "float16"],
     )
     seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0)
     weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0)
-    clip_norm: float = setting(0.0, "global norm that gradients are clipped to; 0: off", low=0)
+    clip_norm: float = setting(
+        0.0, "global norm to which gradients are clipped; 0 disables clipping", low=0
+    )
     seed: int = setting(
         10010,
-        "seed of initialisation, order, choice of expression, dropout",
+        "seed of the initial weights, the order of the samples, the choice of expressions and "
+        "dropout",
         low=0,
         high=2**32 - 1,
     )
     precision: str = setting(
         "float32",
-        "arithmetic of the network",
+        "dtype policy of the network",
         choices=["float32", "mixed_float16", "mixed_bfloat16"],
     )
-    jit_compile: int = setting(0, "compile the steps with XLA", choices=[0, 1])
+    jit_compile: int = setting(0, "compile the network with XLA", choices=[0, 1])
     distribute: str = setting(
         "one",
-        "one device, all GPUs of this machine, or several machines (TF_CONFIG)",
+        "devices to train on: one, all GPUs of this machine (mirrored), or several machines that "
+        "TF_CONFIG lists (multiworker)",
         choices=["one", "mirrored", "multiworker"],
     )
 
@@ -160,33 +236,50 @@ class Config:
     evaluate_model: str = setting(
         "log/refcoco/best.weights.h5", "weights that test.py evaluates", path=True
     )
-    eval_batch_size: int = setting(8, "images encoded, and expressions grounded, at once", low=1)
-    det_acc_thresh: float = setting(0.5, "IoU above which a box is right", low=0, high=1)
-    segment_thresh: float = setting(0.35, "probability above which a pixel is mask", low=0, high=1)
-    use_nls: int = setting(1, "ASNLS: weigh the mask by the box", choices=[0, 1])
+    eval_batch_size: int = setting(
+        8, "images to encode, and expressions to ground, per batch", low=1
+    )
+    det_acc_thresh: float = setting(
+        0.5, "IoU above which a predicted box counts as correct", low=0, high=1
+    )
+    segment_thresh: float = setting(
+        0.35, "probability above which a pixel belongs to the mask", low=0, high=1
+    )
+    use_nls: int = setting(
+        1, "ASNLS: weight the mask by the predicted box and its confidence", choices=[0, 1]
+    )
 
     # Logs.
-    log_path: str = setting("log/refcoco", "folder of checkpoints, curves and records", path=True)
-    log_images: int = setting(0, "pictures of predictions in TensorBoard, per epoch", low=0)
+    log_path: str = setting("log/refcoco", "folder of checkpoints, curves and logs", path=True)
+    log_images: int = setting(0, "predictions to draw in TensorBoard per epoch", low=0)
 
-    def replace(self, **changes):
-        """A copy with `changes`, checked like a file. Raises ConfigError."""
-        return _checked(self, changes, "replace()")
+    @property
+    def text_input(self) -> str:
+        """What the text encoder reads: "vectors" of words, or word "pieces" of BERT."""
+        return "pieces" if self.text_encoder == "bert" else "vectors"
 
-    def to_dict(self):
-        """Plain values by key, as written beside a log and read back by `load_config`."""
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with `changes`, checked like those of a file.
+
+        Raises:
+            ConfigError: a key or value cannot be used.
+        """
+        return _changed(self, changes, "replace()")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values by key, which `load_config` can read back from JSON."""
         return dataclasses.asdict(self)
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
-_TYPES = typing.get_type_hints(Config)
+TYPES = typing.get_type_hints(Config)
 
 
-def load_config(path, overrides=()):
-    """Reads a run's settings.
+def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+    """Reads the settings of a run.
 
     Args:
-        path: JSON file with any of the keys of `Config`; the rest keep their defaults.
+        path: JSON file with any of the keys of `Config`; omitted keys keep their defaults.
         overrides: strings "key=value", the value in JSON or bare text, applied last.
 
     Returns:
@@ -208,145 +301,43 @@ def load_config(path, overrides=()):
     for key in [key for key in values if key in OBSOLETE_KEYS]:
         warnings.warn(f"{path}: key '{key}' is ignored: it {OBSOLETE_KEYS[key]}", stacklevel=2)
         del values[key]
-    config = _checked(Config(), values, str(path), combine=False)
-    changes = dict(_parse_override(text) for text in overrides)
-    config = _checked(config, changes, "--set", relative_to=Path.cwd())
+    config = _changed(Config(), values, str(path), combine=False)
+    changes = dict(parse_override(text, TYPES) for text in overrides)
+    config = _changed(config, changes, "--set", relative_to=Path.cwd())
     return _with_absolute_paths(config, PROJECT_ROOT)
 
 
-def add_config_arguments(parser, default="config/config.json"):
-    """Adds `--config FILE` and `--set key=value …` to an argparse parser."""
-    parser.add_argument(
-        "--config",
-        default=str(PROJECT_ROOT / default),
-        metavar="FILE",
-        help=f"JSON file with the settings (default: {default})",
-    )
-    add_overrides_argument(parser)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    return parser
-
-
-def add_overrides_argument(parser):
-    """Adds `--set key=value …` to an argparse parser."""
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that override the file, e.g. --set batch_size=8 backbone=vgg",
-    )
-
-
-def _parse_override(text):
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals:
-        raise ConfigError(f"--set {text}: must have the form key=value")
-    if _TYPES.get(key) is str:
-        return key, value
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _checked(config, values, source, combine=True, relative_to=None):
-    for key in values:
-        if key not in FIELDS:
-            near = difflib.get_close_matches(key, FIELDS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"{source}: unknown key '{key}'{hint}")
-    typed = {key: _typed(key, value, source) for key, value in values.items()}
+def _changed(
+    config: Config,
+    values: Mapping[str, Any],
+    source: str,
+    combine: bool = True,
+    relative_to: Path | None = None,
+) -> Config:
+    """A copy of `config` with checked values; `source` names their origin in error messages."""
+    values = canonical_keys(values, source)
+    refuse_unknown(values, FIELDS, source)
+    typed = {
+        key: converted(FIELDS[key], TYPES[key], value, source) for key, value in values.items()
+    }
     config = dataclasses.replace(config, **typed)
     if relative_to is not None:
         config = _with_absolute_paths(config, relative_to, only=typed)
     if combine:
-        _check_combination(config)
+        check_combination(vars(config))
     return config
 
 
-def _typed(key, value, source):
-    """The value of a key in its declared type; raises ConfigError where it does not fit."""
-    declared, meta = _TYPES[key], FIELDS[key].metadata
-    listed = typing.get_origin(declared) is list
-    element = typing.get_args(declared)[0] if listed else declared
-
-    def refuse(allowed):
-        raise ConfigError(f"{source}: {key} = {json.dumps(value)}: must be {allowed}")
-
-    def convert(item):
-        if element is float and type(item) is int:
-            return float(item)
-        if key == "cache_features" and item in (0, 1):  # a switch, or a folder
-            return str(int(item))
-        if element is int and type(item) is bool:
-            return int(item)
-        if type(item) is not element:
-            names = {int: "a whole number", float: "a number", str: "text"}
-            refuse(("a list, each " if listed else "") + names[element])
-        return item
-
-    if listed and key == "about" and isinstance(value, str):
-        return [value]
-    if listed and not isinstance(value, list):
-        refuse(f"a list like {json.dumps(getattr(Config(), key))}")
-    typed = [convert(item) for item in value] if listed else convert(value)
-    if meta["choices"] is not None and typed not in meta["choices"]:
-        refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))
-    for item in typed if listed else [typed]:
-        if meta["low"] is not None and not item >= meta["low"]:
-            refuse(f"at least {meta['low']}")
-        if meta["high"] is not None and not item <= meta["high"]:
-            refuse(f"at most {meta['high']}")
-    return typed
-
-
-def _check_combination(config):
-    def refuse(key, allowed):
-        value = json.dumps(getattr(config, key))
-        raise ConfigError(f"config: {key} = {value}: must be {allowed}")
-
-    if config.input_size % 32:
-        refuse("input_size", "a multiple of 32, such as 320, 416 or 608")
-    top = round(1024 * config.backbone_width)
-    if config.jemb_dim != top:
-        refuse(
-            "jemb_dim",
-            f"{top}, the channels of Fv1 (1024 × backbone_width {config.backbone_width:g})",
-        )
-    if len(config.backbone_blocks) != 5:
-        refuse("backbone_blocks", "five numbers, one a stage, as [1, 2, 8, 8, 4]")
-    if len(config.aspp_dilations) != 3:
-        refuse("aspp_dilations", "three numbers, as [6, 12, 18]")
-    if config.rnn_hidden_size % 2:
-        refuse("rnn_hidden_size", "even: the attention splits its channels into two groups")
-    if config.steps != sorted(set(config.steps)):
-        refuse("steps", "ascending epochs, as [30, 35, 40]")
-    if config.cache_features != "0" and config.free_body == 0:
-        refuse("cache_features", "0 where free_body is 0: no feature stays the same")
-    if config.cache_features != "0" and config.frozen_bn == "batch":
-        refuse("cache_features", '0 where frozen_bn is "batch": features depend on the batch')
-    if config.start_epoch >= config.epoches:
-        refuse("start_epoch", f"below epoches ({config.epoches})")
-
-
-def _with_absolute_paths(config, base, only=None):
+def _with_absolute_paths(
+    config: Config, base: Path, only: Mapping[str, Any] | None = None
+) -> Config:
+    """A copy whose paths, or `only` those of some keys, are absolute."""
     changes = {}
     for key, spec in FIELDS.items():
         value = getattr(config, key)
         if not spec.metadata["path"] or not value or (only is not None and key not in only):
             continue
-        if key == "word_embed" and not _is_word_file(value):
+        if spec.metadata["or_name"] and "/" not in value and "." not in value:
             continue
-        if key == "cache_features" and value in ("0", "1"):
-            continue
-        changes[key] = str((Path(base) / Path(value).expanduser()).resolve())
+        changes[key] = str((base / Path(value).expanduser()).resolve())
     return dataclasses.replace(config, **changes)
-
-
-def _is_word_file(value):
-    """Whether word_embed is a file or folder and not the name of a spaCy package."""
-    return "/" in value or value.endswith((".txt", ".gz", ".zip"))

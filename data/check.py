@@ -20,8 +20,8 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.command_line import counted, exit_code
-from config.schema import PROJECT_ROOT, add_overrides_argument, load_config
+from config.command_line import add_set_argument, counted, exit_code
+from config.schema import PROJECT_ROOT, load_config
 
 N_ANCHORS = 3
 BETTER_ANCHORS = 0.05
@@ -180,7 +180,7 @@ def _check_words(config, sets, report):
             f"cut: {cut.sum():,} of {len(lengths):,} expressions ({100 * cut.mean():.1f} %), "
             f"{100 * lost / lengths.sum():.1f} % of all words"
         )
-    if sets and config.use_bert:
+    if sets and config.text_input == "pieces":
         report.line("use_bert: word pieces count, with [CLS] and [SEP]; more is cut than shown")
     elif sets:
         _check_vectors(config, sets, report)
@@ -269,7 +269,7 @@ def _parse_arguments(arguments):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG", help="JSON file with the settings of a run")
-    add_overrides_argument(parser)
+    add_set_argument(parser)
     parser.add_argument(
         "--quick",
         action="store_true",

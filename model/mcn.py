@@ -87,7 +87,7 @@ def _assemble(config):
 
 def _text_branch(config):
     """(input "words", fq) of recurrence over word vectors, or of BERT over word pieces."""
-    if config.use_bert:
+    if config.text_input == "pieces":
         words = keras.Input((config.word_len,), name="words", dtype="int32")
         return words, build_bert_branch(words, config.bert_path, bool(config.bert_trainable))
     words = keras.Input((config.word_len, config.embed_dim), name="words", dtype="float32")

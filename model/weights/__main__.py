@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from config.schema import ConfigError, add_config_arguments, load_config
+from config.command_line import add_config_arguments
+from config.schema import ConfigError, load_config
 from model.weights.hdf5 import WeightsError
 from model.weights.inspection import describe
 from model.weights.layouts import TAIL_LENGTH

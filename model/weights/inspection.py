@@ -153,7 +153,7 @@ def _describe_network(found, layers, backbone, text):
         found.settings["jemb_dim"] = round(TOP_FILTERS * found.settings["backbone_width"])
     if text is None:
         found.kind = f"{backbone} backbone, BERT"
-        found.settings["use_bert"] = 1
+        found.settings["text_encoder"] = "bert"
     else:
         direction = "bidirectional " if text.bidirectional else ""
         found.kind = f"{backbone} backbone, {direction}{text.rnn_cell} of {text.rnn_hidden_size}"

@@ -1,5 +1,6 @@
-"""How a program ends: with a sentence, a traceback, or a hint how to go on."""
+"""Exit codes, error messages, tracebacks, and the arguments that all commands share."""
 
+import argparse
 import functools
 import multiprocessing
 import subprocess
@@ -7,28 +8,32 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from config.command_line import BAD_INPUT, INTERRUPTED, counted, run
-from config.schema import ConfigError, load_config
-from data.loading.pipeline import DataError
+from config.command_line import (
+    BAD_INPUT,
+    INTERRUPTED,
+    add_config_arguments,
+    add_output_argument,
+    add_set_argument,
+    add_weights_argument,
+    counted,
+    run,
+)
+from config.errors import ConfigError, NoSpaceError, UserError
+from config.schema import PROJECT_ROOT, load_config
 from tests.tiny import network_config
-from utils.training.trainer import TrainingError
+
+
+def run_script(script):
+    environment = {"PYTHONPATH": str(PROJECT_ROOT)}
+    return subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
 
 
 def raising(error):
     def main():
         raise error
-
-    return main
-
-
-def ours(error):
-    """A `main` whose error is raised inside a module of the project."""
-
-    def main():
-        namespace = {"__name__": "data.somewhere", "error": error}
-        exec("raise error", namespace)
 
     return main
 
@@ -39,12 +44,21 @@ def exit_code(main):
     return stop.value.code
 
 
+class DerivedError(UserError):
+    """An error of another package."""
+
+
 @pytest.mark.parametrize(
     "error",
-    [ValueError("bad line"), ConfigError("bad key"), DataError("bad image"), TrainingError("nan")],
+    [
+        UserError("bad line"),
+        ConfigError("bad key"),
+        NoSpaceError("full"),
+        DerivedError("bad image"),
+    ],
 )
-def test_our_errors_are_one_sentence(error, capsys):
-    assert exit_code(ours(error)) == BAD_INPUT
+def test_errors_for_people_are_one_sentence(error, capsys):
+    assert exit_code(raising(error)) == BAD_INPUT
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
@@ -58,21 +72,43 @@ def test_errors_of_a_real_call_are_one_sentence(capsys):
     assert "batch_size" in capsys.readouterr().err
 
 
-def broken():
-    """Raises the RuntimeError of a generator that stops in the wrong way."""
-    yield next(iter(()))
-
-
-def test_errors_of_libraries_keep_their_traceback():
-    for main in (lambda: int("x" * 3), raising(KeyError("x")), lambda: next(broken())):
-        with pytest.raises((ValueError, KeyError, RuntimeError)):
+def test_all_other_errors_keep_their_traceback():
+    """Also those that a library raises on behalf of a line of ours, without a frame of its own."""
+    mains = {
+        lambda: np.ones(3) + np.ones(4): "could not be broadcast",
+        lambda: int("x" * 3): "invalid literal",
+        raising(ValueError("bad line")): "bad line",
+        raising(TypeError("bad type")): "bad type",
+        raising(RuntimeError("broken")): "broken",
+        raising(KeyError("x")): "x",
+    }
+    for main, message in mains.items():
+        with pytest.raises((ValueError, TypeError, KeyError, RuntimeError), match=message):
             run(main, "")
+
+
+def test_a_broadcasting_error_in_a_script_shows_its_traceback(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import numpy as np
+        from config.command_line import run
+        def main():
+            return np.ones(3) + np.ones(4)
+        run(main, "")
+        """)
+    )
+    done = run_script(script)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert "return np.ones(3) + np.ones(4)" in done.stderr
+    assert "error: " not in done.stderr
 
 
 def test_tracebacks_on_request(monkeypatch):
     monkeypatch.setenv("MCN_TRACEBACK", "1")
     with pytest.raises(ConfigError):
-        run(ours(ConfigError("bad key")), "")
+        run(raising(ConfigError("bad key")), "")
 
 
 def test_interrupted_from_the_keyboard(capsys):
@@ -85,7 +121,7 @@ def test_the_exit_code_is_that_of_main(value, code):
     assert exit_code(lambda: value) == code
 
 
-def test_nothing_of_ours_shows_in_the_exit_of_a_script(tmp_path):
+def test_a_script_ends_without_a_traceback(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
@@ -94,9 +130,7 @@ def test_nothing_of_ours_shows_in_the_exit_of_a_script(tmp_path):
         run(lambda: load_config("none.json"), "")
         """)
     )
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": "."}
-    )
+    done = run_script(script)
     assert done.returncode == BAD_INPUT
     assert done.stderr.startswith("error: none.json: no such file")
     assert done.stderr.count("\n") == 1
@@ -123,6 +157,38 @@ def test_errors_of_another_process_are_one_sentence(capsys):
 )
 def test_names_are_counted_and_the_first_shown(names, text):
     assert counted(names) == text
+
+
+def test_config_arguments():
+    parser = add_config_arguments(argparse.ArgumentParser())
+    given = parser.parse_args([])
+    assert given.config == str(PROJECT_ROOT / "config" / "config.json")
+    assert given.overrides == []
+    given = parser.parse_args(
+        ["--config", "x.json", "--set", "lr=1", "seed=2", "--set", "batch_size=3"]
+    )
+    assert (given.config, given.overrides) == ("x.json", ["lr=1", "seed=2", "batch_size=3"])
+
+
+def test_single_arguments():
+    parser = argparse.ArgumentParser()
+    add_set_argument(parser)
+    add_weights_argument(parser, help="weights to evaluate")
+    add_output_argument(parser, default="result", help="folder of the results")
+    given = parser.parse_args([])
+    assert (given.overrides, given.weights, given.output) == ([], None, "result")
+    given = parser.parse_args(["--weights", "a.h5", "--output", "b", "--set", "lr=1"])
+    assert (given.overrides, given.weights, given.output) == (["lr=1"], "a.h5", "b")
+    shown = " ".join(parser.format_help().split())
+    assert "--weights FILE weights to evaluate" in shown
+    assert "--output DIR folder of the results (default: result)" in shown
+
+
+def test_an_output_folder_that_the_command_chooses():
+    parser = argparse.ArgumentParser()
+    add_output_argument(parser, default=None, help="folder (default: beside the input)")
+    assert parser.parse_args([]).output is None
+    assert parser.format_help().count("default") == 1
 
 
 def test_it_is_light():

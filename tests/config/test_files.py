@@ -1,9 +1,18 @@
+"""Atomic writes and checks of free space."""
+
 import os
 import shutil
 
 import pytest
 
-from config.files import free_bytes, written_atomically
+from config.errors import NoSpaceError
+from config.files import (
+    bytes_text,
+    check_free_space,
+    free_bytes,
+    write_text,
+    written_atomically,
+)
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -32,7 +41,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_room_of_a_folder_that_is_not_there_yet(tmp_path, monkeypatch):
+def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):
     asked = []
     usage = shutil.disk_usage(tmp_path)._replace(free=123)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: asked.append(folder) or usage)
@@ -41,3 +50,33 @@ def test_room_of_a_folder_that_is_not_there_yet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert free_bytes("new") == 123
     assert asked == [tmp_path] * 3
+
+
+def test_text_is_written_in_utf_8_as_it_stands(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "é → 猫\r\n")
+    assert path.read_bytes() == "é → 猫\r\n".encode()
+    write_text(path, "")
+    assert path.read_bytes() == b""
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_free_space_is_checked_before_writing(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_500_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    folder = tmp_path / "new"
+    check_free_space(folder, 1_500_000, "train2014.zip", "choose another --output")
+    with pytest.raises(NoSpaceError) as caught:
+        check_free_space(folder, 13_500_000_000, "train2014.zip", "choose another --output")
+    assert str(caught.value) == (
+        f"train2014.zip needs 13.5 GB and {folder} has 1.5 MB free: choose another --output"
+    )
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (1.35e10, "13.5 GB")],
+)
+def test_bytes_text(count, text):
+    assert bytes_text(count) == text

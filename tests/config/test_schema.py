@@ -12,7 +12,6 @@ from config.schema import (
     PROJECT_ROOT,
     Config,
     ConfigError,
-    add_config_arguments,
     load_config,
 )
 
@@ -35,12 +34,11 @@ PUBLISHED = {
     "lang_att": 1,
     "rnn_hidden_size": 1024,
     "rnn_drop_out": 0.1,
-    "jemb_dim": 1024,
     "free_body": 1,
     "seg_loss_weight": 0.1,
     "det_acc_thresh": 0.5,
     "segment_thresh": 0.35,
-    "use_bert": 0,
+    "text_encoder": "recurrent",
     "weight_decay": 0.0005,
     "backbone_width": 1.0,
     "backbone_blocks": [1, 2, 8, 8, 4],
@@ -90,7 +88,7 @@ def test_there_are_shipped_configs():
 
 @pytest.mark.parametrize(
     ("key", "near"),
-    [("batchsize", "batch_size"), ("epochs", "epoches"), ("rnn_dropout", "rnn_drop_out")],
+    [("batchsize", "batch_size"), ("epoch", "epochs"), ("rnn_dropout", "rnn_drop_out")],
 )
 def test_unknown_key_names_the_near_one(write, key, near):
     path = write({key: 1})
@@ -149,9 +147,11 @@ def test_whole_numbers_serve_as_numbers_and_truth_as_switches(write):
     [
         ({"input_size": 400}, "input_size = 400", "a multiple of 32"),
         ({"input_size": 0}, "input_size = 0", "at least 32"),
-        ({"jemb_dim": 512}, "jemb_dim = 512", "1024, the channels of Fv1"),
-        ({"backbone_width": 0.5}, "jemb_dim = 1024", "512, the channels of Fv1"),
-        ({"backbone": "resnet"}, 'backbone = "resnet"', 'one of "darknet", "vgg"'),
+        ({"jemb_dim": -1}, "jemb_dim = -1", "at least 0"),
+        ({"cache_features": 2}, "cache_features = 2", "one of 0, 1"),
+        ({"cache_features": 1, "free_body": 0}, "cache_features = 1", "0 if free_body is 0"),
+        ({"use_bert": 2}, "use_bert = 2", "0 or 1"),
+        ({"use_bert": "1"}, 'use_bert = "1"', "0 or 1"),
         ({"rnn_cell": "rnn"}, 'rnn_cell = "rnn"', 'one of "lstm", "gru"'),
         ({"backbone_blocks": [1, 2, 8]}, "backbone_blocks", "five numbers"),
         ({"backbone_blocks": [1, 2, 8, 8, 0]}, "backbone_blocks", "at least 1"),
@@ -160,7 +160,7 @@ def test_whole_numbers_serve_as_numbers_and_truth_as_switches(write):
         ({"steps": [30, 30]}, "steps", "ascending"),
         ({"steps": [35, 30]}, "steps", "ascending"),
         ({"steps": [0, 30]}, "steps", "at least 1"),
-        ({"start_epoch": 45}, "start_epoch = 45", r"below epoches \(45\)"),
+        ({"start_epoch": 45}, "start_epoch = 45", r"less than epoches \(45\)"),
         ({"rnn_drop_out": 1.0}, "rnn_drop_out = 1.0", "at most 0.999"),
         ({"batch_size": 0}, "batch_size = 0", "at least 1"),
         ({"seg_out_stride": 4}, "seg_out_stride = 4", "one of 8"),
@@ -177,16 +177,49 @@ def test_impossible_value(write, values, named, allowed):
 
 
 def test_values_that_only_fit_together(write):
-    values = {"backbone_width": 0.25, "jemb_dim": 256, "steps": [], "start_epoch": 3, "epoches": 4}
+    values = {"steps": [], "start_epoch": 3, "epoches": 4}
     config = load_config(write(values))
     assert {key: getattr(config, key) for key in values} == values
 
 
 def test_file_is_checked_together_with_the_overrides(write):
-    path = write({"backbone_width": 0.25})
-    assert load_config(path, ["jemb_dim=256"]).jemb_dim == 256
-    with pytest.raises(ConfigError, match="jemb_dim = 128"):
-        load_config(path, ["jemb_dim=128"])
+    path = write({"start_epoch": 50})
+    assert load_config(path, ["epoches=51"]).epoches == 51
+    with pytest.raises(ConfigError, match="start_epoch = 50"):
+        load_config(path, ["epoches=49"])
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "expected"),
+    [
+        ({"use_bert": 1}, "text_encoder", "bert"),
+        ({"use_bert": 0}, "text_encoder", "recurrent"),
+        ({"use_bert": True}, "text_encoder", "bert"),
+        ({"epochs": 7}, "epoches", 7),
+    ],
+)
+def test_other_spellings_of_keys(write, values, key, expected):
+    assert getattr(load_config(write(values)), key) == expected
+    ((spelling, value),) = values.items()
+    assert getattr(load_config(write({}), [f"{spelling}={json.dumps(value)}"]), key) == expected
+    with pytest.raises(ConfigError, match=f"'{spelling}' and '{key}' are one setting"):
+        load_config(write({**values, key: expected}))
+
+
+def test_an_override_of_another_spelling_beats_the_file(write):
+    config = load_config(write({"epoches": 7, "text_encoder": "bert"}), ["epochs=9", "use_bert=0"])
+    assert (config.epoches, config.text_encoder) == (9, "recurrent")
+
+
+def test_text_input():
+    assert Config().text_input == "vectors"
+    assert Config(text_encoder="bert").text_input == "pieces"
+    assert Config(text_encoder="another").text_input == "vectors"
+
+
+def test_registered_names_are_not_the_schemas_concern(write):
+    config = load_config(write({"backbone": "mine", "text_encoder": "mine"}))
+    assert (config.backbone, config.text_encoder) == ("mine", "mine")
 
 
 def test_overrides(write):
@@ -235,16 +268,24 @@ def test_an_empty_path_stays_empty(write):
     assert load_config(write({}), ["pretrained_weights="]).pretrained_weights == ""
 
 
+@pytest.mark.parametrize("key", ["word_embed", "pretrained_weights"])
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("en_core_web_lg", "en_core_web_lg"),
+        ("imagenet", "imagenet"),
         ("glove.txt", str(PROJECT_ROOT / "glove.txt")),
+        ("backbone.weights.h5", str(PROJECT_ROOT / "backbone.weights.h5")),
         ("words/pipeline", str(PROJECT_ROOT / "words" / "pipeline")),
     ],
 )
-def test_word_embed_is_a_package_or_a_path(write, value, expected):
-    assert load_config(write({"word_embed": value})).word_embed == expected
+def test_a_name_or_a_path(write, key, value, expected):
+    assert getattr(load_config(write({key: value})), key) == expected
+
+
+def test_other_paths_are_never_names(write):
+    config = load_config(write({"cache_dir": "features"}))
+    assert config.cache_dir == str(PROJECT_ROOT / "features")
 
 
 @pytest.mark.parametrize(
@@ -285,16 +326,3 @@ def test_replace_checks_like_a_file():
         config.replace(batchsize=1)
     with pytest.raises(ConfigError, match="input_size = 100"):
         config.replace(input_size=100)
-
-
-def test_command_line(write):
-    import argparse
-
-    parser = add_config_arguments(argparse.ArgumentParser())
-    given = parser.parse_args([])
-    assert given.config == str(PROJECT_ROOT / "config" / "config.json")
-    assert given.overrides == []
-    given = parser.parse_args(
-        ["--config", "x.json", "--set", "lr=1", "seed=2", "--set", "batch_size=3"]
-    )
-    assert (given.config, given.overrides) == ("x.json", ["lr=1", "seed=2", "batch_size=3"])

@@ -15,8 +15,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.command_line import run
-from config.schema import add_config_arguments, load_config
+from config.command_line import add_config_arguments, run
+from config.schema import load_config
 from utils.export.formats import PARTS, SUFFIXES
 
 

@@ -19,7 +19,7 @@ from utils.prediction.grounder import load_grounder
 
 ONNX_OPSET = 17
 # The settings that users of an exported file need to know.
-SETTINGS = ("input_size", "word_len", "word_embed", "embed_dim", "use_bert", "segment_thresh",
+SETTINGS = ("input_size", "word_len", "word_embed", "embed_dim", "text_encoder", "segment_thresh",
             "use_nls")  # fmt: skip
 
 

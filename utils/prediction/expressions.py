@@ -19,7 +19,7 @@ def build_words(
     """Builds what encodes the expressions of a data set: word vectors or word pieces.
 
     Args:
-        config: `config.schema.Config`; its `use_bert` selects one of the two.
+        config: `config.schema.Config`; its `text_input` selects one of the two.
         referents: `data.loading.annotations.Referent`s whose expressions will be encoded.
         cache_dir: folder where finished tables of word vectors are kept.
 
@@ -31,7 +31,7 @@ def build_words(
     Raises:
         UserError, OSError: the word vectors or the BERT folder cannot be read.
     """
-    if config.use_bert:
+    if config.text_input == "pieces":
         return build_word_pieces(config.bert_path)
     return build_word_table(
         config.word_embed, vocabulary_of(referents), config.embed_dim, cache_dir=cache_dir
@@ -72,7 +72,7 @@ class ExpressionReader:
     def __init__(self, config: Config) -> None:
         self.word_len = config.word_len
         self._table: Callable[[Sequence[str]], WordTable | WordPieces]
-        if config.use_bert:
+        if config.text_input == "pieces":
             pieces = build_word_pieces(config.bert_path)
             self._table, self._split = lambda _: pieces, self._split_pieces
         else:

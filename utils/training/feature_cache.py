@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from config.files import bytes_text
 from data.loading.feature_store import FeatureStore
 from data.loading.pipeline import letterboxed_images
-from data.support.progress import Progress, bytes_text
+from data.support.progress import Progress
 from model.mcn import frozen_cut
 
 BATCH = 8
@@ -21,7 +22,7 @@ def build_feature_store(config, model, images):
     """The features of the images of a training set, computed where they are missing.
 
     Args:
-        config: `config.schema.Config`; cache_features and cache_dtype say where and how.
+        config: `config.schema.Config`; cache_dir and cache_dtype say where and how.
         model: network of `build_mcn`, its weights loaded.
         images: file names, each once.
 
@@ -31,8 +32,7 @@ def build_feature_store(config, model, images):
     Raises:
         FeatureStoreError: the disk is too small.
     """
-    own = config.cache_features == "1"
-    folder = Path(config.log_path) / "features" if own else Path(config.cache_features)
+    folder = Path(config.cache_dir or Path(config.log_path) / "features")
     cut = frozen_cut(model)
     frozen = keras.Model(model.input["image"], cut)
     key = {

@@ -11,7 +11,8 @@ their list with `data_process.py --list_eval_images` and pass it as --leave_out.
 import argparse
 from pathlib import Path
 
-from config.schema import add_config_arguments, load_config
+from config.command_line import add_config_arguments
+from config.schema import load_config
 
 OBJECT_WEIGHT = 5.0  # few cells hold an object
 

@@ -51,14 +51,14 @@ class Trainer:
         self.training_set, self.evaluator = build_sets(config)
         with self.strategy.scope():
             self.model = build_mcn(config)
-            if config.use_bert:
+            if config.text_encoder == "bert":
                 print(load_bert(self.model, config.bert_path))
             if config.pretrained_weights:
                 print(load_pretrained(self.model, config.pretrained_weights))
                 sets = [config.train_set, config.evaluate_set]
                 if warning := leak_warning(config.pretrained_weights, sets):
                     print(f"warning: {warning}")
-            if config.cache_features != "0":
+            if config.cache_features:
                 store = build_feature_store(config, self.model, self.training_set.images)
                 self.training_set = replace(self.training_set, features=store)
             self.optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
@@ -231,7 +231,7 @@ def make_train_step(strategy, model, optimizer, anchors, config, batch_spec=None
         scalars: every loss term, their sum "loss" and the number of "samples".
     """
     variables = model.trainable_variables
-    after_cache = trained_part(model) if config.cache_features != "0" else None
+    after_cache = trained_part(model) if config.cache_features else None
 
     def network(batch):
         if after_cache is None:

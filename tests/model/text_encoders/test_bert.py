@@ -306,7 +306,7 @@ class TestTraining:
 
 class TestWholeNetwork:
     def build(self, folder, **changes):
-        settings = {**TINY, "use_bert": 1, "bert_path": str(folder), "word_len": WORD_LEN}
+        settings = {**TINY, "text_encoder": "bert", "bert_path": str(folder), "word_len": WORD_LEN}
         return build_mcn(Config(**{**settings, **changes}))
 
     @pytest.fixture(scope="class")

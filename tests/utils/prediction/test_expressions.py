@@ -23,7 +23,7 @@ def bert(tmp_path_factory):
 
 
 def bert_config(tiny_set, folder, log, **changes):
-    settings = {"use_bert": 1, "word_len": 7, "epoches": 1, "log_path": str(log)}
+    settings = {"text_encoder": "bert", "word_len": 7, "epoches": 1, "log_path": str(log)}
     return tiny_set.config(**settings, bert_path=str(folder), **changes)
 
 

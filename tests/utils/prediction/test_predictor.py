@@ -216,7 +216,7 @@ def test_bert_reads_the_words(tiny_set, tmp_path):
     from tests.model.text_encoders.bert_fixtures import write_original
 
     write_original(tmp_path, num_hidden_layers=2)
-    config = tiny_set.config(use_bert=1, word_len=7, bert_path=str(tmp_path))
+    config = tiny_set.config(text_encoder="bert", word_len=7, bert_path=str(tmp_path))
     predictor = Predictor(Grounder(scramble(build_mcn(config)), ANCHORS), ExpressionReader(config))
     predictor.set_image(tiny_set.images / "a.png")
     first, second = predictor.predict(["the red man", "the Ω leftmost leftmost man"])

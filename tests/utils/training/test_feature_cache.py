@@ -17,7 +17,7 @@ def frozen_config(tiny_set, log_path, **changes):
 @pytest.mark.parametrize("free_body", [1, 2])
 def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
     trained = []
-    for name, cache in (("cached", "1"), ("plain", "0")):
+    for name, cache in (("cached", 1), ("plain", 0)):
         config = frozen_config(tiny_set, tmp_path / name, free_body=free_body, cache_features=cache)
         trainer = Trainer(config)
         record = trainer.train_epoch(1)
@@ -30,7 +30,7 @@ def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
 
 def test_the_cache_is_reused_and_rejected_with_other_weights(tiny_set, tmp_path, capsys):
     folder = str(tmp_path / "features")
-    config = frozen_config(tiny_set, tmp_path / "log", cache_features=folder)
+    config = frozen_config(tiny_set, tmp_path / "log", cache_features=1, cache_dir=folder)
     Trainer(config)
     assert "features of" in capsys.readouterr().out
     trainer = Trainer(config)
@@ -45,4 +45,4 @@ def test_the_cache_is_reused_and_rejected_with_other_weights(tiny_set, tmp_path,
 @pytest.mark.parametrize("setting", [{"free_body": 0}, {"free_body": 1, "frozen_bn": "batch"}])
 def test_features_that_change_are_refused(setting):
     with pytest.raises(ConfigError, match="cache_features"):
-        network_config().replace(cache_features="1", **setting)
+        network_config().replace(cache_features=1, **setting)

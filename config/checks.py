@@ -1,0 +1,145 @@
+"""Checks of settings: keys, types, bounds and combinations. Used by `config.schema`."""
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from config.errors import ConfigError
+
+# Spellings of keys that are accepted in place of those of `Config`.
+SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
+TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+
+
+def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
+    """Splits "key=value" into the key and its value, which is JSON or bare text.
+
+    Args:
+        text: the override.
+        types: declared type by key; the value of a `str` key is taken as it stands.
+
+    Raises:
+        ConfigError: there is no "=".
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise ConfigError(f"--set {text}: must have the form key=value")
+    if types.get(key) is str:
+        return key, value
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def canonical_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Replaces accepted spellings of keys, such as the published use_bert, by those of `Config`.
+
+    Args:
+        values: settings by key.
+        source: where they come from, for error messages.
+
+    Raises:
+        ConfigError: a setting is given under both names, or use_bert is neither 0 nor 1.
+    """
+    renamed = dict(values)
+    for spelling in [key for key in values if key in SPELLINGS]:
+        key, value = SPELLINGS[spelling], renamed.pop(spelling)
+        if key in values:
+            raise ConfigError(f"{source}: '{spelling}' and '{key}' are one setting; give only one")
+        if spelling == "use_bert":
+            if value not in (0, 1):
+                raise ConfigError(f"{source}: use_bert = {json.dumps(value)}: must be 0 or 1")
+            value = "bert" if value else "recurrent"
+        renamed[key] = value
+    return renamed
+
+
+def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> None:
+    """Raises a ConfigError that suggests a similar key if one of `keys` is not `known`."""
+    known = [*known, *SPELLINGS]
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"{source}: unknown key '{key}'{hint}")
+
+
+def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -> Any:
+    """Checks the value of one setting and converts it to its declared type.
+
+    Whole numbers serve as numbers and booleans as switches 0 and 1.
+
+    Args:
+        spec: field of `Config`, made by `config.schema.setting`.
+        declared: type of the field: int, float, str or a list of one of them.
+        value: the value, as JSON gives it.
+        source: where it comes from, for error messages.
+
+    Raises:
+        ConfigError: the type, a choice or a bound does not fit.
+    """
+    meta = spec.metadata
+    listed = typing.get_origin(declared) is list
+    element = typing.get_args(declared)[0] if listed else declared
+
+    def refuse(allowed: str) -> NoReturn:
+        raise ConfigError(f"{source}: {spec.name} = {json.dumps(value)}: must be {allowed}")
+
+    def convert(item: Any) -> Any:
+        if element is float and type(item) is int:
+            return float(item)
+        if element is int and type(item) is bool:
+            return int(item)
+        if type(item) is not element:
+            refuse(("a list, each " if listed else "") + TYPE_NAMES[element])
+        return item
+
+    if spec.name == "about" and isinstance(value, str):
+        return [value]
+    if listed and not isinstance(value, list):
+        refuse(f"a list like {json.dumps(spec.default_factory())}")
+    typed = [convert(item) for item in value] if listed else convert(value)
+    if meta["choices"] is not None and typed not in meta["choices"]:
+        refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))
+    for item in typed if listed else [typed]:
+        if meta["low"] is not None and not item >= meta["low"]:
+            refuse(f"at least {meta['low']}")
+        if meta["high"] is not None and not item <= meta["high"]:
+            refuse(f"at most {meta['high']}")
+    return typed
+
+
+def check_combination(values: Mapping[str, Any]) -> None:
+    """Checks that settings which are allowed by themselves fit together.
+
+    Args:
+        values: the value of every key.
+
+    Raises:
+        ConfigError: the first key that does not fit, and what it must be.
+    """
+
+    def refuse(key: str, allowed: str) -> NoReturn:
+        raise ConfigError(f"config: {key} = {json.dumps(values[key])}: must be {allowed}")
+
+    if values["input_size"] % 32:
+        refuse("input_size", "a multiple of 32, such as 320, 416 or 608")
+    if len(values["backbone_blocks"]) != 5:
+        refuse("backbone_blocks", "five numbers, one per stage, such as [1, 2, 8, 8, 4]")
+    if len(values["aspp_dilations"]) != 3:
+        refuse("aspp_dilations", "three numbers, such as [6, 12, 18]")
+    if values["rnn_hidden_size"] % 2:
+        refuse("rnn_hidden_size", "even: the attention splits its channels into two groups")
+    if values["steps"] != sorted(set(values["steps"])):
+        refuse("steps", "ascending epochs, such as [30, 35, 40]")
+    if values["cache_features"] and values["free_body"] == 0:
+        refuse("cache_features", "0 if free_body is 0: all features change during training")
+    if values["cache_features"] and values["frozen_bn"] == "batch":
+        refuse("cache_features", '0 if frozen_bn is "batch": features depend on the batch')
+    if values["start_epoch"] >= values["epoches"]:
+        refuse("start_epoch", f"less than epoches ({values['epoches']})")
