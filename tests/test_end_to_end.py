@@ -170,6 +170,7 @@ def test_tensorboard_serves_curves_and_pictures(trained):
     finally:
         server.terminate()
         server.wait(timeout=20)
+        server.stderr.close()
 
 
 @pytest.mark.parametrize(
