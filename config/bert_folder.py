@@ -1,17 +1,21 @@
-"""The folder that `bert_path` names: what kind of BERT checkpoint it holds, and its settings.
+"""The folder at `bert_path`: the format of its BERT checkpoint, architecture and vocabulary.
 
-Two kinds are read: the files as Google published them (`bert_config.json`, `vocab.txt`,
-`bert_model.ckpt.*`) and a preset written by keras-hub (`config.json`, `tokenizer.json`, …). The
-network and the expressions both depend on it, so it is described here once.
+Two formats are supported: the files published by Google (`bert_config.json`, `vocab.txt`,
+`bert_model.ckpt.*`) and a keras-hub preset (`config.json`, `tokenizer.json`, …). Both the network
+and the tokenisation of expressions depend on them, so this module belongs to neither.
 """
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from config.schema import ConfigError
+from config.errors import ConfigError
 
-# Files of each kind, in the order: settings, vocabulary, the rest.
+# Files of each format, in the order: settings, vocabulary, others.
 ORIGINAL_FILES = (
     "bert_config.json",
     "vocab.txt",
@@ -26,7 +30,7 @@ PRESET_FILES = (
 )
 WEIGHT_FILES = (*ORIGINAL_FILES[2:], PRESET_FILES[3])
 
-# Word pieces that an encoded expression is made with; padding is id 0.
+# Word pieces that every vocabulary must have; padding is id 0.
 PADDING = "[PAD]"
 SPECIAL_PIECES = (PADDING, "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -45,47 +49,44 @@ ARGUMENT_OF = {
 
 @dataclass(frozen=True)
 class BertFolder:
-    """A BERT checkpoint on disk, its weights not opened.
+    """Description of a BERT checkpoint on disk, read without its weights.
 
     Attributes:
         path: the folder.
-        original: whether these are Google's files, else a keras-hub preset.
+        original: True for Google's files, False for a keras-hub preset.
         architecture: arguments of `keras_hub.models.BertBackbone`: vocabulary_size, num_layers,
             num_heads, hidden_dim, intermediate_dim, max_sequence_length, num_segments, dropout.
-        vocabulary: word pieces by id; the first is [PAD].
-        lowercase: whether expressions are lower-cased and, with the original files, lose their
-            accents. A preset's own tokenizer.json decides in its place.
+        vocabulary: word pieces in the order of their ids; the first is [PAD].
+        lowercase: whether expressions are lowercased and, with Google's files, stripped of
+            accents. A preset sets it in its tokenizer.json.
     """
 
     path: Path
     original: bool
-    architecture: dict
+    architecture: dict[str, Any]
     vocabulary: tuple[str, ...]
     lowercase: bool
 
     @property
-    def checkpoint(self):
-        """Prefix of the original checkpoint's files, or the preset's weight file."""
+    def checkpoint(self) -> Path:
+        """Common prefix of Google's checkpoint files, or the weight file of the preset."""
         return self.path / ("bert_model.ckpt" if self.original else PRESET_FILES[3])
 
 
-def read_bert_folder(path, weights=False):
-    """Describes a folder with a BERT checkpoint.
+def read_bert_folder(path: str | os.PathLike, weights: bool = False) -> BertFolder:
+    """Reads the settings and vocabulary of a BERT checkpoint.
 
-    The original files do not say whether a BERT is uncased. A boolean "do_lower_case" in
-    bert_config.json decides; without it, a BERT is uncased when no piece of its vocabulary has a
-    capital letter A–Z, special pieces such as [CLS] aside.
+    Google's files do not record whether the model is uncased. A boolean "do_lower_case" in
+    bert_config.json decides; without it, a model counts as uncased if no piece of its vocabulary
+    contains a capital letter A–Z, special pieces such as [CLS] aside.
 
     Args:
         path: the folder, config key bert_path.
-        weights: whether the files of the weights must be there as well.
-
-    Returns:
-        BertFolder.
+        weights: whether the weight files must exist as well.
 
     Raises:
-        ConfigError: files are missing, damaged, or do not belong together; the message lists what
-            is needed.
+        ConfigError: files are missing, damaged, or do not belong together; the message lists the
+            required files.
     """
     path = Path(path)
     original = (path / ORIGINAL_FILES[0]).exists() or not (path / PRESET_FILES[0]).exists()
@@ -105,88 +106,96 @@ def read_bert_folder(path, weights=False):
     return BertFolder(path, original, architecture, vocabulary, bool(lowercase))
 
 
-def import_keras_hub():
-    """The keras_hub package.
+def import_keras_hub() -> ModuleType:
+    """Imports the optional package keras_hub, which only the text encoder "bert" needs.
 
     Raises:
-        ConfigError: it is not installed; it is needed for use_bert alone.
+        ConfigError: it is not installed.
     """
     try:
         import keras_hub
     except ImportError as error:
         raise ConfigError(
-            f"use_bert = 1 needs keras-hub ({error}): pip install -r requirements-bert.txt"
+            f"text_encoder = bert needs keras-hub ({error}): pip install -r requirements-bert.txt"
         ) from None
     return keras_hub
 
 
-def _what_is_missing(path, missing):
+def _what_is_missing(path: Path, missing: Sequence[str]) -> str:
     if not path.is_dir():
-        found = "is a file, must be a folder" if path.exists() else "no such folder"
+        problem = "is a file, must be a folder" if path.exists() else "no such folder"
     else:
-        found = f"lacks {', '.join(missing)}"
+        problem = f"lacks {', '.join(missing)}"
     return (
-        f"bert_path = {path}: {found}. It must hold Google's files ({', '.join(ORIGINAL_FILES)}) "
+        f"bert_path = {path}: {problem}. It must hold Google's files ({', '.join(ORIGINAL_FILES)}) "
         f"or a keras-hub preset ({', '.join(PRESET_FILES)}); data/README.md says where to get them"
     )
 
 
-def _read_json(path):
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); fetch it again") from None
+        raise ConfigError(f"{path}: not valid JSON ({error}); download it again") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}, must be a JSON object")
     return content
 
 
-def _original_architecture(settings, path):
+def _original_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if settings.get("hidden_act", "gelu") != "gelu":
-        raise ConfigError(f"{path}: hidden_act = {settings['hidden_act']!r}: BERT has gelu")
+        raise ConfigError(f"{path}: hidden_act = {settings['hidden_act']!r}: must be 'gelu'")
     rates = [settings.get(f"{name}_dropout_prob", 0.1) for name in ("hidden", "attention_probs")]
     if rates[0] != rates[1]:
         raise ConfigError(
             f"{path}: hidden_dropout_prob {rates[0]} and attention_probs_dropout_prob {rates[1]} "
-            "differ, keras-hub's BERT has one rate: write the one to train with in both places"
+            "differ, but keras-hub's BERT has only one rate; write the one to use in both places"
         )
     defaults = {"hidden_dropout_prob": 0.1}
     return _checked_architecture({**defaults, **settings}, ARGUMENT_OF, path)
 
 
-def _preset_architecture(settings, path):
+def _preset_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if settings.get("class_name") != "BertBackbone":
-        found = settings.get("class_name") or settings.get("model_type", "something else")
+        described = settings.get("class_name") or settings.get("model_type", "something else")
         raise ConfigError(
-            f"{path}: describes {found!r}, not a BertBackbone of keras-hub. A BERT in another "
-            "format must be converted first: data/README.md says how"
+            f"{path}: describes {described!r}, not a BertBackbone of keras-hub. A BERT in another "
+            "format must be converted first; data/README.md says how"
         )
     arguments = {argument: argument for argument in ARGUMENT_OF.values()}
     return _checked_architecture(settings.get("config", {}), arguments, path)
 
 
-def _checked_architecture(settings, arguments, path):
-    """Settings under the names of BertBackbone's arguments, each of the right type."""
-    architecture = {}
+def _checked_architecture(
+    settings: Mapping[str, Any], arguments: Mapping[str, str], path: Path
+) -> dict[str, Any]:
+    """Renames settings to arguments of BertBackbone and checks their types.
+
+    Args:
+        settings: as the file at `path` has them.
+        arguments: argument by key of `settings`.
+        path: the file, for error messages.
+    """
+    architecture: dict[str, Any] = {}
     for key, argument in arguments.items():
-        value = settings.get(key)
+        value: Any = settings.get(key)
         if argument == "dropout":
             fits, expected = type(value) in (int, float) and 0 <= value < 1, "a number in 0..1"
         else:
             fits, expected = type(value) is int and value > 0, "a whole number above 0"
         if not fits:
-            found = f"is {value!r}" if key in settings else "is missing"
-            raise ConfigError(f"{path}: {key} {found}, must be {expected}")
+            problem = f"is {value!r}" if key in settings else "is missing"
+            raise ConfigError(f"{path}: {key} {problem}, must be {expected}")
         architecture[argument] = value
     if architecture["hidden_dim"] % architecture["num_heads"]:
         raise ConfigError(
-            f"{path}: width {architecture['hidden_dim']} is no multiple of "
-            f"{architecture['num_heads']} attention heads"
+            f"{path}: the hidden size {architecture['hidden_dim']} is not a multiple of "
+            f"the {architecture['num_heads']} attention heads"
         )
     return architecture
 
 
-def _preset_lowercase(path):
+def _preset_lowercase(path: Path) -> bool:
     settings = _read_json(path)
     if settings.get("class_name") != "BertTokenizer":
         raise ConfigError(
@@ -195,26 +204,26 @@ def _preset_lowercase(path):
     return settings.get("config", {}).get("lowercase", False)
 
 
-def _read_vocabulary(path, size, settings_name):
+def _read_vocabulary(path: Path, size: int, settings_name: str) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error}); fetch it again") from None
+        raise ConfigError(f"{path}: not UTF-8 text ({error}); download it again") from None
     vocabulary = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
     absent = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
     if absent:
-        raise ConfigError(f"{path}: lacks {', '.join(absent)}: not the vocabulary of a BERT")
+        raise ConfigError(f"{path}: lacks {', '.join(absent)}; not a vocabulary of BERT")
     if vocabulary[0] != PADDING:
         raise ConfigError(f"{path}: line 1 is {vocabulary[0]!r}, must be {PADDING}")
     if len(vocabulary) != size:
         raise ConfigError(
-            f"{path}: holds {len(vocabulary)} word pieces, {settings_name} beside it says {size}; "
-            "the files are of different checkpoints"
+            f"{path}: holds {len(vocabulary)} word pieces, but {settings_name} says {size}; the "
+            "files belong to different checkpoints"
         )
     return vocabulary
 
 
-def _has_capital(piece):
+def _has_capital(piece: str) -> bool:
     if piece.startswith("[") and piece.endswith("]"):
         return False
     return any("A" <= letter <= "Z" for letter in piece)

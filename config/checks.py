@@ -11,7 +11,7 @@ from config.errors import ConfigError
 
 # Spellings of keys that are accepted in place of those of `Config`.
 SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
-TYPE_NAMES = {int: "a whole number", float: "a number", str: "text"}
+TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 
 
 def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
@@ -72,7 +72,7 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> No
 def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -> Any:
     """Checks the value of one setting and converts it to its declared type.
 
-    Whole numbers serve as numbers and booleans as switches 0 and 1.
+    Integers are accepted as numbers, and booleans as switches 0 and 1.
 
     Args:
         spec: field of `Config`, made by `config.schema.setting`.
@@ -102,7 +102,8 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
     if spec.name == "about" and isinstance(value, str):
         return [value]
     if listed and not isinstance(value, list):
-        refuse(f"a list like {json.dumps(spec.default_factory())}")
+        default: Any = spec.default_factory
+        refuse(f"a list like {json.dumps(default())}")
     typed = [convert(item) for item in value] if listed else convert(value)
     if meta["choices"] is not None and typed not in meta["choices"]:
         refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from config.checks import (
     canonical_keys,
@@ -88,11 +88,11 @@ class Config:
         path=True,
     )
     seg_gt_path: str = setting(
-        "data/masks/refcoco", "folder of the ground-truth masks, <id>.npy", path=True
+        "data/masks/refcoco", "folder of the ground-truth masks, `<id>.npy`", path=True
     )
     image_path: str = setting("data/images/train2014", "folder of the images", path=True)
     anchors_file: str = setting(
-        "data/yolo_anchors.txt", "file of three anchors w,h in pixels of the input", path=True
+        "data/yolo_anchors.txt", "file of three anchors `w,h` in pixels of the input", path=True
     )
     word_embed: str = setting(
         "data/words/glove.6B.300d.txt",
@@ -100,7 +100,7 @@ class Config:
         path=True,
         or_name=True,
     )
-    workers: int = setting(8, "threads that load and letterbox images", low=1)
+    workers: int = setting(8, "threads that load and preprocess images", low=1)
     max_queue_size: int = setting(4, "batches to prefetch", low=1)
 
     # Network.
@@ -137,7 +137,7 @@ class Config:
     text_encoder: str = setting(
         "recurrent",
         "name of a registered text encoder: recurrent (word vectors and an RNN) or bert; the "
-        "published key use_bert (0 or 1) is accepted, too",
+        "published key `use_bert` (0 or 1) is accepted as well",
     )
     word_len: int = setting(
         15, "words per expression, or word pieces with BERT; longer ones are truncated", low=1
@@ -157,7 +157,7 @@ class Config:
     bert_path: str = setting("data/weights/bert", "folder of the BERT checkpoint", path=True)
     bert_trainable: int = setting(0, "fine-tune BERT", choices=[0, 1])
     jemb_dim: int = setting(
-        0, "channels of the fused features; 0 or the channels of Fv1, which they must equal", low=0
+        0, "channels of the fused features; 0 follows Fv1, which any other value must equal", low=0
     )
 
     # Training.
@@ -189,10 +189,10 @@ class Config:
     warmup_steps: int = setting(0, "optimiser steps of linear warm-up", low=0)
     steps: list[int] = setting(
         [30, 35, 40],
-        "epochs, counted from 1, that start with a tenth of the learning rate before them",
+        "epochs, counted from 1, at whose start the learning rate is divided by 10",
         low=1,
     )
-    epoches: int = setting(45, "number of epochs; the spelling epochs is accepted, too", low=1)
+    epoches: int = setting(45, "number of epochs; the spelling `epochs` is accepted as well", low=1)
     start_epoch: int = setting(
         0, "epochs to count as done when there is no checkpoint to resume from", low=0
     )
@@ -200,7 +200,7 @@ class Config:
         0, "compute the features of the frozen layers once and read them from disk", choices=[0, 1]
     )
     cache_dir: str = setting(
-        "", "folder of the cached features; empty: the folder features in log_path", path=True
+        "", "folder of the cached features; empty: `features` in log_path", path=True
     )
     cache_dtype: str = setting(
         "float32",
@@ -258,7 +258,7 @@ class Config:
         """What the text encoder reads: "vectors" of words, or word "pieces" of BERT."""
         return "pieces" if self.text_encoder == "bert" else "vectors"
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> "Config":
         """Returns a copy with `changes`, checked like those of a file.
 
         Raises:
@@ -332,7 +332,7 @@ def _with_absolute_paths(
     config: Config, base: Path, only: Mapping[str, Any] | None = None
 ) -> Config:
     """A copy whose paths, or `only` those of some keys, are absolute."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, spec in FIELDS.items():
         value = getattr(config, key)
         if not spec.metadata["path"] or not value or (only is not None and key not in only):

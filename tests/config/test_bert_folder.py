@@ -1,4 +1,4 @@
-"""What a folder with a BERT checkpoint says about itself, and what must be refused."""
+"""Folders with a BERT checkpoint: both formats, and errors for all that cannot be used."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from config.bert_folder import (
     import_keras_hub,
     read_bert_folder,
 )
-from config.schema import ConfigError
+from config.errors import ConfigError
 from tests.model.text_encoders.bert_fixtures import VOCABULARY, write_settings
 
 CONFIG = {
@@ -75,7 +75,7 @@ def test_do_lower_case_overrides_the_vocabulary(tmp_path):
     assert not read_bert_folder(tmp_path).lowercase
 
 
-def test_windows_line_ends_are_no_part_of_pieces(tmp_path):
+def test_windows_line_ends_are_not_part_of_word_pieces(tmp_path):
     write_settings(tmp_path)
     (tmp_path / "vocab.txt").write_bytes("\r\n".join(VOCABULARY).encode() + b"\r\n")
     assert read_bert_folder(tmp_path).vocabulary == tuple(VOCABULARY)
@@ -88,7 +88,7 @@ def test_missing_folder_lists_what_is_needed(tmp_path):
         assert name in str(caught.value)
 
 
-def test_file_in_place_of_the_folder(tmp_path):
+def test_a_file_instead_of_a_folder(tmp_path):
     (tmp_path / "bert.zip").write_bytes(b"")
     with pytest.raises(ConfigError, match="is a file, must be a folder"):
         read_bert_folder(tmp_path / "bert.zip")
@@ -101,7 +101,7 @@ def test_missing_vocabulary(tmp_path):
         read_bert_folder(tmp_path)
 
 
-def test_weights_are_missed_only_where_they_are_needed(tmp_path):
+def test_weights_are_only_required_on_request(tmp_path):
     write_settings(tmp_path)
     read_bert_folder(tmp_path)
     with pytest.raises(ConfigError, match=r"lacks bert_model\.ckpt\.index, bert_model\.ckpt\.data"):
@@ -115,7 +115,7 @@ def test_preset_without_its_weights(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
-def test_settings_that_are_no_json_object(tmp_path, text):
+def test_settings_that_are_not_a_json_object(tmp_path, text):
     write_settings(tmp_path)
     (tmp_path / "bert_config.json").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ConfigError, match=r"bert_config\.json"):
@@ -133,17 +133,17 @@ def test_settings_that_are_no_json_object(tmp_path, text):
             {"hidden_dropout_prob": 1.5, "attention_probs_dropout_prob": 1.5},
             "hidden_dropout_prob is 1.5, must be a number in 0..1",
         ),
-        ({"num_attention_heads": 5}, "width 32 is no multiple of 5 attention heads"),
+        ({"num_attention_heads": 5}, "hidden size 32 is not a multiple of the 5 attention heads"),
         ({"vocab_size": 30522}, f"holds {len(VOCABULARY)} word pieces, .* says 30522"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path, changes, message):
+def test_impossible_settings(tmp_path, changes, message):
     write_settings(tmp_path, **changes)
     with pytest.raises(ConfigError, match=message):
         read_bert_folder(tmp_path)
 
 
-def test_missing_setting_is_named(tmp_path):
+def test_a_missing_setting_is_named(tmp_path):
     settings = write_settings(tmp_path)
     del settings["intermediate_size"]
     (tmp_path / "bert_config.json").write_text(json.dumps(settings))
@@ -151,7 +151,7 @@ def test_missing_setting_is_named(tmp_path):
         read_bert_folder(tmp_path)
 
 
-def test_vocabulary_of_something_else(tmp_path):
+def test_vocabulary_of_another_model(tmp_path):
     write_settings(tmp_path, ["[PAD]", "[UNK]", "the"])
     with pytest.raises(ConfigError, match=r"lacks \[CLS\], \[SEP\], \[MASK\]"):
         read_bert_folder(tmp_path)
@@ -163,7 +163,7 @@ def test_padding_must_be_id_zero(tmp_path):
         read_bert_folder(tmp_path)
 
 
-def test_vocabulary_that_is_no_text(tmp_path):
+def test_vocabulary_that_is_not_text(tmp_path):
     write_settings(tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
@@ -190,7 +190,7 @@ def test_preset_with_another_tokenizer(tmp_path):
         read_bert_folder(tmp_path)
 
 
-def test_missing_keras_hub_says_how_to_install_it(monkeypatch):
+def test_a_missing_keras_hub_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-bert\.txt"):
         import_keras_hub()

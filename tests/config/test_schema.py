@@ -124,10 +124,10 @@ def test_wrong_type(write, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("steps", [1, 2.5], "a list, each a whole number"),
-        ("steps", ["30"], "a list, each a whole number"),
-        ("backbone_blocks", [1, 2, 8, 8, None], "a list, each a whole number"),
-        ("about", ["fine", 3], "a list, each text"),
+        ("steps", [1, 2.5], "a list, each an integer"),
+        ("steps", ["30"], "a list, each an integer"),
+        ("backbone_blocks", [1, 2, 8, 8, None], "a list, each an integer"),
+        ("about", ["fine", 3], "a list, each a string"),
     ],
 )
 def test_wrong_type_inside_a_list(write, key, value, allowed):
@@ -235,7 +235,7 @@ def test_overrides(write):
     ("override", "message"),
     [
         ("batch_size", "--set batch_size: must have the form key=value"),
-        ("batch_size=big", '--set: batch_size = "big": must be a whole number'),
+        ("batch_size=big", '--set: batch_size = "big": must be an integer'),
         ("batchsize=3", "--set: unknown key 'batchsize'; did you mean 'batch_size'"),
         ("crf=1", "--set: unknown key 'crf'"),
     ],
