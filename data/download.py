@@ -1,8 +1,9 @@
-"""Fetch a public data set or word vectors, check it and unpack it where the configs expect it.
+"""Download public data sets and word vectors, verify them and extract them to where the configs
+expect them.
 
     python data/download.py refcoco coco-train2014 glove
 
-Interrupted? The same command goes on where it stopped. What is there already is left alone.
+Run the same command again to resume an interrupted download. Existing files are skipped.
 """
 
 import argparse
@@ -12,52 +13,50 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.command_line import BAD_INPUT, exit_code
-from config.files import written_atomically
+from config.command_line import BAD_INPUT, add_output_argument, exit_code
+from config.errors import UserError
+from config.files import bytes_text, write_text
 from data.acquisition.archives import SOURCES, Archive
-from data.acquisition.fetch import DownloadError, fetch
-from data.acquisition.unpack import UnpackError, unpack
-from data.support.progress import bytes_text
+from data.acquisition.fetch import fetch
+from data.acquisition.unpack import unpack
 
 DATA_FOLDER = Path(__file__).resolve().parent
 
 
-def obtain(archive: Archive, output: Path, keep: bool = False, **fetch_options) -> str:
-    """Fetches and unpacks one archive, unless its files are there.
+def obtain(archive: Archive, output: Path, keep: bool = False) -> str:
+    """Downloads and extracts one archive, unless its files exist.
 
     Args:
-        archive: what to fetch.
-        output: folder that holds raw/, images/ and words/; archives lie in its downloads/.
-        keep: leave the archive there once it is unpacked.
-        fetch_options: as `data.acquisition.fetch.fetch` takes them.
+        archive: what to download.
+        output: folder for raw/, images/ and words/; archives are downloaded to its downloads/.
+        keep: whether to keep the archive after extraction.
 
     Returns:
-        a sentence: what was done.
+        A sentence that says what was done.
 
     Raises:
-        DownloadError, UnpackError: see `data.acquisition.fetch.fetch` and
+        DownloadError, UnpackError, NoSpaceError: see `data.acquisition.fetch.fetch` and
             `data.acquisition.unpack.unpack`.
     """
     downloads, folder = output / "downloads", output / archive.folder
     record = downloads / f"{archive.file}.files"
     if _is_complete(record, folder):
-        return f"{archive.file}: all files are in {folder} already"
-    if not (downloads / archive.file).is_file() and _is_there_by_hand(archive, folder):
+        return f"{archive.file}: all files exist in {folder}"
+    if not (downloads / archive.file).is_file() and _exists_from_elsewhere(archive, folder):
         return (
-            f"{archive.file}: its {archive.n_files:,} files are in {folder} already "
-            "(by another way: they were not checked)"
+            f"{archive.file}: its {archive.n_files:,} files exist in {folder} (not downloaded by "
+            "this command, so not verified)"
         )
-    path = fetch(archive, downloads, **fetch_options)
+    path = fetch(archive, downloads)
     files = unpack(path, folder, archive.members, archive.flat)
-    with written_atomically(record) as file:
-        file.write("".join(f"{size} {name}\n" for name, size in files.items()).encode())
+    write_text(record, "".join(f"{size} {name}\n" for name, size in files.items()))
     if not keep:
         path.unlink()
     return f"{archive.file}: {len(files):,} files ({bytes_text(sum(files.values()))}) → {folder}"
 
 
 def _is_complete(record: Path, folder: Path) -> bool:
-    """Whether all files of an earlier run are still as they were."""
+    """Whether all files that an earlier run extracted exist unchanged, judged by their sizes."""
     if not record.is_file():
         return False
     for line in record.read_text(encoding="utf-8").splitlines():
@@ -68,18 +67,19 @@ def _is_complete(record: Path, folder: Path) -> bool:
     return True
 
 
-def _is_there_by_hand(archive: Archive, folder: Path) -> bool:
-    found = set()
+def _exists_from_elsewhere(archive: Archive, folder: Path) -> bool:
+    files: set[Path] = set()
     for pattern in archive.members:
-        found.update(folder.glob(pattern.rpartition("/")[2] if archive.flat else pattern))
-    return len(found) >= archive.n_files
+        files.update(folder.glob(pattern.rpartition("/")[2] if archive.flat else pattern))
+    return len(files) >= archive.n_files
 
 
 def _table() -> str:
     rows = []
     for name, source in SOURCES.items():
-        sizes = [archive.size for archive in source.archives]
-        size = f" ({bytes_text(sum(sizes))})" if None not in sizes else ""
+        sizes = [archive.size for archive in source.archives if archive.size is not None]
+        known = len(sizes) == len(source.archives)
+        size = f" ({bytes_text(sum(sizes))})" if known else ""
         folders = ", ".join(dict.fromkeys(archive.folder for archive in source.archives))
         rows.append(f"  {name:15} {source.about}{size}\n{'':17} → DIR/{folders}")
     return "\n".join(rows)
@@ -88,40 +88,42 @@ def _table() -> str:
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"what there is:\n{_table()}\n\nEach data set has its own licence; see "
-        "data/README.md. Photographs that you have already need not be fetched again: name "
-        "their folder with image_path in the config.",
+        epilog=f"available:\n{_table()}\n\nEach data set has its own licence; see data/README.md. "
+        "If you have the photographs\nalready, set image_path in the config to their folder "
+        "instead of downloading them again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="+", choices=SOURCES, metavar="NAME", help="one or more of those below"
+        "names", nargs="+", choices=SOURCES, metavar="NAME", help="one or more of the names below"
+    )
+    add_output_argument(
+        parser,
+        None,
+        "folder in which raw/, images/ and words/ are created (default: the project's data/)",
     )
     parser.add_argument(
-        "--output",
-        type=Path,
-        default=DATA_FOLDER,
-        metavar="DIR",
-        help="raw/, images/ and words/ are made here (default: the project's data/)",
-    )
-    parser.add_argument(
-        "--keep", action="store_true", help="keep the archives, in DIR/downloads, once unpacked"
+        "--keep", action="store_true", help="keep the archives in DIR/downloads after extraction"
     )
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+def main(arguments: list[str] | None = None) -> int | None:
+    """Runs the command line and returns its exit code."""
     options = _parse_arguments(arguments)
-    return exit_code(lambda: _run(options), "What came is kept: the same command goes on there.")
+    return exit_code(
+        lambda: _run(options),
+        "The partial download is kept; run the same command to resume.",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
+    output = Path(options.output or DATA_FOLDER)
     failed = False
     for name in dict.fromkeys(options.names):
         try:
             for archive in SOURCES[name].archives:
-                print(obtain(archive, options.output, options.keep), flush=True)
-        except (DownloadError, UnpackError, OSError) as error:
+                print(obtain(archive, output, options.keep), flush=True)
+        except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
             continue

@@ -1,9 +1,9 @@
-"""Where the public data sets come from: archives, their addresses, sizes and checksums."""
+"""The public data sets: their archives with addresses, sizes and checksums."""
 
 from dataclasses import dataclass
 
 _UNC = "https://bvisionweb1.cs.unc.edu/licheng/referit/data/"
-# "id_" behind the time asks the Internet Archive for the file as it was, without its own frame.
+# "id_" after the time requests the original file from the Internet Archive, without its banner.
 _ARCHIVED = "https://web.archive.org/web/{time}id_/" + _UNC
 _REFER_PAGE = "https://github.com/lichengunc/refer"
 _GLOVE_PAGE = "https://nlp.stanford.edu/projects/glove/"
@@ -11,18 +11,18 @@ _GLOVE_PAGE = "https://nlp.stanford.edu/projects/glove/"
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch and unpack.
+    """One zip archive to download and extract.
 
     Attributes:
-        file: its name.
+        file: its file name.
         urls: addresses, the original one first.
-        folder: where its members go, below the output folder.
-        members: patterns of the members wanted, "*" standing for any characters, "/" included.
-        n_files: how many files the wanted members are.
-        size: bytes of the archive, if known.
+        folder: where its members are extracted to, relative to the output folder.
+        members: patterns of the wanted members; "*" matches any characters, "/" included.
+        n_files: number of wanted members.
+        size: size of the archive in bytes, if known.
         sha256: its checksum in hexadecimal digits, if known.
-        flat: whether members go into `folder` itself, without the folders of the archive.
-        page: where people find it or ask for it.
+        flat: whether members are extracted into `folder` itself, without the archive's folders.
+        page: web page where people can get the archive or ask for it.
     """
 
     file: str
@@ -38,12 +38,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """What one name on the command line stands for.
+    """A data set or file of word vectors, which the command line refers to by name.
 
     Attributes:
-        about: what it is, for the help text.
-        archives: all of them are needed.
-        next_step: what to do once they are there.
+        about: description for the help text.
+        archives: archives to download, all of which are needed.
+        next_step: what to do after the download.
     """
 
     about: str
@@ -51,7 +51,9 @@ class Source:
     next_step: str = ""
 
 
-def _refer(name, time, n_files, size=None, sha256=None):
+def _refer(
+    name: str, time: str, n_files: int, size: int | None = None, sha256: str | None = None
+) -> Archive:
     return Archive(
         file=f"{name}.zip",
         urls=(f"{_UNC}{name}.zip", f"{_ARCHIVED.format(time=time)}{name}.zip"),
@@ -64,7 +66,7 @@ def _refer(name, time, n_files, size=None, sha256=None):
     )
 
 
-def _glove(file, member, size, sha256):
+def _glove(file: str, member: str, size: int, sha256: str) -> Archive:
     return Archive(
         file=file,
         urls=(
@@ -81,7 +83,7 @@ def _glove(file, member, size, sha256):
     )
 
 
-def _prepare(dataset, split):
+def _prepare(dataset: str, split: str) -> str:
     return (
         f"python data/data_process.py --data_root data/raw --output_dir data --dataset {dataset} "
         f"--split {split} --generate_mask"
@@ -140,7 +142,7 @@ SOURCES: dict[str, Source] = {
                     "http://bvisionweb1.cs.unc.edu/licheng/referit/data/images/saiapr_tc-12.zip",
                 ),
                 folder="images/refclef",
-                # The photographs lie in numbered subfolders; the annotations name the files alone.
+                # The photographs are in numbered subfolders, which the annotations do not name.
                 members=("*/images/*.jpg",),
                 n_files=19_997,
                 flat=True,
@@ -169,7 +171,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "glove": Source(
-        "GloVe 6B, 300 numbers a word: 400,000 lower-cased words",
+        "GloVe 6B, 300-dimensional: 400,000 lower-case words",
         (
             _glove(
                 "glove.6B.zip",
@@ -180,7 +182,7 @@ SOURCES: dict[str, Source] = {
         ),
     ),
     "glove-840b": Source(
-        "GloVe 840B, 300 numbers a word: 2.2 million words with case",
+        "GloVe 840B, 300-dimensional: 2.2 million case-sensitive words",
         (
             _glove(
                 "glove.840B.300d.zip",

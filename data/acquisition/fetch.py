@@ -1,7 +1,7 @@
-"""Fetching one file over HTTP: goes on where it stopped, checks what came, tries mirrors in order.
+"""Download of one file over HTTP that resumes, verifies the file and falls back to mirrors.
 
-The bytes lie in `<file>.part` until all of them are there and the check is passed;
-`<file>.part.json` says which address they are from.
+The data are collected in `<file>.part`, which is renamed once it is complete and verified.
+`<file>.part.json` records which address they came from.
 """
 
 import hashlib
@@ -14,26 +14,27 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from config.files import free_bytes, written_atomically
+from config.errors import UserError
+from config.files import bytes_text, check_free_space, write_text
 from data.acquisition.archives import Archive
-from data.support.progress import Progress, bytes_text
+from data.support.progress import Progress
 
-CHUNK = 1 << 18
-# Answers of a server that may be another in a moment.
-_PASSING = (408, 429, 500, 502, 503, 504)
-_BEGINNINGS = {".zip": (b"PK\x03\x04",), ".gz": (b"\x1f\x8b",), ".tgz": (b"\x1f\x8b",)}
+CHUNK_BYTES = 1 << 18
+# Status codes after which the same request may succeed.
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_ZIP_SIGNATURE = b"PK\x03\x04"
 
 
-class DownloadError(ValueError):
-    """A file that could not be had; the message says from where, why, and what to do."""
+class DownloadError(UserError):
+    """A file cannot be downloaded; the message lists the addresses, the faults and a way out."""
 
 
 class _MirrorError(Exception):
-    """This address does not give the file."""
+    """This address does not provide the file."""
 
 
-class _BrokenOffError(Exception):
-    """The connection ended early; what came is kept."""
+class _ConnectionLostError(Exception):
+    """The connection ended early; the data received so far are kept."""
 
 
 def fetch(
@@ -43,30 +44,30 @@ def fetch(
     pause_s: float = 2.0,
     timeout_s: float = 60.0,
 ) -> Path:
-    """Fetches an archive into a folder, unless it is there.
+    """Downloads an archive into a folder, unless it exists there.
 
     Args:
-        archive: what to fetch; its addresses are tried in order.
-        folder: for the file and, until it is whole, its part.
-        attempts: connections in a row that may break off without having brought anything.
+        archive: what to download; its addresses are tried in order.
+        folder: where the file and, until it is complete, its part are stored.
+        attempts: consecutive failed attempts without progress before an address is given up.
         pause_s: seconds before the same address is tried again.
-        timeout_s: seconds to wait for an answer or for the next bytes.
+        timeout_s: seconds to wait for a response or for more data.
 
     Returns:
-        the file. It has the size and checksum of `archive` where these are known.
+        Path of the file, which has the size and checksum of `archive` where these are known.
 
     Raises:
-        DownloadError: no address gives the file, it would not fit on the disk, or a file of this
-            name is there and is another one.
+        DownloadError: no address provides the file, or a different file of this name exists.
+        NoSpaceError: the file would not fit on the disk.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / archive.file, folder / f"{archive.file}.part"
     if path.is_file():
-        fault = _mismatch(path, archive)
-        if fault:
+        mismatch = _mismatch(path, archive)
+        if mismatch:
             raise DownloadError(
-                f"{path} is there already, but {fault}; delete it and run the same command again"
+                f"{path} exists, but {mismatch}; delete it and run the same command again"
             )
         return path
     faults = []
@@ -83,33 +84,43 @@ def fetch(
     raise DownloadError(_all_failed(archive, path, part, faults))
 
 
-def _fetch_from(url, archive, part, attempts, pause_s, timeout_s):
-    """Leaves the whole, checked file at `part`."""
-    left, answered = attempts, False
+def _fetch_from(
+    url: str, archive: Archive, part: Path, attempts: int, pause_s: float, timeout_s: float
+) -> None:
+    """Downloads from one address; afterwards `part` is the complete, verified file."""
+    left, responded = attempts, False
     resumed = _size(part) > 0
     while True:
         before = _size(part)
         try:
             if not before or before != archive.size:
-                answered = _transfer(url, archive, part, timeout_s, answered)
-        except _BrokenOffError as fault:
-            answered = True
+                responded = _transfer(url, archive, part, timeout_s, responded)
+        except _ConnectionLostError as fault:
+            responded = True
             left = attempts if _size(part) > before else left - 1
             if left <= 0:
                 raise _MirrorError(f"{fault}, {attempts} times in a row") from None
             time.sleep(pause_s)
             continue
-        fault = _mismatch(part, archive)
-        if fault is None:
+        mismatch = _mismatch(part, archive)
+        if mismatch is None:
             return
         part.unlink()
         if not resumed:
-            raise _MirrorError(f"what it sent is not the file: {fault}")
-        resumed = False  # what lay there may have been another file: once more from the start
+            raise _MirrorError(f"it sent a different file: {mismatch}")
+        resumed = False  # The part may have belonged to another file: start over once.
 
 
-def _transfer(url, archive, part, timeout_s, answered):
-    """Adds to `part` what is missing, by one connection. Returns True."""
+def _transfer(url: str, archive: Archive, part: Path, timeout_s: float, responded: bool) -> bool:
+    """Appends the missing data to `part`, over one connection.
+
+    Args:
+        responded: whether this address has responded before; only then is a failed connection
+            worth another attempt.
+
+    Returns:
+        True: the address responds.
+    """
     if archive.size is not None and _size(part) > archive.size:
         part.unlink()
     start, note = _size(part), _read_note(part)
@@ -125,39 +136,46 @@ def _transfer(url, archive, part, timeout_s, answered):
         with error:
             return _refused(error, part, start)
     except (OSError, http.client.HTTPException) as error:
-        fault = f"no answer: {getattr(error, 'reason', None) or error}"
-        raise (_BrokenOffError if answered else _MirrorError)(fault) from None
+        fault = f"no response: {getattr(error, 'reason', None) or error}"
+        raise (_ConnectionLostError if responded else _MirrorError)(fault) from None
     with response:
-        begins, total = _expected(response, start)
-        _check_offer(response, archive, total)
-        if begins and note.get("total") not in (None, total):
+        offset, total = _content_range(response, start)
+        _check_response(response, archive, total)
+        if offset and note.get("total") not in (None, total):
             raise _restart(part)
-        # A server that sends all anew: a checksum at the end allows to keep what is there.
-        keep = start if archive.sha256 else begins
-        _check_space(archive, part, (archive.size or total or 0) - keep)
+        # If the server ignores the range, the data that exist are kept only if a checksum
+        # verifies the result.
+        keep = start if archive.sha256 else offset
+        check_free_space(
+            part.parent,
+            (archive.size or total or 0) - keep,
+            f"The rest of {archive.file}" if keep else archive.file,
+            "free some space or choose another --output",
+        )
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        _write_note(part, {"url": url, "validator": validator, "total": total})
-        _copy(response, archive, part, begins, keep, archive.size or total)
+        note = {"url": url, "validator": validator, "total": total}
+        write_text(_note_path(part), json.dumps(note))
+        _copy(response, archive, part, offset, keep, archive.size or total)
     return True
 
 
-def _refused(error, part, start):
-    """What an error status means for the part that lies there."""
+def _refused(error: urllib.error.HTTPError, part: Path, start: int) -> bool:
+    """Handles an error status; True if it means that the part is complete."""
     if error.code == 416 and start:
         if error.headers.get("Content-Range", "").endswith(f"/{start}"):
             return True
         raise _restart(part)
     text = f"HTTP {error.code} {error.reason}"
-    raise (_BrokenOffError if error.code in _PASSING else _MirrorError)(text)
+    raise (_ConnectionLostError if error.code in _TRANSIENT else _MirrorError)(text)
 
 
-def _restart(part):
+def _restart(part: Path) -> _ConnectionLostError:
     part.unlink()
-    return _BrokenOffError("it could not go on where the part file ends")
+    return _ConnectionLostError("it could not resume where the partial download ends")
 
 
-def _expected(response, start):
-    """(first byte that is sent, bytes of the whole file or None)."""
+def _content_range(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
+    """Offset of the first byte in the response, and size of the complete file if known."""
     length = response.headers.get("Content-Length", "")
     if response.status != 206:
         return 0, int(length) if length.isdigit() else None
@@ -165,116 +183,118 @@ def _expected(response, start):
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(start):
         raise _MirrorError(
-            f"asked for bytes from {start} on, it sends {response.headers.get('Content-Range')!r}"
+            f"the requested range starts at byte {start}, but it sends "
+            f"{response.headers.get('Content-Range')!r}"
         )
     return start, int(total) if total.isdigit() else None
 
 
-def _check_offer(response, archive, total):
+def _check_response(
+    response: http.client.HTTPResponse, archive: Archive, total: int | None
+) -> None:
     if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise _MirrorError("it answers with a web page in place of the file")
+        raise _MirrorError("it sends a web page instead of the file")
     if None not in (archive.size, total) and total != archive.size:
-        raise _MirrorError(f"it offers a file of {total:,} bytes, {archive.size:,} are expected")
+        raise _MirrorError(f"it offers a file of {total:,} bytes instead of {archive.size:,}")
 
 
-def _check_space(archive, part, needed):
-    free = free_bytes(part.parent)
-    if needed > free:
-        raise DownloadError(
-            f"{archive.file} needs {bytes_text(needed)} more and {part.parent} has "
-            f"{bytes_text(free)} free: make room or choose another --output"
-        )
+def _copy(
+    response: http.client.HTTPResponse,
+    archive: Archive,
+    part: Path,
+    offset: int,
+    keep: int,
+    total: int | None,
+) -> None:
+    """Writes a response to `part`.
 
-
-def _copy(response, archive, part, begins, keep, total):
-    """Writes a body that begins at byte `begins` to `part`, whose first `keep` bytes stay."""
-    done = begins
+    Args:
+        offset: position of the first byte of the response in the file.
+        keep: length of the existing data in `part` that are kept.
+        total: size of the complete file, if known.
+    """
+    done = offset
     chunk = _read(response, done, total)
-    if not begins and not chunk.startswith(_beginnings(archive)):
-        raise _MirrorError(f"what it sends is no {Path(archive.file).suffix} file")
+    if not offset and not chunk.startswith(_ZIP_SIGNATURE):
+        raise _MirrorError("it sends something other than a zip file")
     with (
         part.open("ab" if keep else "wb") as file,
-        Progress(total, archive.file, unit="B", start=begins) as bar,
+        Progress(total, archive.file, unit="B", start=offset) as progress,
     ):
         while chunk:
             file.write(chunk[max(keep - done, 0) :])
             done += len(chunk)
-            bar.update(done)
+            progress.update(done)
             if archive.size is not None and done > archive.size:
                 raise _MirrorError(f"it sends more than the expected {archive.size:,} bytes")
             chunk = _read(response, done, total)
     if total is not None and done < total:
-        raise _broken_off(done, total, "the connection ended")
+        raise _connection_lost(done, total, "the connection ended")
 
 
-def _read(response, done, total):
+def _read(response: http.client.HTTPResponse, done: int, total: int | None) -> bytes:
     try:
-        return response.read(CHUNK)
+        return response.read(CHUNK_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise _broken_off(done, total, error) from None
+        raise _connection_lost(done, total, error) from None
 
 
-def _broken_off(done, total, reason):
+def _connection_lost(done: int, total: int | None, reason: object) -> _ConnectionLostError:
     of = f" of {bytes_text(total)}" if total else ""
-    return _BrokenOffError(f"broke off at {bytes_text(done)}{of} ({reason})")
+    return _ConnectionLostError(f"connection lost after {bytes_text(done)}{of} ({reason})")
 
 
-def _beginnings(archive):
-    return _BEGINNINGS.get(Path(archive.file).suffix.lower(), (b"",))
-
-
-def _mismatch(path, archive):
-    """Why a file is not the archive, or None."""
+def _mismatch(path: Path, archive: Archive) -> str | None:
+    """How a file differs from the expected archive, or None."""
     size = _size(path)
     if archive.size is not None and size != archive.size:
-        return f"it has {size:,} bytes in place of {archive.size:,}"
+        return f"it has {size:,} bytes instead of {archive.size:,}"
     if archive.sha256 is not None:
-        found = _sha256(path, archive.file)
-        if found != archive.sha256:
-            return f"its SHA-256 is {found} in place of {archive.sha256}"
-    elif Path(archive.file).suffix.lower() == ".zip" and not zipfile.is_zipfile(path):
-        return "it is a zip file that is cut off or damaged"
+        sha256 = _sha256(path, archive.file)
+        if sha256 != archive.sha256:
+            return f"its SHA-256 is {sha256} instead of {archive.sha256}"
+    elif not zipfile.is_zipfile(path):
+        return "it is a truncated or damaged zip file"
     return None
 
 
-def _sha256(path, label):
+def _sha256(path: Path, label: str) -> str:
     digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file, Progress(_size(path), f"{label}: check", unit="B") as bar:
+    with path.open("rb") as file, Progress(_size(path), f"{label}: verify", unit="B") as progress:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
             done += len(chunk)
-            bar.update(done)
+            progress.update(done)
     return digest.hexdigest()
 
 
-def _size(path):
+def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _note_path(part):
+def _note_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _read_note(part):
+def _read_note(part: Path) -> dict:
     try:
         note = json.loads(_note_path(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # no note, or a damaged one
         return {}
     return note if isinstance(note, dict) else {}
 
 
-def _write_note(part, note):
-    with written_atomically(_note_path(part)) as file:
-        file.write(json.dumps(note).encode())
-
-
-def _all_failed(archive, path, part, faults):
-    lines = [f"{archive.file} could not be fetched:", *faults]
+def _all_failed(archive: Archive, path: Path, part: Path, faults: list[str]) -> str:
+    lines = [f"{archive.file} could not be downloaded:", *faults]
     if _size(part):
-        lines.append(f"{bytes_text(_size(part))} of it are kept: the same command goes on there.")
+        lines.append(
+            f"The partial download ({bytes_text(_size(part))}) is kept; run the same command to "
+            "resume."
+        )
     lines.append(
-        f"By hand: get the file another way (a browser, a colleague's copy; see {archive.page}),"
-        f" save it as\n  {path}\nand run the same command again, which checks and unpacks it."
+        "Manual download: get the file in another way (a browser, a colleague's copy; see "
+        f"{archive.page}), save it as\n  {path}\n"
+        "and run the same command again, which verifies and extracts it."
     )
     if archive.sha256:
         lines.append(f"Its SHA-256 is {archive.sha256}.")

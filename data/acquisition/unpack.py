@@ -1,173 +1,140 @@
-"""Unpacking zip and tar archives of strangers: nothing is written outside the target folder."""
+"""Extraction of zip archives from untrusted sources: nothing is written outside the target."""
 
-import contextlib
 import fnmatch
+import lzma
 import shutil
 import stat
-import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
 
-from config.files import free_bytes, written_atomically
-from data.support.progress import Progress, bytes_text
+from config.errors import UserError
+from config.files import check_free_space, written_atomically
+from data.support.progress import Progress
+
+# What reading a damaged zip archive raises. RuntimeError: it is encrypted or compressed by an
+# unknown method; UnicodeDecodeError: a file name is damaged.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 
 
-class UnpackError(ValueError):
-    """An archive that is damaged, unsafe or not what it should be; nothing outside was touched."""
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One entry of an archive; `kind` is "file", "folder" or what else it is, in words."""
-
-    name: str
-    size: int
-    kind: str
-    open: Callable[[], BinaryIO]
+class UnpackError(UserError):
+    """An archive is damaged, unsafe or not the expected one, or an existing file is in the way."""
 
 
 def unpack(
     path: Path, folder: Path, patterns: tuple[str, ...], flat: bool = False
 ) -> dict[str, int]:
-    """Writes the wanted files of a zip or tar archive into a folder.
+    """Extracts the wanted files of a zip archive into a folder.
 
-    Each file appears whole or not at all, and one that is there with the right size is left
-    alone, so an interrupted unpacking goes on.
+    Files are written atomically. Files that exist with the right size are skipped, so an
+    interrupted extraction resumes.
 
     Args:
-        path: archive; tar may be compressed.
-        folder: target, made if missing.
-        patterns: names of the members wanted, "*" standing for any characters.
-        flat: leave out the folders of the archive.
+        path: the archive.
+        folder: target; created if missing.
+        patterns: names of the wanted members; "*" matches any characters, "/" included.
+        flat: whether to write all files into `folder` itself, without the archive's folders.
 
     Returns:
-        name below `folder` → bytes, of all wanted files.
+        Path relative to `folder` → size in bytes, for all wanted files.
 
     Raises:
-        UnpackError: a member that leads outside the folder or is no plain file or folder, two
-            members for one file, a pattern without a member, a damaged archive, too little room,
-            or another file in the way.
+        UnpackError: a member leads outside the folder or is neither a file nor a folder, two
+            members have the same target, no member matches, the archive is damaged, or another
+            file is in the way. Unsafe archives are refused before anything is written.
+        NoSpaceError: the extracted files would not fit on the disk.
     """
     path, folder = Path(path), Path(folder)
+    if not zipfile.is_zipfile(path):
+        raise UnpackError(f"{path}: not a zip archive, or truncated; download it again")
     try:
-        with _opened(path) as members:
-            for member in members:
-                _check(path, member)
-            wanted = _wanted(path, members, patterns, flat)
-            missing = {name: m for name, m in wanted.items() if not _is_there(folder, name, m)}
-            _check_space(path, folder, sum(member.size for member in missing.values()))
-            with Progress(len(missing), f"{path.name}: unpack") as bar:
-                for done, (name, member) in enumerate(missing.items(), start=1):
-                    _write(path, folder / name, member)
-                    bar.update(done)
-    # RuntimeError: a zip with a password or an unknown compression.
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise UnpackError(
-            f"{path}: damaged or not readable ({error}); delete it and fetch it again"
-        ) from None
-    return {name: member.size for name, member in wanted.items()}
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[list[_Member]]:
-    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            yield [_zip_member(archive, info) for info in archive.infolist()]
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            yield [_tar_member(archive, info) for info in archive.getmembers()]
-    else:
-        raise UnpackError(f"{path}: neither a zip nor a tar archive, or cut off; fetch it again")
+            for member in archive.infolist():
+                _check_safe(path, member)
+            wanted = _wanted(path, archive.infolist(), patterns, flat)
+            missing = {name: m for name, m in wanted.items() if not _exists(folder / name, m)}
+            needed = sum(member.file_size for member in missing.values())
+            remedy = "free some space and run the same command again"
+            check_free_space(folder, needed, f"{path}, extracted,", remedy)
+            with Progress(len(missing), f"{path.name}: extract", "files") as progress:
+                for done, (name, member) in enumerate(missing.items(), start=1):
+                    _extract(archive, member, folder / name)
+                    progress.update(done)
+    except DAMAGE as error:
+        raise UnpackError(
+            f"{path}: damaged or not readable ({error}); delete it and download it again"
+        ) from None
+    return {name: member.file_size for name, member in wanted.items()}
 
 
-def _zip_member(archive, info):
-    mode = info.external_attr >> 16
-    kind = "folder" if info.is_dir() else "file"
-    if stat.S_ISLNK(mode):
-        kind = "a link"
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        kind = "a special file"
-    return _Member(info.filename, info.file_size, kind, lambda: archive.open(info))
-
-
-def _tar_member(archive, info):
-    kind = "file" if info.isreg() else "folder" if info.isdir() else "a special file"
-    if info.issym() or info.islnk():
-        kind = "a link"
-    return _Member(info.name, info.size, kind, lambda: archive.extractfile(info))
-
-
-def _check(path, member):
-    # Read as Windows reads it, a name shows drives and both sorts of slashes on every system.
-    name = PureWindowsPath(member.name)
-    nameless = not name.parts and member.kind != "folder"
+def _check_safe(path: Path, member: zipfile.ZipInfo) -> None:
+    # Windows rules recognise drives and both kinds of slashes, so they are the stricter ones.
+    name = PureWindowsPath(member.filename)
+    nameless = not name.parts and not member.filename.endswith("/")
     if nameless or name.drive or name.root or ".." in name.parts:
         raise UnpackError(
-            f"{path}: refused: its member {member.name!r} would be written outside the target "
-            "folder; the archive is not what it should be"
+            f"{path}: refused, since its member {member.filename!r} would be written outside the "
+            "target folder; this is not the expected archive"
         )
-    if member.kind not in ("file", "folder"):
+    mode = member.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        kind = "a link" if stat.S_ISLNK(mode) else "a special file"
         raise UnpackError(
-            f"{path}: refused: its member {member.name!r} is {member.kind}, and only plain files "
-            "are expected; the archive is not what it should be"
+            f"{path}: refused, since its member {member.filename!r} is {kind} and only files and "
+            "folders are expected; this is not the expected archive"
         )
 
 
-def _wanted(path, members, patterns, flat):
-    """Name below the target → member."""
-    wanted = {}
+def _wanted(
+    path: Path, members: list[zipfile.ZipInfo], patterns: tuple[str, ...], flat: bool
+) -> dict[str, zipfile.ZipInfo]:
+    """Maps the target path, relative to the folder, to the member, for all wanted files."""
+    wanted: dict[str, zipfile.ZipInfo] = {}
     for member in members:
-        name = PurePosixPath(member.name)
-        # macOS puts a shadow beside every file that it packs.
-        if member.kind != "file" or name.name.startswith("._") or name.parts[0] == "__MACOSX":
+        name = PurePosixPath(member.filename)
+        # macOS adds a file of metadata ("._name") for every file that it packs.
+        if member.is_dir() or name.name.startswith("._") or name.parts[0] == "__MACOSX":
             continue
         if not any(fnmatch.fnmatchcase(str(name), pattern) for pattern in patterns):
             continue
         target = name.name if flat else str(name)
         if target in wanted:
             raise UnpackError(
-                f"{path}: two members for the file {target}: {wanted[target].name!r}"
-                f" and {member.name!r}"
+                f"{path}: two members for the file {target}: {wanted[target].filename!r}"
+                f" and {member.filename!r}; this is not the expected archive"
             )
         wanted[target] = member
     if not wanted:
         raise UnpackError(
-            f"{path}: no member fits {', '.join(patterns)}; it holds "
-            + (", ".join(member.name for member in members[:5]) or "nothing")
+            f"{path}: no member matches {', '.join(patterns)}; it contains "
+            + (", ".join(member.filename for member in members[:5]) or "nothing")
         )
     return wanted
 
 
-def _is_there(folder, name, member):
-    target = folder / name
+def _exists(target: Path, member: zipfile.ZipInfo) -> bool:
     if not target.exists():
         return False
-    if target.is_file() and target.stat().st_size == member.size:
+    if target.is_file() and target.stat().st_size == member.file_size:
         return True
     raise UnpackError(
-        f"{target} is there already and is not the file of the archive ({member.size:,} bytes): "
-        "move it away and run the same command again"
+        f"{target} exists and is not the file of the archive ({member.file_size:,} bytes): move it "
+        "away and run the same command again"
     )
 
 
-def _check_space(path, folder, needed):
-    free = free_bytes(folder)
-    if needed > free:
-        raise UnpackError(
-            f"{path}: unpacked it takes {bytes_text(needed)} and {folder} has {bytes_text(free)} "
-            "free: make room and run the same command again"
-        )
-
-
-def _write(path, target, member):
-    with member.open() as source, written_atomically(target) as file:
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    with archive.open(member) as source, written_atomically(target) as file:
         shutil.copyfileobj(source, file, 1 << 20)
-        if file.tell() != member.size:
+        if file.tell() != member.file_size:
             raise UnpackError(
-                f"{path}: {member.name!r} has {file.tell():,} bytes in place of {member.size:,}; "
-                "the archive is damaged, delete it and fetch it again"
+                f"{archive.filename}: {member.filename!r} has {file.tell():,} bytes instead of "
+                f"{member.file_size:,}; the archive is damaged, delete it and download it again"
             )

@@ -1,1 +1,1 @@
-"""Helpers for every command: progress bars. Start with `progress.py`."""
+"""Helpers of all commands: progress bars. Start with `progress.py`."""

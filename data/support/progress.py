@@ -1,205 +1,137 @@
-"""Progress of long work: a bar on a terminal, plain lines everywhere else.
+"""Progress of long work: a bar on a terminal, a line from time to time elsewhere.
 
-    with Progress(len(batches), "epoch 3", unit="img") as bar:
+    with Progress(len(batches), "epoch 3", unit="batches") as progress:
         for done, batch in enumerate(batches, start=1):
-            bar.update(done, loss=train(batch))
+            progress.update(done, loss=train(batch))
 
-Both forms tell how far the work is, how fast it goes, the time that remains and any values given.
+Both show percentage, count, rate, remaining time and the given values.
 """
 
-import collections
+import io
 import sys
-import time
+from datetime import datetime
+from typing import Any, TextIO
 
-LINE_SHARE = 0.1
-LINE_SECONDS = 300.0
-LINE_PAUSE = 2.0
-RATE_SAMPLES = 30
+import progressbar
+from progressbar.widgets import SamplesMixin
+
+# Off a terminal: one line per tenth of the work, but at least 2 s and at most 5 min apart.
+LINES, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 10, 2.0, 300.0
 ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:
     """Reports the progress of one piece of work.
 
-    On a terminal a bar is redrawn in place. Elsewhere a line is written each tenth of the work,
-    but every five minutes at least and every two seconds at most.
-
     Args:
-        total: number of items in all, or None if that is not known.
-        label: what is done, such as "epoch 3".
-        unit: what the rate counts, such as "img"; "B" is shown as kB, MB, GB.
-        start: number of items that an earlier run did; they do not count for the rate.
-        stream: where to write, standard error by default.
-        clock: function that gives seconds, for tests.
+        total: number of items, or None if it is unknown.
+        label: what is being done, such as "epoch 3".
+        unit: what the items are, such as "images"; "B" shows them in KiB, MiB or GiB.
+        start: number of items that an earlier run completed; the rate does not count them.
+        stream: where to write; standard error by default.
     """
 
-    def __init__(self, total, label, unit="it", start=0, stream=None, clock=time.monotonic):
-        self.total = total
-        self.label = label
-        self.unit = unit
-        self.stream = sys.stderr if stream is None else stream
-        self.done = self._done_before = start
-        self.values = {}
-        self._clock = clock
-        self._began = self._last_line = clock()
-        self._samples = collections.deque([(self._began, start)], maxlen=RATE_SAMPLES)
-        self._tenths = self._tenths_done()
-        self._closed = False
-        self._bar = self._text = None
-        if self.stream.isatty():
-            self._bar, self._text = _terminal_bar(label, total, start, self.stream)
+    def __init__(
+        self,
+        total: int | None,
+        label: str,
+        unit: str = "it",
+        start: int = 0,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.total, self.stream = total, sys.stderr if stream is None else stream
+        self._on_terminal = self.stream.isatty()
+        self._bar = progressbar.ProgressBar(
+            min_value=start if total is None else min(start, total),
+            max_value=progressbar.UnknownLength if total is None else total,
+            widgets=_widgets(total, label, unit, start, self.stream),
+            variables={"values": {}},
+            fd=io.StringIO(),  # Takes what start() draws: work that ends at once writes one line.
+            is_terminal=self._on_terminal,
+            line_breaks=not self._on_terminal,
+            enable_colors=False,
+            # The bar is redrawn when it would grow by one of as many characters.
+            term_width=None if self._on_terminal else LINES,
+        ).start()
+        self._bar.fd, self._bar.min_value = self.stream, 0  # The percentage counts all items.
+        if self._on_terminal:
+            self._bar.update(force=True)
+        else:
+            self._bar.min_poll_interval = LONGEST_PAUSE_S if total is None else SHORTEST_PAUSE_S
+            self._bar.poll_interval = LONGEST_PAUSE_S
 
-    def update(self, done, **values):
-        """Tells that `done` items in all are ready, and values to show from now on.
+    def update(self, done: int, **values: Any) -> None:
+        """Reports that `done` items are complete, and values to show from now on.
 
-        Numbers are shown with four significant digits, other values as they are.
+        Fractions are shown with four significant digits.
         """
-        self.done = done
-        self.values.update(values)
-        now = self._clock()
-        if now - self._samples[-1][0] >= 1.0:
-            self._samples.append((now, done))
-        if self._bar is not None:
-            self._text.update_mapping(text=_join(self._count(), self._status(now)))
-            self._bar.update(done if self.total is None else min(done, self.total))
-        elif self._line_is_due(now):
-            self._last_line = now
-            self._write_line(self._status(now))
+        self._set_values(values)
+        self._bar.value = done if self.total is None else min(done, self.total)
+        if self._on_terminal or done != self.total:  # finish() writes the last line.
+            self._bar.update()
 
-    def say(self, text, file=None):
-        """Prints a text, to standard output by default; a bar gives way and stands below it."""
-        if self._bar is not None:
-            self.stream.write(ERASE_LINE)
-            self.stream.flush()
+    def log(self, text: str, file: TextIO | None = None) -> None:
+        """Prints a text, to standard output by default, and redraws the bar below it."""
+        if self._on_terminal:
+            print(ERASE_LINE, end="", file=self.stream, flush=True)
         print(text, file=file, flush=True)
-        if self._bar is not None:
-            self._bar.update(self._bar.value, force=True)
+        if self._on_terminal:
+            self._bar.update(force=True)
 
-    def finish(self, **values):
-        """Ends the report with the total time and the mean rate."""
-        if self._closed:
-            return
-        self._closed = True
-        self.values.update(values)
-        elapsed = self._clock() - self._began
-        rate = _rate_text((self.done - self._done_before) / elapsed, self.unit) if elapsed else ""
-        status = _join(f"in {_time_text(elapsed)}", rate, self._values_text())
-        if self._bar is None:
-            self._write_line(status)
-        else:
-            self._text.update_mapping(text=_join(self._count(), status))
-            self._bar.update(self.done if self.total is None else self.total, force=True)
-            self._bar.finish()
-
-    def abandon(self):
-        """Ends the report of work that was broken off, and leaves what it showed last."""
-        if not self._closed:
-            self._closed = True
-            if self._bar is not None:
-                self._bar.finish(dirty=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, error, *_):
-        if error is None:
-            self.finish()
-        else:
+    def finish(self, **values: Any) -> None:
+        """Ends the report with the elapsed time and the mean rate."""
+        if not self._bar.finished():
+            self._set_values(values)
+            self._bar.end_time = datetime.now()
+            self._bar.update(force=True)
             self.abandon()
 
-    def _line_is_due(self, now):
-        waited = now - self._last_line
-        tenths = self._tenths_done()
-        due = waited >= LINE_SECONDS or (tenths > self._tenths and waited >= LINE_PAUSE)
-        if due:
-            self._tenths = tenths
-        return due and self.done != self.total
+    def abandon(self) -> None:
+        """Ends the report of work that stopped early; what was shown last remains."""
+        self._bar.finish(dirty=True)
 
-    def _tenths_done(self):
-        return int(self.done / (LINE_SHARE * self.total)) if self.total else 0
+    def __enter__(self) -> "Progress":
+        return self
 
-    def _write_line(self, status):
-        share = ""
-        if self.total is not None:
-            share = f"{100 * self.done / self.total if self.total else 100:3.0f} %"
-        print(_join(self.label, share, self._count(), status), file=self.stream, flush=True)
+    def __exit__(self, error: object, *_: object) -> None:
+        self.finish() if error is None else self.abandon()
 
-    def _count(self):
-        done = _count_text(self.done, self.unit)
-        return done if self.total is None else f"{done}/{_count_text(self.total, self.unit)}"
-
-    def _status(self, now):
-        """Rate, remaining time and values. The rate is that of the last half minute or so."""
-        before, done_before = self._samples[0]
-        elapsed, ready = now - before, self.done - done_before
-        if elapsed <= 0 or ready <= 0:
-            return self._values_text()
-        rate, left = ready / elapsed, ""
-        if self.total is not None and self.done < self.total:
-            left = f"{_time_text((self.total - self.done) / rate)} left"
-        return _join(_rate_text(rate, self.unit), left, self._values_text())
-
-    def _values_text(self):
-        return "  ".join(f"{name} {_value_text(value)}" for name, value in self.values.items())
+    def _set_values(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            exact = isinstance(value, str | int | None)
+            self._bar.variables["values"][name] = value if exact else f"{float(value):.4g}"
 
 
-def bytes_text(count):
-    """A number of bytes for people: "13.5 GB"."""
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= factor:
-            return f"{count / factor:.1f} {prefix}B"
-    return f"{count:.0f} bytes"
+class _Rate(progressbar.AdaptiveTransferSpeed):
+    """The recent rate, and the mean rate once the work is complete."""
+
+    def __init__(self, start, **options):
+        super().__init__(**options)
+        self.start = start
+
+    def __call__(self, bar, data, value=None, total_seconds_elapsed=None):
+        elapsed, value = SamplesMixin.__call__(self, bar, data, delta=True)
+        if bar.end_time or value is None:
+            elapsed, value = None, data["value"] - self.start
+        return progressbar.FileTransferSpeed.__call__(self, bar, data, value, elapsed)
 
 
-def _terminal_bar(label, total, start, stream):
-    import progressbar
-
-    text = progressbar.FormatCustomText("%(text)s", {"text": ""})
-    if total is None:
-        widgets = [f"{label} ", progressbar.AnimatedMarker(), " ", text]
-        total = progressbar.UnknownLength
-    else:
-        blocks = "utf" in (getattr(stream, "encoding", None) or "").lower()
-        marker, fill = ("█", "░") if blocks else ("#", ".")
-        bar = progressbar.Bar(marker=marker, fill=fill, left="", right="")
-        widgets = [f"{label} ", progressbar.Percentage(), " ", bar, " ", text]
-    bar = progressbar.ProgressBar(
-        max_value=total,
-        initial_value=start,
-        widgets=widgets,
-        fd=stream,
-        is_terminal=True,
-        enable_colors=False,
-    )
-    return bar.start(), text
-
-
-def _join(*parts):
-    return "  ".join(part for part in parts if part)
-
-
-def _value_text(value):
-    if isinstance(value, str | int):
-        return str(value)
-    try:
-        return f"{float(value):.4g}"
-    except (TypeError, ValueError):
-        return str(value)
-
-
-def _count_text(count, unit):
-    return bytes_text(count) if unit == "B" else f"{count:,}"
-
-
-def _rate_text(rate, unit):
+def _widgets(total, label, unit, start, stream):
+    form, prefixes = "{scaled:,.0f}", [""]
     if unit == "B":
-        return f"{bytes_text(rate)}/s"
-    if rate < 0.5:
-        return f"{1 / rate:.1f} s/{unit}" if rate else ""
-    return f"{rate:,.{1 if rate < 99.95 else 0}f} {unit}/s"
-
-
-def _time_text(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        form, prefixes = "{scaled:.1f} {prefix}{unit}", ["", "Ki", "Mi", "Gi", "Ti"]
+    done, everything = (
+        progressbar.DataSize(name, form, new_style=True, prefixes=prefixes)
+        for name in ("value", "max_value")
+    )
+    counts: list[Any] = [done]
+    if total is not None:
+        marker, fill = "█░" if "utf" in (stream.encoding or "").lower() else "#."
+        bar = [progressbar.Bar(marker, "", "", fill), "  "] if stream.isatty() else []
+        counts = [progressbar.Percentage(), "  ", *bar, done, "/", everything]
+    samples = 30 if stream.isatty() else 2  # A line shows the rate since the previous line.
+    rate = _Rate(start, unit=unit, prefixes=prefixes, samples=samples)
+    blank = dict.fromkeys(("format_not_started", "format_zero", "format_na"), " ")
+    time = {"format": "  %(eta)s left", "format_finished": "  in %(elapsed)s", **blank}
+    eta = progressbar.AdaptiveETA(samples=samples, **time)
+    return [f"{label}  ", *counts, "  ", rate, eta, progressbar.Postfix("values", prefix="  ")]

@@ -1,4 +1,4 @@
-"""The download script: from a name on the command line to unpacked files."""
+"""The download script: from a name on the command line to extracted files."""
 
 import hashlib
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 
 from data import download
 from data.acquisition.archives import SOURCES, Archive, Source
+from data.acquisition.unpack import UnpackError
 from data.download import main, obtain
 from tests.data.acquisition.test_unpack import FILES, write_zip
 from tests.data.acquisition.web_server import WebServer
@@ -43,16 +44,16 @@ def run(tmp_path, *options):
     return main([*options, "--output", str(tmp_path / "data")])
 
 
-def test_a_set_is_fetched_unpacked_and_then_left_alone(served, tmp_path, capsys):
+def test_a_set_is_downloaded_once(served, tmp_path, capsys):
     _, behaviour = served
     assert run(tmp_path, "set") == 0
     assert (tmp_path / "data/raw/set/deep/b.txt").read_bytes() == b"two"
     assert not (tmp_path / "data/downloads/set.zip").exists()
-    said = capsys.readouterr().out
-    assert f"set.zip: 2 files (6 bytes) → {tmp_path / 'data/raw'}\n" in said
-    assert "next: prepare it\n" in said
+    printed = capsys.readouterr().out
+    assert f"set.zip: 2 files (6 bytes) → {tmp_path / 'data/raw'}\n" in printed
+    assert "next: prepare it\n" in printed
     assert run(tmp_path, "set", "set") == 0
-    assert capsys.readouterr().out.startswith("set.zip: all files are in ")
+    assert capsys.readouterr().out.startswith("set.zip: all files exist in ")
     assert len(behaviour.asked) == 1
 
 
@@ -61,16 +62,16 @@ def test_the_archive_may_be_kept(served, tmp_path):
     assert run(tmp_path, "set", "--keep") == 0
     assert (tmp_path / "data/downloads/set.zip").stat().st_size == archive.size
     (tmp_path / "data/raw/set/a.txt").unlink()
-    assert run(tmp_path, "set") == 0  # from the archive that is there
+    assert run(tmp_path, "set") == 0  # from the archive that was kept
     assert (tmp_path / "data/raw/set/a.txt").read_bytes() == b"one"
     assert len(behaviour.asked) == 1
 
 
-def test_files_that_were_lost_are_fetched_again(served, tmp_path):
+def test_lost_files_are_downloaded_again(served, tmp_path):
     archive, _ = served
     assert run(tmp_path, "set") == 0
     (tmp_path / "data/raw/set/a.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match="move it away"):
+    with pytest.raises(UnpackError, match="move it away"):
         obtain(archive, tmp_path / "data")
     (tmp_path / "data/raw/set/a.txt").unlink()
     assert run(tmp_path, "set") == 0
@@ -78,17 +79,17 @@ def test_files_that_were_lost_are_fetched_again(served, tmp_path):
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_files_unpacked_by_hand_are_found(served, tmp_path, flat):
+def test_files_from_elsewhere_are_found(served, tmp_path, flat):
     archive, behaviour = served
     archive = replace(archive, members=("*/*.txt",), flat=flat)
     folder = tmp_path / "data/raw" / ("" if flat else "set")
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("")
-    assert obtain(replace(archive, n_files=1), tmp_path / "data").endswith("were not checked)")
+    assert obtain(replace(archive, n_files=1), tmp_path / "data").endswith("so not verified)")
     assert behaviour.asked == []
 
 
-def test_an_archive_brought_by_hand_is_unpacked(served, tmp_path):
+def test_an_archive_downloaded_manually_is_extracted(served, tmp_path):
     _, behaviour = served
     (tmp_path / "data/downloads").mkdir(parents=True)
     (tmp_path / "data/downloads/set.zip").write_bytes(behaviour.content)
@@ -97,14 +98,14 @@ def test_an_archive_brought_by_hand_is_unpacked(served, tmp_path):
     assert behaviour.asked == []
 
 
-def test_what_fails_is_said_and_the_rest_is_fetched(served, tmp_path, capsys, monkeypatch):
+def test_a_failure_is_reported_and_the_rest_is_downloaded(served, tmp_path, capsys, monkeypatch):
     archive, _ = served
     gone = replace(archive, file="gone.zip", urls=(archive.urls[0] + ".gone",))
     monkeypatch.setitem(SOURCES, "gone", Source("gone", (gone,), "never"))
     assert run(tmp_path, "gone", "set") == 2
-    said = capsys.readouterr()
-    assert "error: gone.zip could not be fetched:" in said.err
-    assert "never" not in said.out
+    printed = capsys.readouterr()
+    assert "error: gone.zip could not be downloaded:" in printed.err
+    assert "never" not in printed.out
     assert (tmp_path / "data/raw/set/a.txt").is_file()
 
 
@@ -116,18 +117,18 @@ def test_a_hostile_archive_is_refused(served, tmp_path, capsys, monkeypatch):
         SOURCES, "set", Source("", (replace(archive, size=None, sha256=None),), "never")
     )
     assert run(tmp_path, "set") == 2
-    assert "refused: its member '../../outside.txt'" in capsys.readouterr().err
+    assert "refused, since its member '../../outside.txt'" in capsys.readouterr().err
     assert not (tmp_path / "data/raw").exists()
     assert not list(tmp_path.rglob("outside.txt"))
 
 
-def test_an_interruption_says_how_to_go_on(served, tmp_path, capsys, monkeypatch):
+def test_an_interruption_says_how_to_resume(served, tmp_path, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(download, "obtain", interrupted)
     assert run(tmp_path, "set") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command to resume" in capsys.readouterr().err
 
 
 def test_an_unknown_name_lists_the_known_ones(capsys):

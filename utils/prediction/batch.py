@@ -34,7 +34,7 @@ def predict_jobs(
     failures = 0
     several = len(jobs) > 1
     with Progress(len(jobs), "predict", unit="img") if several else nullcontext() as bar:
-        log = bar.say if bar else print
+        log = bar.log if bar else print
         for done, job in enumerate(jobs, start=1):
             try:
                 predictor.set_image(job.image)

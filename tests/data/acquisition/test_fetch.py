@@ -1,4 +1,4 @@
-"""Downloads from servers that break off, ignore, lie and refuse."""
+"""Downloads from servers that lose connections, ignore ranges, lie and refuse."""
 
 import hashlib
 import io
@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 import data.acquisition.fetch
+from config.errors import NoSpaceError
 from data.acquisition.archives import Archive
 from data.acquisition.fetch import DownloadError, fetch
 from tests.data.acquisition.web_server import WebServer
@@ -30,7 +31,7 @@ OTHER = make_zip()
 
 @pytest.fixture
 def server(monkeypatch):
-    # A proxy of the environment must not stand between the test and its server.
+    # The environment may set a proxy, which cannot reach the test's server.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with WebServer() as running:
         yield running
@@ -58,7 +59,7 @@ def names(folder):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_file_is_fetched_once(server, tmp_path, known):
+def test_a_file_is_downloaded_once(server, tmp_path, known):
     url, served = server.add("set.zip", CONTENT)
     archive = archive_of(url, known=known)
     assert run(archive, tmp_path / "new") == tmp_path / "new" / "set.zip"
@@ -68,13 +69,13 @@ def test_a_file_is_fetched_once(server, tmp_path, known):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_connection_that_breaks_off_is_taken_up_again(server, tmp_path, known):
+def test_a_lost_connection_is_resumed(server, tmp_path, known):
     url, served = server.add("set.zip", CONTENT, break_at=250_000)
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
     assert served.asked == ["", "bytes=250000-", "bytes=500000-"]
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(server, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes(server, tmp_path, monkeypatch):
     url, served = server.add("set.zip", CONTENT)
     archive = archive_of(url)
     read = data.acquisition.fetch._read
@@ -103,29 +104,29 @@ def test_a_server_without_ranges(server, tmp_path, known):
     assert served.asked == ["", "bytes=400000-"]
 
 
-def test_a_server_that_always_breaks_off_at_the_same_place_is_given_up(server, tmp_path):
+def test_a_server_that_always_loses_the_connection_at_the_same_place_is_given_up(server, tmp_path):
     url, served = server.add("set.zip", CONTENT, ranges=False, break_at=400_000)
     with pytest.raises(DownloadError) as error:
         run(archive_of(url), tmp_path, attempts=3)
-    assert "broke off at 400.0 kB of 600.1 kB" in str(error.value)
+    assert "connection lost after 400.0 kB of 600.1 kB" in str(error.value)
     assert "3 times in a row" in str(error.value)
-    assert "400.0 kB of it are kept" in str(error.value)
+    assert "The partial download (400.0 kB) is kept" in str(error.value)
     assert len(served.asked) == 4
 
 
-def test_the_next_mirror_goes_on_with_what_the_first_one_sent(server, tmp_path):
+def test_the_next_mirror_resumes_the_download_of_the_first_one(server, tmp_path):
     first, _ = server.add("a.zip", CONTENT, break_at=300_000, breaks=1)
     server_404, _ = server.add("b.zip", status=404)
     last, served = server.add("c.zip", CONTENT, etag='"two"')
     archive = archive_of(first, server_404, last)
-    with pytest.raises(DownloadError, match=r"(?s)broke off .* HTTP 404 Not Found"):
+    with pytest.raises(DownloadError, match=r"(?s)connection lost after .* HTTP 404 Not Found"):
         run(replace(archive, urls=(first, server_404)), tmp_path, attempts=0)
-    # A validator of another address means nothing to this one.
+    # The validator of one address does not apply to another.
     assert run(replace(archive, urls=(last,)), tmp_path).read_bytes() == CONTENT
     assert served.asked == ["bytes=300000-"]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
+def test_a_file_that_changed_meanwhile_is_downloaded_again(server, tmp_path):
     url, served = server.add("set.zip", OTHER, break_at=300_000)
     archive = archive_of(url, known=False)
     with pytest.raises(DownloadError):
@@ -135,18 +136,18 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_part_of_another_file_is_thrown_away(server, tmp_path, known):
+def test_a_part_of_another_file_is_discarded(server, tmp_path, known):
     url, served = server.add("set.zip", CONTENT)
     (tmp_path / "set.zip.part").write_bytes(OTHER[:100_000])
     note = {"url": "elsewhere", "total": 7}
     (tmp_path / "set.zip.part.json").write_text(json.dumps(note))
-    if known:  # then its size is no sign, and the checksum tells
+    if known:  # then the checksum decides, not the recorded size
         (tmp_path / "set.zip.part.json").write_text("broken")
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
     assert served.asked == ["bytes=100000-", ""]
 
 
-def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
+def test_a_part_that_is_too_long_is_discarded(server, tmp_path):
     url, served = server.add("set.zip", CONTENT)
     (tmp_path / "set.zip.part").write_bytes(CONTENT + b"more")
     assert run(archive_of(url), tmp_path).read_bytes() == CONTENT
@@ -154,7 +155,7 @@ def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_part_that_was_whole_is_taken(server, tmp_path, known):
+def test_a_complete_part_is_used(server, tmp_path, known):
     url, served = server.add("set.zip", CONTENT)
     (tmp_path / "set.zip.part").write_bytes(CONTENT)
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
@@ -173,13 +174,16 @@ def test_a_part_longer_than_the_file_on_the_server_starts_over(server, tmp_path)
     [
         ({"status": 404}, "HTTP 404"),
         ({"status": 503}, "HTTP 503 Service Unavailable, 2 times in a row"),
-        ({"content": b"<html>gone</html>", "content_type": "text/html"}, "a web page"),
-        ({"content": b"<html>gone</html>" * 100_000, "length": -1}, "is no .zip file"),
+        ({"content": b"<html>gone</html>", "content_type": "text/html"}, "a web page instead"),
+        (
+            {"content": b"<html>gone</html>" * 100_000, "length": -1},
+            "something other than a zip file",
+        ),
         ({"content": CONTENT + b"."}, "offers a file of 600,1"),
         ({"content": CONTENT + b".", "length": -1}, "sends more than the expected"),
-        ({"content": OTHER}, "not the file: its SHA-256 is"),
-        ({"content": CONTENT[:-9], "length": len(CONTENT)}, "it has 600,107 bytes in place of"),
-        ({"content": CONTENT[:-9], "length": -1}, "it has 600,107 bytes in place of"),
+        ({"content": OTHER}, "a different file: its SHA-256 is"),
+        ({"content": CONTENT[:-9], "length": len(CONTENT)}, "it has 600,107 bytes instead of"),
+        ({"content": CONTENT[:-9], "length": -1}, "it has 600,107 bytes instead of"),
     ],
 )
 def test_a_bad_mirror_is_named_and_the_next_one_tried(server, tmp_path, capsys, behaviour, reason):
@@ -190,7 +194,7 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(server, tmp_path, capsys, 
     message = str(error.value)
     assert bad in message
     assert reason in message
-    assert "By hand" in message
+    assert "Manual download" in message
     assert "https://example.org/set" in message
     assert str(tmp_path / "set.zip") in message
     assert archive_of().sha256 in message
@@ -198,52 +202,54 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(server, tmp_path, capsys, 
     assert f"set.zip ← {good}" in capsys.readouterr().err
 
 
-def test_a_server_that_lies_about_an_unknown_size_is_found_out(server, tmp_path):
+def test_a_server_that_lies_about_an_unknown_size_is_noticed(server, tmp_path):
     url, _ = server.add("set.zip", CONTENT, length=len(CONTENT) - 50)
-    with pytest.raises(DownloadError, match="cut off or damaged"):
+    with pytest.raises(DownloadError, match="truncated or damaged"):
         run(archive_of(url, known=False), tmp_path)
 
 
 def test_a_server_that_sends_another_range_is_refused(server, tmp_path):
     url, _ = server.add("set.zip", CONTENT, break_at=300_000, span="bytes 5-10/600000")
-    with pytest.raises(DownloadError, match="asked for bytes from 300000 on, it sends 'bytes 5-10"):
+    with pytest.raises(DownloadError, match="starts at byte 300000, but it sends 'bytes 5-10"):
         run(archive_of(url), tmp_path)
 
 
-def test_a_server_that_is_busy_for_a_moment_is_asked_again(server, tmp_path):
+def test_a_server_that_is_briefly_busy_is_asked_again(server, tmp_path):
     url, served = server.add("set.zip", CONTENT, status=503, failures=2)
     assert run(archive_of(url), tmp_path).read_bytes() == CONTENT
     assert len(served.asked) == 3
 
 
-def test_a_server_that_does_not_answer(server, tmp_path):
+def test_a_server_that_does_not_respond(server, tmp_path):
     good, _ = server.add("set.zip", CONTENT)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]  # nobody listens there
         urls = (f"http://127.0.0.1:{port}/set.zip", good)
-        with pytest.raises(DownloadError, match=r"no answer: .*refused"):
+        with pytest.raises(DownloadError, match=r"no response: .*refused"):
             run(archive_of(urls[0]), tmp_path)
         silent.listen()
-        with pytest.raises(DownloadError, match="no answer: timed out"):
+        with pytest.raises(DownloadError, match="no response: timed out"):
             run(archive_of(urls[0]), tmp_path, timeout_s=0.2)
         assert run(archive_of(*urls), tmp_path, timeout_s=0.2).read_bytes() == CONTENT
 
 
-def test_a_file_brought_by_hand_is_checked(tmp_path):
+def test_a_file_downloaded_manually_is_verified(tmp_path):
     (tmp_path / "set.zip").write_bytes(CONTENT)
     assert run(archive_of("http://127.0.0.1:9/none"), tmp_path).read_bytes() == CONTENT
-    for wrong, fault in ((OTHER[:-1], "in place of"), (OTHER, "SHA-256")):
+    for wrong, fault in ((OTHER[:-1], "instead of"), (OTHER, "SHA-256")):
         (tmp_path / "set.zip").write_bytes(wrong)
         with pytest.raises(DownloadError, match=fault):
             run(archive_of("http://127.0.0.1:9/none"), tmp_path)
         assert (tmp_path / "set.zip").read_bytes() == wrong
 
 
-def test_too_little_room_is_told_before_anything_is_written(server, tmp_path, monkeypatch):
+def test_too_little_space_is_an_error_before_anything_is_written(server, tmp_path, monkeypatch):
     url, _ = server.add("set.zip", CONTENT)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match=r"needs 600\.1 kB more .* 1\.0 kB free"):
+    with pytest.raises(
+        NoSpaceError, match=r"set\.zip needs 600\.1 kB and .* 1\.0 kB free: .*--output"
+    ):
         run(archive_of(url), tmp_path)
     assert names(tmp_path) == []

@@ -1,14 +1,14 @@
-"""Unpacking archives, honest and hostile ones."""
+"""Extraction of zip archives, intact, damaged and hostile ones."""
 
-import io
+import contextlib
 import os
 import shutil
 import stat
-import tarfile
 import zipfile
 
 import pytest
 
+from config.errors import NoSpaceError
 from data.acquisition.unpack import UnpackError, unpack
 
 FILES = {"set/a.txt": b"one", "set/deep/b.txt": b"two", "set/c.bin": b"three"}
@@ -25,24 +25,10 @@ def write_zip(path, files, kind=None):
     return path
 
 
-def write_tar(path, files, kind=None, mode="w:gz"):
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            if kind is not None and content == b"target":
-                info.type, info.linkname, info.size = kind, "../../outside", 0
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-WRITERS = {"a.zip": write_zip, "a.tar.gz": write_tar}
-
-
-@pytest.fixture(params=WRITERS)
-def pack(request, tmp_path):
-    """A function that packs files, once as zip and once as tar."""
-    return lambda files, **kind: WRITERS[request.param](tmp_path / request.param, files, **kind)
+@pytest.fixture
+def pack(tmp_path):
+    """A function that packs files into a zip archive."""
+    return lambda files, **kind: write_zip(tmp_path / "a.zip", files, **kind)
 
 
 def contents(folder):
@@ -76,14 +62,14 @@ def test_flat_leaves_out_folders_and_refuses_two_files_of_one_name(pack, tmp_pat
         unpack(path, tmp_path / "out", ("*.txt",), flat=True)
 
 
-def test_unpacking_goes_on_and_leaves_other_files_alone(pack, tmp_path):
+def test_extraction_resumes_and_leaves_other_files_alone(pack, tmp_path):
     path, out = pack(FILES), tmp_path / "out"
     (out / "set").mkdir(parents=True)
     (out / "set/a.txt").write_bytes(b"ONE")  # whole, by its size
     unpack(path, out, ("*",))
     assert contents(out) == FILES | {"set/a.txt": b"ONE"}
     (out / "set/a.txt").write_bytes(b"my own notes")
-    with pytest.raises(UnpackError, match=r"a\.txt is there already and is not the file of the"):
+    with pytest.raises(UnpackError, match=r"a\.txt exists and is not the file of the"):
         unpack(path, out, ("*",))
     assert (out / "set/a.txt").read_bytes() == b"my own notes"
 
@@ -103,46 +89,41 @@ def test_unpacking_goes_on_and_leaves_other_files_alone(pack, tmp_path):
 )
 def test_a_member_that_leads_outside_is_refused_and_nothing_is_written(pack, tmp_path, name):
     path = pack(FILES | {name: b"evil"})
-    with pytest.raises(UnpackError, match=r"refused: its member .*outside the target"):
+    with pytest.raises(UnpackError, match=r"refused, since its member .*outside the target"):
         unpack(path, tmp_path / "x/y/out", ("*",))
     assert not (tmp_path / "x").exists()
     assert os.listdir(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize(
-    ("writer", "kind", "said"),
+    ("kind", "description"),
     [
-        ("a.zip", stat.S_IFLNK | 0o777, "a link"),
-        ("a.zip", stat.S_IFIFO | 0o644, "a special file"),
-        ("a.tar.gz", tarfile.SYMTYPE, "a link"),
-        ("a.tar.gz", tarfile.LNKTYPE, "a link"),
-        ("a.tar.gz", tarfile.CHRTYPE, "a special file"),
+        (stat.S_IFLNK | 0o777, "a link"),
+        (stat.S_IFIFO | 0o644, "a special file"),
+        (stat.S_IFCHR | 0o644, "a special file"),
     ],
 )
-def test_links_and_special_files_are_refused(tmp_path, writer, kind, said):
-    path = WRITERS[writer](tmp_path / writer, FILES | {"set/link": b"target"}, kind=kind)
-    with pytest.raises(UnpackError, match=f"'set/link' is {said}"):
+def test_links_and_special_files_are_refused(pack, tmp_path, kind, description):
+    path = pack(FILES | {"set/link": b"target"}, kind=kind)
+    with pytest.raises(UnpackError, match=f"'set/link' is {description}"):
         unpack(path, tmp_path / "out", ("*.txt",))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_member_without_a_name_is_refused_and_the_root_folder_is_not(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        root = tarfile.TarInfo(".")
-        root.type = tarfile.DIRTYPE
-        archive.addfile(root)
-        info = tarfile.TarInfo("./a.txt")
-        info.size = 3
-        archive.addfile(info, io.BytesIO(b"one"))
-    assert unpack(tmp_path / "a.tar", tmp_path / "out", ("a.txt",)) == {"a.txt": 3}
-    with pytest.raises(UnpackError, match="refused"):
-        unpack(write_tar(tmp_path / "b.tar", {".": b"x"}), tmp_path / "out", ("*",))
+def test_a_file_without_a_name_is_refused_and_the_root_folder_is_not(pack, tmp_path):
+    path = pack({"./": b"", "./a.txt": b"one"})
+    assert unpack(path, tmp_path / "out", ("a.txt",)) == {"a.txt": 3}
+    for name in (".", ""):
+        with pytest.raises(UnpackError, match="refused"):
+            unpack(pack({name: b"x"}), tmp_path / "out", ("*",))
 
 
 def test_an_archive_without_what_is_wanted_says_what_it_holds(pack, tmp_path):
-    with pytest.raises(UnpackError, match=r"no member fits photos/\*; it holds set/a\.txt, set/d"):
+    with pytest.raises(
+        UnpackError, match=r"no member matches photos/\*; it contains set/a\.txt, set/d"
+    ):
         unpack(pack(FILES), tmp_path / "out", ("photos/*",))
-    with pytest.raises(UnpackError, match="it holds nothing"):
+    with pytest.raises(UnpackError, match="it contains nothing"):
         unpack(write_zip(tmp_path / "b.zip", {}), tmp_path / "out", ("*",))
 
 
@@ -154,14 +135,28 @@ def test_damaged_archives_are_named_and_leave_no_broken_file(tmp_path):
     with pytest.raises(UnpackError, match=r"a\.zip: damaged"):
         unpack(path, tmp_path / "out", ("*",))
     assert contents(tmp_path / "out") == {}
-    path = write_tar(tmp_path / "b.tar", {"a.txt": os.urandom(100_000)}, mode="w")
-    path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(UnpackError, match=r"b\.tar: "):
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(UnpackError, match=r"a\.zip: not a zip archive, or truncated"):
         unpack(path, tmp_path / "out", ("*",))
     assert contents(tmp_path / "out") == {}
     (tmp_path / "c.zip").write_text("<html>")
-    with pytest.raises(UnpackError, match="neither a zip nor a tar"):
+    with pytest.raises(UnpackError, match="not a zip archive"):
         unpack(tmp_path / "c.zip", tmp_path / "out", ("*",))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_of_any_kind_is_named(tmp_path, compression):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("größe.txt", b"abc" * 100)
+    good = path.read_bytes()
+    for place in range(0, len(good) - 22, 3):  # the last 22 bytes end the directory
+        damaged = bytearray(good)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        with contextlib.suppress(UnpackError):  # and no other error
+            unpack(path, tmp_path / "out", ("*",))
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
 def test_a_zip_with_a_password_is_refused(tmp_path):
@@ -177,6 +172,6 @@ def test_a_zip_with_a_password_is_refused(tmp_path):
 def test_an_archive_that_does_not_fit_on_the_disk_is_refused(pack, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UnpackError, match=r"unpacked it takes 11 bytes and .* has 10 bytes free"):
+    with pytest.raises(NoSpaceError, match=r"a\.zip, extracted, needs 11 bytes and .* 10 bytes"):
         unpack(pack(FILES), tmp_path / "out", ("*",))
     assert not (tmp_path / "out").exists()
