@@ -1,4 +1,4 @@
-"""The real scripts, one after the other, on a tiny demo set and from a foreign directory."""
+"""The real scripts in sequence, on a tiny demo set and from another directory."""
 
 import json
 import os
@@ -13,32 +13,40 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from config.quiet import is_chatter
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
-    "backbone_width=0.0625", "backbone_blocks=[1,1,1,1,1]", "head_width=0.0625", "jemb_dim=64",
+    "backbone_width=0.0625", "backbone_blocks=[1,1,1,1,1]", "head_width=0.0625",
     "rnn_hidden_size=16", "batch_size=8", "pretrained_weights=", "warmup_steps=0",
     "lr_schedule=steps", "log_images=2",
 )  # fmt: skip
 
 
 def script(name, *arguments, cwd, expect=0):
-    """Runs a script of the project as a person would; returns what it printed."""
+    """Runs a script of the project as a person would; returns what it printed.
+
+    Whatever it does, it prints none of TensorFlow's start-up messages.
+    """
+    unset = ("TF_CPP_MIN_LOG_LEVEL", "MCN_VERBOSE", "MCN_TRACEBACK")
     done = subprocess.run(
         [sys.executable, str(ROOT / name), *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={key: value for key, value in os.environ.items() if key not in unset},
     )
     assert done.returncode == expect, f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+    assert [line for line in done.stderr.splitlines() if is_chatter(line)] == []
+    assert done.stderr.count("running on the CPU") <= 1
     return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A demo set of a few scenes, prepared; the folder and the settings that name its files."""
+    """A prepared demo set of a few scenes: its folder and the settings that name its files."""
     folder = tmp_path_factory.mktemp("demo")
     raw = folder / "raw"
     script("data/make_demo.py", "--out", raw, "--scenes", 12, "--eval_scenes", 3, cwd=folder)
@@ -57,7 +65,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(prepared):
-    """The log folder after one epoch and, resumed by the same command, a second one."""
+    """The log folder after one epoch and a second one, resumed by the same command."""
     folder, settings = prepared
     arguments = ("--config", ROOT / "config/demo.json", "--set", *settings)
     first = script("train.py", *arguments, "epoches=1", cwd=folder)
@@ -65,7 +73,7 @@ def trained(prepared):
     return folder / "log", first, second
 
 
-def test_training_resumes_and_leaves_its_record(trained):
+def test_training_resumes_and_writes_its_log(trained):
     log, first, second = trained
     assert "going on after epoch 1" in second
     assert "going on" not in first
@@ -80,7 +88,7 @@ def test_training_resumes_and_leaves_its_record(trained):
     assert json.loads((log / "config.json").read_text())["epoches"] == 2
 
 
-def test_a_finished_run_says_so(trained, prepared):
+def test_a_finished_run_is_reported_as_such(trained, prepared):
     folder, settings = prepared
     arguments = ("--config", ROOT / "config/demo.json", "--set", *settings)
     assert "raise epoches" in script("train.py", *arguments, "epoches=2", cwd=folder)
@@ -90,15 +98,16 @@ def test_a_finished_run_says_so(trained, prepared):
 def tested(trained, prepared):
     folder, settings = prepared
     printed = script(
-        "test.py", "--config", ROOT / "config/demo.json", "--name", "tiny", "--dump", "dump.jsonl",
-        "--pictures", 2, "--set", *settings, "evaluate_model=log/best.weights.h5", cwd=folder,
+        "test.py", "--config", ROOT / "config/demo.json", "--weights", "log/best.weights.h5",
+        "--output", "results", "--name", "tiny", "--dump", "dump.jsonl", "--pictures", 2,
+        "--set", *settings, cwd=folder,
     )  # fmt: skip
     return folder, printed
 
 
 def test_evaluation_agrees_with_the_best_epoch(tested, trained):
     folder, _ = tested
-    result = json.loads((folder / "result/tiny/result.json").read_text())
+    result = json.loads((folder / "results/tiny/result.json").read_text())
     lines = (trained[0] / "epochs.jsonl").read_text().splitlines()
     best = max((json.loads(line)["val"] for line in lines), key=lambda val: val["det_acc"])
     for key in ("n_expressions", "det_acc", "seg_iou", "overall_iou", "ie_score"):
@@ -110,9 +119,9 @@ def test_evaluation_agrees_with_the_best_epoch(tested, trained):
 
 def test_evaluation_writes_text_pictures_and_dump(tested):
     folder, printed = tested
-    text = (folder / "result/tiny/result.txt").read_text()
+    text = (folder / "results/tiny/result.txt").read_text()
     assert text.splitlines()[0] in printed
-    with Image.open(folder / "result/tiny/pictures.png") as picture:
+    with Image.open(folder / "results/tiny/pictures.png") as picture:
         assert min(picture.size) > 300
     dump = [json.loads(line) for line in (folder / "dump.jsonl").read_text().splitlines()]
     expected = [
@@ -126,14 +135,14 @@ def test_evaluation_writes_text_pictures_and_dump(tested):
             "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
         }  # fmt: skip
         assert 0 <= row["score"] <= 1
-    result = json.loads((folder / "result/tiny/result.json").read_text())
+    result = json.loads((folder / "results/tiny/result.json").read_text())
     assert np.mean([row["det_iou"] > 0.5 for row in dump]) == pytest.approx(result["det_acc"])
     assert np.mean([row["seg_iou"] for row in dump]) == pytest.approx(result["seg_iou"])
 
 
 def test_tensorboard_serves_curves_and_pictures(trained):
     log, _, _ = trained
-    # Port 0: TensorBoard takes a free one and says which.
+    # Port 0: TensorBoard picks a free port and prints it.
     server = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", str(log), "--port", "0",
          "--host", "127.0.0.1", "--load_fast", "false"],

@@ -14,9 +14,6 @@ def make_strategy(name):
     """
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        # Otherwise TensorFlow takes all memory of all GPUs at once, from every process.
-        tf.config.experimental.set_memory_growth(gpu, True)
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multiworker":
