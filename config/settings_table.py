@@ -3,6 +3,7 @@
 python -m config.settings_table
 """
 
+import argparse
 import dataclasses
 import json
 import typing
@@ -35,6 +36,9 @@ HEADER = "| key | type | default | allowed | meaning |\n|---|---|---|---|---|"
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m config.settings_table", description=__doc__
+    ).parse_args()
     write_text(TABLE, settings_table())
     print(f"Written: {TABLE}")
 
