@@ -36,9 +36,8 @@ HEADER = "| key | type | default | allowed | meaning |\n|---|---|---|---|---|"
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        prog="python -m config.settings_table", description=__doc__
-    ).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m config.settings_table", description=__doc__)
+    parser.parse_args()
     write_text(TABLE, settings_table())
     print(f"Written: {TABLE}")
 

@@ -26,9 +26,14 @@ from config.schema import PROJECT_ROOT, load_config
 from tests.tiny import network_config
 
 
-def run_script(script):
-    environment = {"PYTHONPATH": str(PROJECT_ROOT)}
-    return subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+def run_script(script, *arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        text=True,
+    )
 
 
 def raising(error):
@@ -157,6 +162,14 @@ def test_errors_of_another_process_are_one_sentence(capsys):
 )
 def test_names_are_counted_and_the_first_shown(names, text):
     assert counted(names) == text
+
+
+@pytest.mark.parametrize("name", ["train.py", "test.py"])
+def test_help_of_the_entry_points_is_clean(name, tmp_path):
+    done = run_script(PROJECT_ROOT / name, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--config FILE" in done.stdout
+    assert ("--weights FILE" in done.stdout) == (name == "test.py")
 
 
 def test_config_arguments():

@@ -15,18 +15,18 @@ from config.files import (
 )
 
 
-def test_a_file_appears_whole(tmp_path):
+def test_a_file_appears_only_when_complete(tmp_path):
     path = tmp_path / "new" / "a.bin"
     with written_atomically(path) as file:
-        file.write(b"whole")
+        file.write(b"all")
         assert not path.exists()
-    assert path.read_bytes() == b"whole"
+    assert path.read_bytes() == b"all"
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_an_interruption_leaves_what_was_there(tmp_path):
+def test_an_interruption_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 

@@ -1,4 +1,4 @@
-"""Settings: published defaults, one clear error for everything that cannot be used."""
+"""Settings: published defaults, and a clear error for every value that cannot be used."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ PUBLISHED = {
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a config and returns its path; text goes as it is, the rest as JSON."""
+    """Writes a config and returns its path; a string is written as it is, others as JSON."""
 
     def written(content):
         path = tmp_path / "config.json"
@@ -65,7 +65,7 @@ def test_defaults_are_the_published_settings(write):
     assert load_config(PROJECT_ROOT / "config" / "config.json").replace(about=[]) == config
 
 
-def test_every_setting_has_one_sentence_of_help_and_a_fitting_default():
+def test_every_setting_has_a_help_text_and_a_default_of_its_type():
     for key, field in FIELDS.items():
         assert field.metadata["help"], key
         value = getattr(Config(), key)
@@ -82,7 +82,7 @@ def test_shipped_config_loads(path):
             assert value.startswith("/"), key
 
 
-def test_there_are_shipped_configs():
+def test_the_shipped_configs_are_found():
     assert {"config.json", "demo.json"} <= {path.name for path in SHIPPED}
 
 
@@ -90,19 +90,19 @@ def test_there_are_shipped_configs():
     ("key", "near"),
     [("batchsize", "batch_size"), ("epoch", "epochs"), ("rnn_dropout", "rnn_drop_out")],
 )
-def test_unknown_key_names_the_near_one(write, key, near):
+def test_an_unknown_key_suggests_a_similar_one(write, key, near):
     path = write({key: 1})
     with pytest.raises(ConfigError, match=rf"{path}: unknown key '{key}'; did you mean '{near}'"):
         load_config(path)
 
 
-def test_unknown_key_that_is_near_nothing(write):
+def test_an_unknown_key_that_resembles_none(write):
     with pytest.raises(ConfigError, match=r"unknown key 'zzqqxx'$"):
         load_config(write({"zzqqxx": 1}))
 
 
 def wrong_values():
-    """For every key a few values of other types than its own."""
+    """For every key, values of types that do not fit it."""
     samples = {str: "text", int: 3, float: 2.5, list: [1], dict: {}, type(None): None}
     for key, declared in typing.get_type_hints(Config).items():
         declared = typing.get_origin(declared) or declared
@@ -135,7 +135,7 @@ def test_wrong_type_inside_a_list(write, key, value, allowed):
         load_config(write({key: value}))
 
 
-def test_whole_numbers_serve_as_numbers_and_truth_as_switches(write):
+def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
     config = load_config(write({"lr": 1, "lang_att": False, "about": "one line"}))
     assert (config.lr, type(config.lr)) == (1.0, float)
     assert (config.lang_att, type(config.lang_att)) == (0, int)
@@ -176,13 +176,13 @@ def test_impossible_value(write, values, named, allowed):
         load_config(write(values))
 
 
-def test_values_that_only_fit_together(write):
+def test_values_that_fit_only_in_combination(write):
     values = {"steps": [], "start_epoch": 3, "epoches": 4}
     config = load_config(write(values))
     assert {key: getattr(config, key) for key in values} == values
 
 
-def test_file_is_checked_together_with_the_overrides(write):
+def test_the_file_is_checked_together_with_the_overrides(write):
     path = write({"start_epoch": 50})
     assert load_config(path, ["epoches=51"]).epoches == 51
     with pytest.raises(ConfigError, match="start_epoch = 50"):
@@ -252,7 +252,7 @@ def test_obsolete_key_warns_and_is_ignored(write, key):
     assert config == load_config(write({}))
 
 
-def test_paths_do_not_depend_on_where_the_program_was_started(write, tmp_path, monkeypatch):
+def test_paths_of_a_file_do_not_depend_on_the_current_directory(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write({"train_set": "data/mine.txt", "image_path": "/else/where", "log_path": "~/log"})
     config = load_config(path, ["evaluate_set=sub/../val.txt"])
@@ -301,7 +301,7 @@ def test_broken_file(write, content, message):
         load_config(write(content))
 
 
-def test_missing_file_names_the_shipped_ones(tmp_path):
+def test_a_missing_file_lists_the_shipped_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.json: no such file.*config\.json.*demo\.json"):
         load_config(tmp_path / "none.json")
 
@@ -312,14 +312,14 @@ def test_resolved_config_round_trips_through_json(write, path):
     assert load_config(write(config.to_dict())) == config
 
 
-def test_config_cannot_be_changed_in_place():
+def test_a_config_is_immutable():
     config = Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.lr = 1.0
     assert config.steps is not Config().steps
 
 
-def test_replace_checks_like_a_file():
+def test_replace_checks_its_values():
     config = Config().replace(batch_size=2)
     assert (config.batch_size, Config().batch_size) == (2, 35)
     with pytest.raises(ConfigError, match="unknown key 'batchsize'"):
