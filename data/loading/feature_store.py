@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from config.files import free_bytes, written_atomically
-from data.support.progress import bytes_text
+from config.files import bytes_text, free_bytes, written_atomically
 
 
 class FeatureStoreError(ValueError):
