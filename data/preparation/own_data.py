@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.errors import UserError
 from config.files import written_atomically
 from config.schema import PROJECT_ROOT
 from data.loading.annotations import Referent, write_annotations
@@ -19,7 +20,7 @@ from data.support.progress import Progress
 SHOWN_FAULTS = 20
 
 
-class ImportRefusedError(ValueError):
+class ImportRefusedError(UserError):
     """Data that cannot be imported; the message lists what is wrong. Nothing was written."""
 
 

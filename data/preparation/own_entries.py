@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.errors import UserError
+
 MASK_KEYS = ("polygon", "rle", "mask")
 JSON_KEYS = ("image", "box", *MASK_KEYS, "expressions", "split", "category")
 _NAME = re.compile(r"[A-Za-z0-9][\w+.-]*")
 
 
-class EntryError(ValueError):
+class EntryError(UserError):
     """What is wrong with one object; the message begins with the key that it is about."""
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.errors import UserError
+
 # What each data set was divided by, and the splits that gave.
 SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
     ("refcoco", "unc"): ("train", "val", "testA", "testB"),
@@ -27,7 +29,7 @@ SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
 DATASETS = tuple(dict.fromkeys(dataset for dataset, _ in SPLITS))
 
 
-class UnreadablePickleError(ValueError):
+class UnreadablePickleError(UserError):
     """A pickle that is damaged or holds more than plain data; the message names the file."""
 
 

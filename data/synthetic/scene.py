@@ -13,6 +13,7 @@ from functools import cache
 import cv2
 import numpy as np
 
+from config.errors import UserError
 from data.synthetic.semantics import SceneObject
 
 CURVED_KINDS = ("circle", "ring", "heart", "moon")
@@ -42,7 +43,7 @@ MAX_ROTATION_DEG = 12.0
 MIN_VISIBLE = 0.85
 
 
-class SceneError(ValueError):
+class SceneError(UserError):
     """A scene that could not be composed; the message says what to try."""
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import h5py
 
+from config.errors import UserError
+
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
 FETCH_AGAIN = "fetch the file again; `python -m model.weights inspect FILE` says what a file is"
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weight file that cannot be used; the message names file, layer and the way out."""
 
 

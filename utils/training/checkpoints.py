@@ -16,12 +16,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from config.errors import UserError
 from model.weights import save_weights
 
 FORMAT = 1
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A state that cannot be restored; the message names the file and the way out."""
 
 

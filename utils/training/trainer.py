@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from config.errors import UserError
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
 from data.loading.pipeline import TrainingSet, clear_errors, training_batches
@@ -32,7 +33,7 @@ from utils.training.schedule import learning_rate
 REPORT_EVERY = 10  # steps; reading a loss waits for the device
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """Training cannot go on; the message says which term failed, where, and what to try."""
 
 

@@ -1,0 +1,36 @@
+"""Every public error class of the project derives from `UserError`."""
+
+import ast
+
+import pytest
+
+from tests.test_imports import FILES, ROOT
+
+# Control flow inside one module; never shown to anybody.
+INTERNAL = {"SkippedError"}
+BASE = "UserError"
+
+
+def error_classes():
+    """(class name, names of its bases) of every public class whose name ends with Error."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef) or node.name in INTERNAL:
+                continue
+            if node.name.endswith("Error") and not node.name.startswith("_"):
+                bases = [ast.unparse(base).split(".")[-1] for base in node.bases]
+                yield pytest.param(node.name, bases, id=f"{path.relative_to(ROOT)}:{node.name}")
+
+
+CLASSES = list(error_classes())
+BASES = dict(param.values for param in CLASSES)
+
+
+@pytest.mark.parametrize(("name", "bases"), CLASSES)
+def test_errors_derive_from_the_common_base(name, bases):
+    assert name == BASE or set(bases) & set(BASES), f"{name}({', '.join(bases)})"
+
+
+def test_the_base_and_some_errors_are_found():
+    assert BASES[BASE] == ["ValueError"]
+    assert {"ConfigError", "NoSpaceError", "WeightsError"} <= set(BASES)
