@@ -1,4 +1,4 @@
-"""What training and evaluation read: annotations, images, masks, anchors, cached features.
+"""What training and evaluation read: annotations, images, masks, anchors and cached features.
 
-`pipeline.py` turns them into batches; start there.
+`pipeline.py` combines them into batches; start there.
 """

@@ -1,64 +1,57 @@
-"""Opening images and masks: what every reader of them has to refuse, in one place."""
+"""Opening images, with every fault of a file reported as `DataError`."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from config.errors import UserError
+from data.loading.errors import DataError
 
 _EXIF_ORIENTATION = 0x0112
-
-
-class DataError(ValueError):
-    """An image or mask that cannot be used; the message names the file and the way out."""
+# What Pillow's decoders raise for damaged files, depending on the format.
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError)
 
 
 @contextmanager
 def opened_image(path: str | os.PathLike) -> Iterator[Image.Image]:
-    """Opens an image; it is decoded only where the block asks for pixels.
+    """Opens an image, which is decoded only when the block accesses its pixels.
 
-    Raises, also for what goes wrong inside the block:
+    Raises, also for errors inside the block:
         FileNotFoundError: no such file.
-        DataError: no image, damaged, or far too large to be decoded.
+        DataError: the file is not an image, is damaged, or is far too large to decode.
     """
     try:
         with Image.open(path) as image:
             yield image
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to be opened ({error}); save it smaller") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{path}: too large to open ({error}); save it at a smaller size") from None
+    except _DECODING_ERRORS as error:
         raise DataError(f"{path}: not a readable image ({error}); replace the file") from None
 
 
-def is_turned(image: Image.Image) -> bool:
-    """Whether programs show an opened image turned or mirrored, because its EXIF data say so.
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """Reads an image as RGB, with its pixels as stored.
 
-    Training reads the pixels as they are stored. A PNG is not decoded to find EXIF data behind
-    its pixels.
+    Raises:
+        DataError: the file is missing, not an image, damaged or far too large.
+    """
+    try:
+        with opened_image(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image; is image_path set to its folder?") from None
+
+
+def has_exif_orientation(image: Image.Image) -> bool:
+    """Whether the EXIF data of an opened image tell viewers to rotate or mirror it.
+
+    Training reads the pixels as stored. A PNG image is not decoded to look for EXIF data that
+    follow its pixels.
     """
     if image.format == "PNG" and "exif" not in image.info:
         return False
     return image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-
-
-def load_mask(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask as data/data_process.py writes it.
-
-    Returns:
-        (height, width) uint8, 0 or 1.
-
-    Raises:
-        FileNotFoundError: no such file.
-        DataError: it is unreadable or not of the shape (height, width) or (height, width, 1).
-    """
-    try:
-        mask = np.load(path, allow_pickle=False)
-        rows, columns = mask.shape[:2]
-        return (mask.reshape(rows, columns) > 0).astype(np.uint8)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable mask ({error}); prepare it again") from None

@@ -1,13 +1,15 @@
-"""Image, box and mask to the network's square and back (pure functions).
+"""Letterboxing: images, boxes and masks to the network's square input and back.
 
-The image is scaled by s = min(S/w, S/h), its new size cut to whole pixels, and centred by integer
-division on grey 128. Boxes are scaled by the same s, not by the ratio of the truncated sizes.
+The image is scaled by s = min(S/w, S/h), its new size truncated to whole pixels, and centred on
+grey 128 with integer division. Boxes are scaled by the same s, not by the ratio of the truncated
+sizes.
 """
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 GREY = 128
@@ -15,9 +17,13 @@ GREY = 128
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image of image_width × image_height lies in the square of input_size pixels.
+    """Placement of an image in the square input.
 
-    new_width × new_height is the size of the scaled image, (left, top) its first pixel.
+    Attributes:
+        image_width, image_height: size of the original image in pixels.
+        input_size: side of the square in pixels.
+        new_width, new_height: size of the scaled image in pixels.
+        left, top: position of its first pixel in the square.
     """
 
     image_width: int
@@ -30,7 +36,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, width: int, height: int, input_size: int) -> "Letterbox":
-        """Geometry of an image of `width` × `height` pixels.
+        """Placement of an image of `width` × `height` pixels, scaled to fit.
 
         Raises:
             ValueError: a size is not positive.
@@ -38,14 +44,16 @@ class Letterbox:
         if min(width, height, input_size) <= 0:
             raise ValueError(f"no image of {width}×{height} pixels fits a square of {input_size}")
         scale = min(input_size / width, input_size / height)
-        # An image more than S times longer than wide would otherwise vanish.
+        # The short side of an image with an aspect ratio above S would be truncated to zero.
         new_width = max(int(width * scale), 1)
         new_height = max(int(height * scale), 1)
         return cls.centred(width, height, input_size, new_width, new_height)
 
     @classmethod
-    def centred(cls, width, height, input_size, new_width, new_height) -> "Letterbox":
-        """Geometry of an image of `width` × `height` scaled to `new_width` × `new_height`."""
+    def centred(
+        cls, width: int, height: int, input_size: int, new_width: int, new_height: int
+    ) -> "Letterbox":
+        """Placement of an image of `width` × `height`, scaled to `new_width` × `new_height`."""
         return cls(
             image_width=width,
             image_height=height,
@@ -63,21 +71,21 @@ class Letterbox:
 
 
 def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
-    """Scale (bicubic) and centre an image on grey.
+    """Scales an image with bicubic interpolation and centres it on grey.
 
     Args:
-        image: any Pillow mode; grey images become three equal channels.
-        input_size: side S of the square.
+        image: an image of any Pillow mode; it is converted to RGB.
+        input_size: side S of the square in pixels.
 
     Returns:
-        uint8 (S, S, 3), RGB.
+        (S, S, 3) uint8, RGB.
     """
     geometry = Letterbox.fit(image.width, image.height, input_size)
     if image.mode != "RGB":
         image = image.convert("RGB")
     size = (geometry.new_width, geometry.new_height)
-    # Width first, then height, as published; newer Pillows choose the order by the image's shape,
-    # which changes the rounding between the two passes.
+    # Width first, then height, as published. Recent versions of Pillow choose the order by the
+    # image's shape, which changes the rounding between the two passes.
     for step in ((size[0], image.height), size):
         if image.size != step:
             image = image.resize(step, Image.Resampling.BICUBIC)
@@ -86,27 +94,29 @@ def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
     return canvas
 
 
-def letterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
-    """Original pixels → pixels of the square.
+def letterbox_box(box_xyxy_px: npt.ArrayLike, geometry: Letterbox) -> np.ndarray:
+    """Converts boxes from pixels of the image to pixels of the square.
 
     Args:
-        box_xyxy_px: (..., 4) left, top, right, bottom.
+        box_xyxy_px: (..., 4) left, top, right, bottom in the image.
+        geometry: placement of the image.
 
     Returns:
-        float64 (..., 4), same order, neither rounded nor clipped.
+        (..., 4) float64, in the same order, neither rounded nor clipped.
     """
     return np.asarray(box_xyxy_px, np.float64) * geometry.scale + _offset(geometry)
 
 
-def unletterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
-    """Pixels of the square → original pixels; the inverse of `letterbox_box`.
+def unletterbox_box(box_xyxy_px: npt.ArrayLike, geometry: Letterbox) -> np.ndarray:
+    """Converts boxes from pixels of the square to pixels of the image.
 
     Args:
-        box_xyxy_px: (..., 4) left, top, right, bottom.
+        box_xyxy_px: (..., 4) left, top, right, bottom in the square.
+        geometry: placement of the image.
 
     Returns:
-        float64 (..., 4), same order, neither rounded nor clipped: a box that reaches into the grey
-        border reaches outside the image.
+        (..., 4) float64, in the same order, neither rounded nor clipped: a box that extends into
+        the grey border extends outside the image.
     """
     return (np.asarray(box_xyxy_px, np.float64) - _offset(geometry)) / geometry.scale
 
@@ -114,18 +124,19 @@ def unletterbox_box(box_xyxy_px, geometry: Letterbox) -> np.ndarray:
 def letterbox_mask(
     mask_hw: np.ndarray, geometry: Letterbox, stride: int, target: str = "corner"
 ) -> np.ndarray:
-    """Mask at the original size → training mask at the network's output stride.
+    """Converts a mask of the image to the training target at the network's output stride.
 
     Args:
-        mask_hw: (h, w) or (h, w, 1); everything above 0 is object.
-        stride: divides the input size.
-        target: "corner", as published: nearest neighbour into the square, then every stride-th
-            pixel, the top left one of each cell. "area": the share of each cell that the object
-            covers, which maps are upsampled back from without a shift of half a cell; it matters
-            where objects are few cells wide.
+        mask_hw: (h, w) or (h, w, 1) at the size of the image; values above 0 are the object.
+        geometry: placement of the image.
+        stride: stride of the target; must divide the input size S.
+        target: "corner", as published: nearest neighbour into the square, then the top left pixel
+            of each cell. "area": the fraction of each cell that the object covers. Upsampling
+            "area" masks back causes no shift of half a cell, which matters for objects that are
+            few cells wide.
 
     Returns:
-        float32 (S/stride, S/stride, 1), 0..1.
+        (S/stride, S/stride, 1) float32 in 0..1.
 
     Raises:
         ValueError: the mask has another size than the image, or the stride does not divide S.
@@ -149,13 +160,14 @@ def letterbox_mask(
 
 
 def unletterbox_map(map_ss: np.ndarray, geometry: Letterbox) -> np.ndarray:
-    """Map over the square → map over the original image: border cut, bilinear to its size.
+    """Converts a map of the square to the image: crops the border and resizes bilinearly.
 
     Args:
-        map_ss: float32 (S, S) or (S, S, K).
+        map_ss: (S, S) or (S, S, K) float32.
+        geometry: placement of the image.
 
     Returns:
-        float32 (h, w) or (h, w, K).
+        (h, w) or (h, w, K) float32.
 
     Raises:
         ValueError: the map is not S × S.

@@ -1,83 +1,60 @@
-"""The input pipeline: prepared annotations, images and masks to batches.
+"""The input pipeline: annotations, images and masks to batches.
 
-Training reads one referent with one of its expressions a sample, in an order that follows from
-seed and epoch. Evaluation reads one image with all its referents at a time: each image and each
-mask is opened once, ahead of the network.
+A training sample is one referent with one of its expressions, in an order that seed and epoch
+determine. Evaluation loads one image with all its referents at a time, so that each image and
+each mask is read once, ahead of the network.
 """
 
 import contextlib
+import os
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from data.loading.annotations import Referent, check_box_in_image
-from data.loading.images import DataError, load_mask, opened_image
+from data.loading.errors import DataError
+from data.loading.feature_store import FeatureStore
+from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
+from data.loading.masks import read_mask
+
+T = TypeVar("T")
+
+
+class Words(Protocol):
+    """Encodes expressions: `data.text.vectors.WordTable` or `data.text.wordpiece.WordPieces`."""
+
+    def encode(self, expression: str, word_len: int) -> np.ndarray:
+        """Ids of an expression, int32 (word_len,)."""
+
+    def lookup(self, ids: np.ndarray) -> np.ndarray:
+        """The network's input for ids (..., word_len)."""
 
 
 @contextlib.contextmanager
-def cleared():
-    """Turns errors of loading functions into `DataError` where a dataset is read inside.
+def unwrapped_errors() -> Iterator[None]:
+    """Raises the `DataError` of a loading function as such where a dataset is read in the block.
 
-    tf.data wraps what was raised inside it in an error of its own, traceback and all.
+    tf.data wraps it in an error of its own, whose message includes the traceback.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        raised = re.search(r"^[\w.]*(?:DataError|ValueError): (.*)", error.message, re.MULTILINE)
-        if raised is None:
+        message = re.search(r"^[\w.]*DataError: (.*)", error.message, re.MULTILINE)
+        if message is None:
             raise
-        raise DataError(raised.group(1)) from None
+        raise DataError(message.group(1)) from None
 
 
-def clear_errors(batches):
-    """Iterates over a dataset; an error of the loading functions comes out as `DataError`."""
-    with cleared():
+def unwrap_errors(batches: Iterable[T]) -> Iterator[T]:
+    """Iterates over a dataset and raises the `DataError` of a loading function as such."""
+    with unwrapped_errors():
         yield from batches
-
-
-def read_image(path):
-    """Opens an image.
-
-    Returns:
-        PIL.Image in RGB, decoded.
-
-    Raises:
-        DataError: the file is missing, no image, or far too large.
-    """
-    try:
-        with opened_image(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image; does image_path name its folder?") from None
-
-
-def read_mask(folder, referent, width, height):
-    """The true mask of a referent.
-
-    Returns:
-        (height, width) uint8, 0 or 1.
-
-    Raises:
-        DataError: the file is missing, unreadable, or has another size than the image.
-    """
-    path = Path(folder) / f"{referent.mask_id}.npy"
-    try:
-        mask = load_mask(path)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such mask; does seg_gt_path name its folder, and was data_process.py "
-            "run with --generate_mask?"
-        ) from None
-    if mask.shape != (height, width):
-        raise DataError(
-            f"{path}: a mask of {mask.shape[1]}×{mask.shape[0]} pixels, its image {referent.image} "
-            f"has {width}×{height}"
-        )
-    return mask
 
 
 @dataclass(frozen=True)
@@ -85,20 +62,19 @@ class TrainingSet:
     """Everything that training batches are made of.
 
     Attributes:
-        referents: of the training annotations.
-        words: `data.text.vectors.WordTable` of their vocabulary, or
-            `data.text.wordpiece.WordPieces`.
+        referents: referents of the training annotations.
+        words: encodes their expressions.
         image_path, mask_path: folders.
         input_size: side of the letterboxed input in pixels.
         stride: stride of the mask target.
-        word_len: words of an expression that are read.
-        seed: decides order and choice of expressions.
+        word_len: number of words, or word pieces, that are read per expression.
+        seed: determines the order and the choice of expressions.
         mask_target: "corner" or "area", see `data.loading.letterbox.letterbox_mask`.
-        features: `data.loading.feature_store.FeatureStore` that stands for the images, or None.
+        features: cached features that replace the images, or None.
     """
 
     referents: list[Referent]
-    words: object
+    words: Words
     image_path: str
     mask_path: str
     input_size: int
@@ -106,16 +82,17 @@ class TrainingSet:
     word_len: int
     seed: int
     mask_target: str = "corner"
-    features: object = None
+    features: FeatureStore | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.referents)
 
-    def plan(self, epoch):
-        """Order of the referents and index of the expression that each shows in an epoch.
+    def plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Order of the referents in an epoch, and the expression that is used for each.
 
         Returns:
-            (order, choice), int64 (len,) each; `choice` is in the order of `order`.
+            (order, choice), both (len,) int64: indices of referents, and for each of them, in
+            this order, the index of one of its expressions.
         """
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.referents))
@@ -123,12 +100,12 @@ class TrainingSet:
         return order, rng.integers(0, counts)
 
     @property
-    def images(self):
-        """File names of the images, each once, in the order in which they first appear."""
+    def images(self) -> list[str]:
+        """File names of the images, each once, in the order of their first referent."""
         return list(dict.fromkeys(referent.image for referent in self.referents))
 
-    def visual_spec(self):
-        """Name, shape and dtype of what `sample` gives of the image."""
+    def visual_spec(self) -> list[tuple[str, tuple[int, ...], tf.DType]]:
+        """Name, shape and dtype of the visual parts of a sample: the image, or its features."""
         if self.features is None:
             return [("image", (self.input_size, self.input_size, 3), tf.uint8)]
         return [
@@ -136,8 +113,16 @@ class TrainingSet:
             for number, shape in enumerate(self.features.shapes)
         ]
 
-    def sample(self, index):
-        """What `visual_spec` says, box (4,) float32 xyxy in input pixels, mask (S/8, S/8, 1)."""
+    def sample(self, index: int) -> tuple[np.ndarray, ...]:
+        """Loads one referent.
+
+        Returns:
+            The parts of `visual_spec`, the box (4,) float32, xyxy in input pixels, and the mask
+            (S/stride, S/stride, 1) float32.
+
+        Raises:
+            DataError: the image or mask cannot be used, or the box lies outside the image.
+        """
         referent = self.referents[index]
         if self.features is None:
             image = read_image(Path(self.image_path) / referent.image)
@@ -146,15 +131,17 @@ class TrainingSet:
             visual, size = self.features.read(referent.image)
         return (*visual, *self._targets(referent, *size))
 
-    def _targets(self, referent, width, height):
+    def _targets(
+        self, referent: Referent, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         check_box_in_image(referent, width, height)
         geometry = Letterbox.fit(width, height, self.input_size)
         box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
         mask = read_mask(self.mask_path, referent, width, height)
         return box, letterbox_mask(mask, geometry, self.stride, self.mask_target)
 
-    def word_ids(self, order, choice):
-        """Ids of the chosen expressions: int32 (len(order), word_len)."""
+    def word_ids(self, order: Iterable[int], choice: Iterable[int]) -> np.ndarray:
+        """Ids of the chosen expressions, int32 (len(order), word_len)."""
         return np.stack(
             [
                 self.words.encode(self.referents[i].expressions[k], self.word_len)
@@ -163,21 +150,28 @@ class TrainingSet:
         )
 
 
-def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_remainder=False):
-    """The batches of one epoch, as a tf.data.Dataset.
+def training_batches(
+    training_set: TrainingSet,
+    epoch: int,
+    batch_size: int,
+    workers: int,
+    prefetch: int,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """The batches of one epoch.
 
     Args:
-        training_set: `TrainingSet`.
-        epoch: decides order and expressions.
-        batch_size: samples a batch; the last may be shorter.
-        workers: samples decoded in parallel.
-        prefetch: batches prepared ahead.
-        drop_remainder: leave out a last batch that is shorter.
+        training_set: what to load.
+        epoch: determines the order and the choice of expressions.
+        batch_size: samples per batch; the last batch may be smaller.
+        workers: number of samples that are loaded in parallel.
+        prefetch: number of batches that are prepared in advance.
+        drop_remainder: whether to drop a smaller last batch.
 
     Returns:
-        Dataset of dicts: image (N, S, S, 3) uint8 or, where features are cached, feature_0,
-        feature_1, …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4)
-        float32, mask (N, S/8, S/8, 1) float32.
+        Dataset of dicts: image (N, S, S, 3) uint8 or, with cached features, feature_0, feature_1,
+        …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4) float32; mask
+        (N, S/8, S/8, 1) float32.
     """
     order, choice = training_set.plan(epoch)
     cells = training_set.input_size // training_set.stride
@@ -187,7 +181,7 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
         ("mask", (cells, cells, 1), tf.float32),
     ]
     look_up = training_set.words.lookup
-    looked_up = look_up(training_set.word_ids(order[:1], choice[:1]))
+    example = look_up(training_set.word_ids(order[:1], choice[:1]))
 
     def load(index, ids):
         types = [dtype for _, _, dtype in spec]
@@ -199,8 +193,8 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
         return {"ids": ids, **sample}
 
     def with_words(batch):
-        words = tf.numpy_function(look_up, [batch.pop("ids")], looked_up.dtype, stateful=False)
-        shape = (batch["mask"].shape[0], *looked_up.shape[1:])
+        words = tf.numpy_function(look_up, [batch.pop("ids")], example.dtype, stateful=False)
+        shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
     rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
@@ -210,23 +204,42 @@ def training_batches(training_set, epoch, batch_size, workers, prefetch, drop_re
     )
 
 
-def letterboxed_images(images, image_path, input_size, workers):
-    """Opens images in parallel, ahead of the reader.
+def _load_ahead(
+    load: Callable[[int], Any], count: int, dtypes: Sequence[tf.DType], workers: int, prefetch: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields `load(index)`, arrays of these dtypes, for 0 … count − 1, loaded in parallel."""
+
+    def load_in_graph(index):
+        return tf.numpy_function(load, [index], dtypes, stateful=False)
+
+    dataset = tf.data.Dataset.range(count)
+    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
+    return unwrap_errors(dataset.prefetch(prefetch).as_numpy_iterator())
+
+
+def letterboxed_images(
+    images: Sequence[str], image_path: str | os.PathLike, input_size: int, workers: int
+) -> Iterator[tuple[str, np.ndarray, tuple[int, int]]]:
+    """Reads and letterboxes images, in parallel and in advance.
+
+    Args:
+        images: file names.
+        image_path: their folder.
+        input_size: side S of the letterboxed images in pixels.
+        workers: number of images that are read in parallel.
 
     Yields:
         (file name, (S, S, 3) uint8, (width, height)), in the order of `images`.
+
+    Raises:
+        DataError: an image cannot be read.
     """
 
     def load(index):
         image = read_image(Path(image_path) / images[index])
         return letterbox_image(image, input_size), np.array(image.size, np.int32)
 
-    def load_in_graph(index):
-        return tf.numpy_function(load, [index], (tf.uint8, tf.int32), stateful=False)
-
-    dataset = tf.data.Dataset.range(len(images))
-    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
-    loaded = clear_errors(dataset.prefetch(2 * workers).as_numpy_iterator())
+    loaded = _load_ahead(load, len(images), (tf.uint8, tf.int32), workers, prefetch=2 * workers)
     for name, (pixels, size) in zip(images, loaded, strict=True):
         yield name, pixels, tuple(size.tolist())
 
@@ -237,8 +250,8 @@ class ImageGroup:
 
     Attributes:
         image: file name.
-        referents: those of the image, in the order of the set.
-        first_expression: for each referent, the place of its first expression in the set.
+        referents: referents in the image, in the order of the set.
+        first_expression: for each referent, the position of its first expression in the set.
     """
 
     image: str
@@ -248,13 +261,13 @@ class ImageGroup:
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """An image of an evaluation set, opened.
+    """The pixels of an `ImageGroup`.
 
     Attributes:
-        group: what it is.
-        geometry: `Letterbox` between its pixels and the input's.
+        group: the image and its referents.
+        geometry: placement of the image in the network's input.
         pixels: (S, S, 3) uint8, letterboxed.
-        masks: (R, h, w) uint8 of 0 and 1, one a referent, at the size of the image.
+        masks: (R, h, w) uint8, 0 or 1, one per referent, at the size of the image.
     """
 
     group: ImageGroup
@@ -263,9 +276,10 @@ class LoadedImage:
     masks: np.ndarray
 
 
-def group_by_image(referents):
-    """The images of an evaluation set, each once, in the order in which they first appear."""
-    members, position = {}, 0
+def group_by_image(referents: Iterable[Referent]) -> list[ImageGroup]:
+    """Groups referents by image, in the order of the first referent of each image."""
+    members: dict[str, list[tuple[Referent, int]]] = {}
+    position = 0
     for referent in referents:
         members.setdefault(referent.image, []).append((referent, position))
         position += len(referent.expressions)
@@ -275,18 +289,28 @@ def group_by_image(referents):
     ]
 
 
-def evaluation_images(groups, image_path, mask_path, input_size, workers, prefetch):
-    """Opens the images of an evaluation set, in parallel and ahead of the reader.
+def evaluation_images(
+    groups: Sequence[ImageGroup],
+    image_path: str | os.PathLike,
+    mask_path: str | os.PathLike,
+    input_size: int,
+    workers: int,
+    prefetch: int,
+) -> Iterator[LoadedImage]:
+    """Loads the images and masks of an evaluation set, in parallel and in advance.
 
     Args:
-        groups: of `group_by_image`.
+        groups: the images, from `group_by_image`.
         image_path, mask_path: folders.
         input_size: side of the letterboxed input in pixels.
-        workers: images opened in parallel.
-        prefetch: images held ready.
+        workers: number of images that are loaded in parallel.
+        prefetch: number of images that are loaded in advance.
 
     Yields:
         `LoadedImage`, in the order of `groups`.
+
+    Raises:
+        DataError: an image or mask cannot be used, or a box lies outside its image.
     """
 
     def load(index):
@@ -297,12 +321,7 @@ def evaluation_images(groups, image_path, mask_path, input_size, workers, prefet
         masks = np.stack([read_mask(mask_path, r, *image.size) for r in group.referents])
         return letterbox_image(image, input_size), masks
 
-    def load_in_graph(index):
-        return tf.numpy_function(load, [index], (tf.uint8, tf.uint8), stateful=False)
-
-    dataset = tf.data.Dataset.range(len(groups))
-    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
-    loaded = clear_errors(dataset.prefetch(prefetch).as_numpy_iterator())
+    loaded = _load_ahead(load, len(groups), (tf.uint8, tf.uint8), workers, prefetch)
     for group, (pixels, masks) in zip(groups, loaded, strict=True):
         height, width = masks.shape[1:]
         yield LoadedImage(group, Letterbox.fit(width, height, input_size), pixels, masks)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
-from data.loading.pipeline import read_image
 
 STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)

@@ -15,8 +15,10 @@ import numpy as np
 from data.loading.anchors import kmeans_anchors, shape_iou
 from data.loading.annotations import Referent, check_box_in_image
 from data.loading.boxes import LOW_IOU, box_iou, tight_box
-from data.loading.images import DataError, is_turned, load_mask, opened_image
+from data.loading.errors import DataError
+from data.loading.images import has_exif_orientation, opened_image
 from data.loading.letterbox import Letterbox
+from data.loading.masks import load_mask
 from data.text.vectors import tokenize
 
 MOST_BOXES = 20_000
@@ -102,7 +104,7 @@ def _look_at(image, referents, image_path, mask_path, decode):
     try:
         with opened_image(image_path / image) as file:
             size = file.size
-            if is_turned(file):
+            if has_exif_orientation(file):
                 looked.oddities.append(
                     ("images that programs show turned (EXIF orientation), read as stored", image)
                 )

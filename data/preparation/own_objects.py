@@ -9,7 +9,8 @@ import numpy as np
 from config.files import written_atomically
 from data.loading.annotations import Referent, clean_expression, format_line
 from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
-from data.loading.images import DataError, is_turned, opened_image
+from data.loading.errors import DataError
+from data.loading.images import has_exif_orientation, opened_image
 from data.preparation.own_entries import Entry, EntryError
 from data.preparation.segmentation import decode_segmentation
 
@@ -46,7 +47,7 @@ def look_at_image(entry: Entry, image_path: Path) -> ImageFile:
         ) from None
     try:
         with opened_image(path) as image:
-            return ImageFile(name, *image.size, is_turned=is_turned(image))
+            return ImageFile(name, *image.size, is_turned=has_exif_orientation(image))
     except FileNotFoundError:
         raise EntryError(f"'image': {path}: no such file; --image_path names its folder") from None
     except DataError as error:

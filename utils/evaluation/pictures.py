@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.loading.pipeline import read_image
+from data.loading.images import read_image
 from utils.evaluation.evaluator import Evaluator, Measured
 from utils.prediction.grounder import Grounder
 from utils.visualization.drawing import draw_prediction

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from data.loading.images import DataError
+from data.loading.errors import DataError
 from data.support.progress import Progress
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output, format_records

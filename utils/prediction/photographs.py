@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from data.loading.images import DataError, opened_image
+from data.loading.errors import DataError
+from data.loading.images import opened_image
 
 MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

@@ -36,7 +36,7 @@ def pretrain(config, instances, leave_out=(), epochs=20, steps=None):
     """
     import keras
 
-    from data.loading.pipeline import cleared
+    from data.loading.pipeline import unwrapped_errors
     from data.preparation.detection import STRIDES, detection_batches, read_instances
     from model.mcn import build_mcn, visual_backbone
 
@@ -63,7 +63,7 @@ def pretrain(config, instances, leave_out=(), epochs=20, steps=None):
         config.workers,
         config.seed,
     )
-    with cleared():
+    with unwrapped_errors():
         detector.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=2)
     return backbone
 

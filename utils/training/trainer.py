@@ -11,7 +11,7 @@ import tensorflow as tf
 from config.errors import UserError
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
-from data.loading.pipeline import TrainingSet, clear_errors, training_batches
+from data.loading.pipeline import TrainingSet, training_batches, unwrap_errors
 from data.support.progress import Progress
 from model.losses import l2_penalty, mcn_losses
 from model.mcn import build_mcn
@@ -129,7 +129,7 @@ class Trainer:
         started = time.perf_counter()
         samples = min(self.steps_per_epoch * config.batch_size, len(self.training_set))
         with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
-            for step, batch in enumerate(clear_errors(batches)):
+            for step, batch in enumerate(unwrap_errors(batches)):
                 rate = self._learning_rate(epoch, step)
                 self.optimizer.learning_rate = rate
                 unread.append(self._step(batch))

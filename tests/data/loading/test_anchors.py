@@ -1,4 +1,4 @@
-"""Anchors files and the search for anchors."""
+"""Anchor files and the search for anchors."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.loading.anchors import kmeans_anchors, read_anchors, shape_iou, write_anchors
+from data.loading.errors import DataError
 
 
 def test_shipped_anchors_are_the_published_ones():
@@ -30,6 +31,7 @@ def test_write_then_read_keeps_hundredths(tmp_path):
         (b"10,twenty", "'twenty'"),
         (b"10,20,", "''"),
         (b"10,-20", "-20"),
+        (b"10,1e-60", "10"),
         (b"10,nan", "nan"),
         (b"inf,10", "inf"),
         (b"\xff\xfe\x00", "not a text file"),
@@ -38,9 +40,23 @@ def test_write_then_read_keeps_hundredths(tmp_path):
 def test_bad_file_is_an_error_that_names_it(tmp_path, content, found):
     path = tmp_path / "some_anchors.txt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"some_anchors\.txt") as error:
+    with pytest.raises(DataError, match=r"some_anchors\.txt") as error:
         read_anchors(path)
     assert found in str(error.value)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "anchors.txt"
+    write_anchors(path, np.array([[10, 20]]))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_anchors(path, np.array([[30, 40]]))
+    assert read_anchors(path).tolist() == [[10, 20]]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("anchors", [np.ones(4), np.ones((0, 2)), [[1, 0.0]], [[1, np.nan]]])
@@ -78,6 +94,11 @@ def test_kmeans_repeats_itself_and_beats_one_anchor():
 def test_kmeans_with_as_many_anchors_as_sizes_takes_each_size():
     boxes = np.array([[10, 10], [20, 20], [30, 10], [10, 10]])
     assert kmeans_anchors(boxes, 3, 0).tolist() == [[10, 10], [30, 10], [20, 20]]
+
+
+def test_kmeans_with_sizes_that_differ_by_rounding_alone():
+    boxes = np.array([[10, 10], [np.nextafter(10, 11), 10]])
+    np.testing.assert_allclose(kmeans_anchors(boxes, 2, 0), [[10, 10], [10, 10]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from data.loading.annotations import (
     read_annotations,
     write_annotations,
 )
+from data.loading.errors import DataError
 
 LINE = "a.jpg 103,93,260,424,0,1719 ~ the lady with the blue shirt ~ lady with back to us"
 REFERENT = Referent(
@@ -36,7 +37,7 @@ def test_awkward_expressions_come_back_as_they_were(expression):
     assert parse_line(format_line(referent)) == referent
 
 
-def test_image_names_may_hold_blanks_and_folders():
+def test_image_names_may_contain_spaces_and_folders():
     referent = dataclasses.replace(REFERENT, image="my pictures/a b.jpg")
     assert parse_line(format_line(referent)) == referent
 
@@ -57,15 +58,15 @@ def test_image_names_may_hold_blanks_and_folders():
         ("a.jpg 1,2,3,4,0,6 ~ x ~  ~ y", "an expression is empty"),
     ],
 )
-def test_broken_lines_are_refused_with_file_number_and_text(line, fault):
-    with pytest.raises(ValueError, match=r"val\.txt:7: ") as caught:
+def test_malformed_lines_are_refused_with_file_number_and_text(line, fault):
+    with pytest.raises(DataError, match=r"val\.txt:7: ") as caught:
         parse_line(line, "val.txt", 7)
     assert fault in str(caught.value)
     assert repr(line) in str(caught.value)
 
 
-def test_a_long_broken_line_is_shown_in_part():
-    with pytest.raises(ValueError, match=r"…'$") as caught:
+def test_a_long_malformed_line_is_shown_in_part():
+    with pytest.raises(DataError, match=r"…'$") as caught:
         parse_line("a.jpg 1,2 ~ " + "word " * 1000)
     assert len(str(caught.value)) < 400
 
@@ -83,12 +84,14 @@ def test_a_long_broken_line_is_shown_in_part():
         {"image": "a ~ b.jpg"},
         {"image": "a\nb.jpg"},
         {"image": ""},
+        {"image": "kite \ud83d.jpg"},
+        {"expressions": ("kite \ud83d",)},
         {"box_xyxy_px": (5, 5, 4, 9)},
         {"mask_id": -1},
     ],
 )
 def test_what_a_line_cannot_hold_is_refused(change):
-    with pytest.raises(ValueError, match="referent with mask-id"):
+    with pytest.raises(DataError, match="referent with mask-id"):
         format_line(dataclasses.replace(REFERENT, **change))
 
 
@@ -120,8 +123,14 @@ def test_files_come_back(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "val.txt"
     write_annotations(path, [REFERENT])
-    with pytest.raises(ValueError, match="cannot be stored"):
+    with pytest.raises(DataError, match="cannot be stored"):
         write_annotations(path, [dataclasses.replace(REFERENT, expressions=("a ~ b",))])
+    assert read_annotations(path) == [REFERENT]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_image_name(tmp_path):
+    path = tmp_path / "val.txt"
+    path.write_text(LINE, encoding="utf-8-sig")
     assert read_annotations(path) == [REFERENT]
 
 
@@ -130,20 +139,20 @@ def test_files_that_cannot_be_read(tmp_path):
         read_annotations(tmp_path / "missing.txt")
     path = tmp_path / "val.txt"
     path.write_text("\n\n")
-    with pytest.raises(ValueError, match="holds no referent"):
+    with pytest.raises(DataError, match="contains no referent"):
         read_annotations(path)
     path.write_text(LINE + "\n\nbroken\n")
-    with pytest.raises(ValueError, match=r"val\.txt:3: .*'broken'"):
+    with pytest.raises(DataError, match=r"val\.txt:3: .*'broken'"):
         read_annotations(path)
     path.write_bytes(LINE.encode() + b" \xff\xfe\n")
-    with pytest.raises(ValueError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_annotations(path)
 
 
 @pytest.mark.parametrize("box", [(90, 0, 110, 10), (0, 40, 10, 60), (95, 0, 200, 10)])
 def test_a_box_whose_centre_is_on_no_pixel_is_refused(box):
     referent = dataclasses.replace(REFERENT, box_xyxy_px=box)
-    with pytest.raises(ValueError, match=r"a\.jpg: the centre .* image of 100×50"):
+    with pytest.raises(DataError, match=r"a\.jpg: the centre .* image of 100×50"):
         check_box_in_image(referent, 100, 50)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.loading.pipeline import DataError
+from data.loading.errors import DataError
 from model.weights import WeightsError, save_weights
 from tests.tiny import NETWORK
 from utils.evaluation.evaluator import build_evaluator

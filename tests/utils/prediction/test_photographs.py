@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.loading.images import DataError
+from data.loading.errors import DataError
 from utils.prediction.photographs import read_photograph
 
 ORIENTATION = 0x0112

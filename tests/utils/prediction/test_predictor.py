@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.loading.images import DataError
+from data.loading.errors import DataError
 from data.loading.letterbox import Letterbox
 from model.weights import save_weights
 from tests.tiny import ANCHORS, UNKNOWN_WORD, scramble
