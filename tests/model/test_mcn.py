@@ -76,6 +76,7 @@ def test_seed_decides_the_initial_weights():
 FROZEN = {"free_body": 1, "frozen_bn": "batch"}
 
 
+@pytest.mark.slow
 def test_saved_whole_and_loaded(network, tmp_path):
     config, model = network_config(**FROZEN), network(**FROZEN)
     model.save(tmp_path / "mcn.keras")
@@ -91,6 +92,7 @@ def test_saved_whole_and_loaded(network, tmp_path):
     assert [v.path for v in loaded.weights if v.regularizer] == decayed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("mixed_float16", 0.15), ("mixed_bfloat16", 0.5)]
 )

@@ -304,6 +304,7 @@ class TestTraining:
         assert np.array_equal(training[0], model(random_ids())) is not trainable
 
 
+@pytest.mark.slow
 class TestWholeNetwork:
     def build(self, folder, **changes):
         settings = {**TINY, "text_encoder": "bert", "bert_path": str(folder), "word_len": WORD_LEN}

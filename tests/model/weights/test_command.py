@@ -42,6 +42,7 @@ def in_backbone(name):
     return name.startswith("backbone_")
 
 
+@pytest.mark.slow
 def test_darknet_file_keeps_its_mark_and_its_gaps(tmp_path, config, capsys):
     pair = fresh_pair("darknet")
     arrays = backbone_arrays(pair.source)
@@ -71,6 +72,7 @@ def test_darknet_file_keeps_its_mark_and_its_gaps(tmp_path, config, capsys):
     assert "trunk of a backbone of MCN, darknet, 18 convolutions" in str(describe(target))
 
 
+@pytest.mark.slow
 def test_published_checkpoint_and_mark_by_hand(tmp_path, config, capsys):
     pair = fresh_pair("vgg")
     source = write_published(tmp_path / "best_map.h5", pair.source, "vgg")

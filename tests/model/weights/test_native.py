@@ -74,6 +74,7 @@ def test_the_network_computes_the_same(saved, darknet):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.mark.slow
 def test_single_direction_without_attention(tmp_path):
     source, target = variant(**GRU), variant(6, **GRU)
     randomize(target, 6)

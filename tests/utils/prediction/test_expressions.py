@@ -54,6 +54,7 @@ def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):
     np.testing.assert_array_equal(words, training_set.word_ids(*training_set.plan(1)))
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_end_to_end(tiny_set, bert, tmp_path):
     from utils.evaluation.report import report
     from utils.training.trainer import Trainer

@@ -146,6 +146,7 @@ def test_missing_weights_are_reported(saved):
         Predictor.from_config(saved / "config.json", saved / "nowhere.h5")
 
 
+@pytest.mark.slow
 def test_the_docstring_example_runs(saved, tiny_set, predictor, tmp_path, monkeypatch):
     (tmp_path / "config").mkdir()
     settings = json.loads((saved / "config.json").read_text())
@@ -200,6 +201,7 @@ def test_attention_agrees_with_the_whole_network(predictor, network, tiny_set):
     np.testing.assert_allclose(attention.box, np.array(collect)[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision(network, tiny_set):
     grounder = Grounder(network(precision="mixed_bfloat16"), ANCHORS)
     predictor = Predictor(grounder, ExpressionReader(tiny_set.config()))
@@ -210,6 +212,7 @@ def test_half_precision(network, tiny_set):
     np.testing.assert_allclose(attention.mask.sum(axis=(0, 1)), 1, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_bert_reads_the_words(tiny_set, tmp_path):
     pytest.importorskip("keras_hub", reason="pip install -r requirements-bert.txt")
     from model.mcn import build_mcn

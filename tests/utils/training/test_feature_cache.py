@@ -8,6 +8,8 @@ from data.loading.pipeline import training_batches
 from tests.tiny import network_config, weights_of
 from utils.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def frozen_config(tiny_set, log_path, **changes):
     settings = {"free_body": 1, "rnn_drop_out": 0.1, "epoches": 1}
