@@ -14,6 +14,8 @@ from tests.tiny import random_batch, scramble
 from utils.evaluation.evaluator import Evaluator
 from utils.prediction.grounder import Grounder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def networks():

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from model.weights.darknet import BACKBONE_VALUES, TRUNK_VALUES, DarknetFile
 from model.weights.darknet_backbone import darknet_backbone_transfers
@@ -9,6 +10,8 @@ from model.weights.hdf5 import open_hdf5, read_layers
 from model.weights.keras_backbone import keras_backbone_transfers
 from model.weights.layouts import backbone_slots, mcn_slots
 from tests.parity.published import manifest
+
+pytestmark = pytest.mark.slow
 
 KINDS = {"Conv2D": "conv", "BatchNormalization": "bn", "Dense": "dense", "Bidirectional": "rnn"}
 
