@@ -20,7 +20,8 @@ def load_mask(path: str | os.PathLike) -> np.ndarray:
         DataError: the file is damaged or not an array (height, width) or (height, width, 1).
     """
     try:
-        mask = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            mask = np.load(file, allow_pickle=False)
         if not isinstance(mask, np.ndarray):
             raise ValueError("a .npz archive instead of a .npy file")
         rows, columns = mask.shape[:2]

@@ -1,5 +1,6 @@
 """Expressions to network input: word vectors and word pieces.
 
-`vectors.py` is what the rest uses; start there. `sources.py` finds out what a word-vector file
-is, `glove.py` and `glove_index.py` read GloVe, `wordpiece.py` encodes for BERT.
+`vectors.py` is the interface to word vectors; start there. `sources.py` identifies and opens
+sources of word vectors, `glove.py` and `glove_index.py` read GloVe files, `array_cache.py` keeps
+results on disk, `wordpiece.py` encodes expressions for BERT.
 """

@@ -1,39 +1,68 @@
-"""GloVe text files: a word and its numbers a line, plain, gzipped or in a zip."""
+"""GloVe text files, plain, gzipped or in a zip archive: one word and its vector per line."""
 
 import contextlib
 import gzip
 import io
+import lzma
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-GUIDE = "data/README.md, section 'Word vectors', has the commands that fetch one"
+from config.errors import UserError
+
+GUIDE = "see data/README.md, section 'Word vectors', for how to download one"
+# What reading a damaged archive raises. RuntimeError: it is encrypted or compressed by an unknown
+# method; UnicodeDecodeError: a file name is damaged; OSError: from gzip and bz2.
+_DAMAGE = (
+    EOFError,
+    OSError,
+    RuntimeError,
+    UnicodeDecodeError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_glove(path: Path, wanted: set[str], embed_dim: int) -> dict[str, np.ndarray]:
-    """The wanted words of a text file that are in it; only their numbers are read."""
-    wanted_bytes = {word.encode(): word for word in wanted}
-    found: dict[str, np.ndarray] = {}
-    for place, entry, numbers, _ in glove_entries(path, embed_dim):
-        word = wanted_bytes.get(entry)
-        if word is not None and word not in found:
-            found[word] = parse_vector(f"{place[0]}:{place[1]}", numbers)
-    return found
+    """Reads the vectors of the wanted words.
 
+    Args:
+        path: a GloVe text file, see `data.text.sources`.
+        wanted: words as they are written in the file.
+        embed_dim: dimension that the vectors must have.
 
-def glove_entries(path: Path, embed_dim: int) -> Iterator[tuple]:
-    """The entries of a GloVe text file, to its end.
-
-    Yields:
-        ((name, line number) for messages, word, the rest of the line, byte offset of the line).
+    Returns:
+        Word → float32 (embed_dim,) for the words that the file contains.
 
     Raises:
-        ValueError: the file is damaged, cut off or empty, or its vectors have another dimension.
+        UserError: see `glove_entries`; or the vector of a wanted word is not numeric.
+    """
+    wanted_bytes = {word.encode(): word for word in wanted}
+    vectors: dict[str, np.ndarray] = {}
+    for (name, number), entry, text, _ in glove_entries(path, embed_dim):
+        word = wanted_bytes.get(entry)
+        if word is not None and word not in vectors:
+            vectors[word] = parse_vector(f"{name}:{number}", text)
+    return vectors
+
+
+def glove_entries(
+    path: Path, embed_dim: int
+) -> Iterator[tuple[tuple[str, int], bytes, bytes, int]]:
+    """Iterates over all entries of a GloVe text file.
+
+    Yields:
+        ((file name, line number) for messages, word, vector as text, byte offset of the line).
+
+    Raises:
+        UserError: the file is damaged, truncated or empty, or its vectors have another dimension.
     """
     number = offset = 0
     try:
@@ -54,18 +83,19 @@ def glove_entries(path: Path, embed_dim: int) -> Iterator[tuple]:
                 else:
                     end = line.index(b" ")
                 yield (name, number), line[:end], line[end + 1 :], start
-    # RuntimeError: a zip that asks for a password or an unknown compression.
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: the archive is damaged or cut off ({error}, about line {number}); "
-            f"fetch it again; {GUIDE}"
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # The file cannot be opened.
+        raise UserError(
+            f"{path}: the archive is damaged or truncated ({error}, near line {number}); "
+            f"download it again; {GUIDE}"
         ) from None
     if number == 0:
-        raise ValueError(f"{path}: the file is empty; {GUIDE}")
+        raise UserError(f"{path}: the file is empty; {GUIDE}")
 
 
 def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
-    """Numbers a vector has by the first line, and whether this is a word2vec header."""
+    """Dimension of the vectors according to the first line; whether it is a word2vec header."""
     fields = line.split(b" ")
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         return int(fields[1]), True
@@ -73,42 +103,51 @@ def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
     while dimension < len(fields) - 1 and _is_number(fields[-1 - dimension]):
         dimension += 1
     if dimension == 0:
-        raise ValueError(
-            f"{name}:1: expected a word and its numbers, found {_shown(line)}; is it GloVe text?"
+        raise UserError(
+            f"{name}:1: expected a word and its vector, found {_shown(line)}; is this a GloVe text "
+            "file?"
         )
     return dimension, False
 
 
 def _end_of_word(name: str, number: int, line: bytes, surplus: int) -> int:
-    """Where the word ends in a line that has too few or too many blanks.
+    """Length of the word in a line with too few or too many spaces.
 
-    GloVe 840B has words with blanks in them (". . ."), so a line is read from the right.
+    Some words of GloVe 840B contain spaces (". . ."), so the vector is counted from the right.
     """
     if surplus > 0:
         fields = line.split(b" ", surplus + 1)
-        # A number behind the first blank: too many numbers and not a word with blanks.
+        # If a number follows the first space, the vector is too long.
         if not _is_number(fields[1]):
             return len(b" ".join(fields[: surplus + 1]))
     numbers = line.count(b" ")
-    raise ValueError(
+    raise UserError(
         f"{name}:{number}: expected a word and {numbers - surplus} numbers, found {numbers}: "
-        f"{_shown(line)}; the file is damaged or cut off, fetch it again"
+        f"{_shown(line)}; the file is damaged or truncated, download it again"
     )
 
 
 def parse_vector(place: str, text: bytes) -> np.ndarray:
-    """Numbers with single blanks between them → float32; `place` says where they stand.
+    """Parses numbers separated by single spaces.
+
+    Args:
+        place: where the text is from, for error messages.
+        text: the numbers.
+
+    Returns:
+        (D,) float32.
 
     Raises:
-        ValueError: something else stands there.
+        UserError: the text contains anything but finite numbers.
     """
     try:
         values = [float(field) for field in text.split(b" ")]
         if not all(map(math.isfinite, values)):
             raise ValueError
     except ValueError:
-        raise ValueError(
-            f"{place}: expected finite numbers, found {_shown(text)}; the file is damaged"
+        raise UserError(
+            f"{place}: expected finite numbers, found {_shown(text)}; the file is damaged, "
+            "download it again"
         ) from None
     return np.array(values, np.float32)
 
@@ -127,14 +166,14 @@ def _shown(line: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _open_text(path: Path, embed_dim: int) -> Iterator[tuple[str, io.BufferedIOBase]]:
-    """Open the text of a GloVe file; yields its name for messages and its lines."""
+def _open_text(path: Path, embed_dim: int) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Opens the text of a GloVe file; yields its name for messages and a file of its lines."""
     suffix = path.suffix.lower()
     if suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             member = _choose_member(archive, path, embed_dim)
             with archive.open(member) as file:
-                yield f"{path}/{member}", io.BufferedReader(file, 1 << 20)
+                yield f"{path}/{member}", io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)
     elif suffix == ".gz":
         with gzip.open(path) as file:
             yield str(path), io.BufferedReader(file, 1 << 20)
@@ -150,25 +189,31 @@ def _choose_member(archive: zipfile.ZipFile, path: Path, embed_dim: int) -> str:
         if not name.lower().endswith(".txt") or name.startswith("__MACOSX/"):
             continue
         with archive.open(info) as file:
-            # Bounded: a member that is no text may have no line end for gigabytes.
+            # Limited, since a binary file may contain no line end for gigabytes.
             dimensions[name] = _inspect_first(f"{path}/{name}", file.readline(1 << 16).rstrip())[0]
     if not dimensions:
-        raise ValueError(f"{path}: the archive holds no .txt file; {GUIDE}")
+        raise UserError(f"{path}: the archive contains no .txt file; {GUIDE}")
     if len(dimensions) == 1:
         return next(iter(dimensions))
     fitting = [name for name, dimension in dimensions.items() if dimension == embed_dim]
     if len(fitting) != 1:
         listed = ", ".join(f"{name} ({dimension})" for name, dimension in dimensions.items())
-        raise ValueError(
-            f"{path}: {len(fitting) or 'no'} files with vectors of {embed_dim} numbers, which the "
-            f"config key embed_dim asks for; it holds {listed}"
+        raise UserError(
+            f"{path}: {len(fitting) or 'no'} files with vectors of dimension {embed_dim} "
+            f"(config key embed_dim); it contains {listed}"
         )
     return fitting[0]
 
 
-def check_dimension(name: str | os.PathLike, found: int, embed_dim: int) -> None:
-    if found != embed_dim:
-        raise ValueError(
-            f"{name} holds vectors of {found} numbers, the config key embed_dim says {embed_dim}: "
-            f"set embed_dim to {found} or word_embed to vectors of {embed_dim}"
+def check_dimension(name: str | os.PathLike, dimension: int, embed_dim: int) -> None:
+    """Checks that the vectors of a source have the dimension that the config expects.
+
+    Raises:
+        UserError: they have not.
+    """
+    if dimension != embed_dim:
+        raise UserError(
+            f"{name} contains vectors of dimension {dimension}, but the config key embed_dim is "
+            f"{embed_dim}: set embed_dim to {dimension}, or word_embed to vectors of dimension "
+            f"{embed_dim}"
         )

@@ -1,25 +1,23 @@
-"""Expressions to word ids, ids to word vectors.
+"""Expressions to word ids, and ids to word vectors.
 
-The vocabulary of a data set is turned into one table of vectors before training starts, and the
-table is kept beside the annotations. `data.text.sources` reads the vectors themselves.
+The vectors of a data set's vocabulary are collected in one table before training starts, which is
+kept beside the annotations. `data.text.sources` reads the vectors themselves.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
-import zipfile
-import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from config.files import written_atomically
 from data.loading.annotations import Referent
+from data.text.array_cache import array_text, read_cached, text_array, write_cached
 from data.text.glove_index import GloveIndex
 from data.text.sources import (
     WordSource,
@@ -29,19 +27,17 @@ from data.text.sources import (
     read_vectors,
 )
 
-# Part of the cache's key: raise it when the way from a word to its vector changes.
+# Part of the cache's key; increase it when the computation of a word's vector changes.
 _CACHE_VERSION = 1
-
-_log = logging.getLogger(__name__)
 
 
 def tokenize(expression: str) -> list[str]:
-    """Words of an expression: split at blanks, as stored (case and punctuation kept)."""
+    """Splits an expression into words at whitespace; case and punctuation are kept."""
     return expression.split()
 
 
 def vocabulary_of(referents: Iterable[Referent]) -> list[str]:
-    """All different words of all expressions, sorted."""
+    """The distinct words of all expressions, sorted."""
     return sorted(
         {
             word
@@ -57,7 +53,7 @@ class WordTable:
     """Vectors of a vocabulary.
 
     Attributes:
-        vectors: float32 (V+1, D); row 0 is zeros and stands for padding and unknown words.
+        vectors: (V+1, D) float32; row 0 is zero and represents padding and unknown words.
         index: word → row, for the V words that have a vector.
         unknown: words of the vocabulary without a vector, sorted.
     """
@@ -68,24 +64,24 @@ class WordTable:
 
     @property
     def n_unknown(self) -> int:
-        """Different words of the vocabulary without a vector."""
+        """Number of words of the vocabulary without a vector."""
         return len(self.unknown)
 
     @property
     def oov_rate(self) -> float:
-        """Share of the vocabulary's different words that have no vector, 0..1."""
+        """Out-of-vocabulary rate: fraction of the distinct words without a vector, 0..1."""
         return self.n_unknown / max(self.n_unknown + len(self.index), 1)
 
     @property
     def embed_dim(self) -> int:
-        """Numbers of a vector."""
+        """Dimension of the vectors."""
         return self.vectors.shape[1]
 
     def encode(self, expression: str, word_len: int) -> np.ndarray:
-        """Ids of the first `word_len` words.
+        """Ids of the first `word_len` words of an expression.
 
         Returns:
-            int32 (word_len,); 0 where the expression has ended or the word is unknown.
+            (word_len,) int32; 0 for unknown words and after the end of the expression.
         """
         ids = np.zeros(word_len, np.int32)
         for position, word in enumerate(tokenize(expression)[:word_len]):
@@ -93,7 +89,7 @@ class WordTable:
         return ids
 
     def lookup(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of ids: integers (..., T) → float32 (..., T, D)."""
+        """Vectors of word ids: integers (..., T) → (..., T, D) float32."""
         return self.vectors[ids]
 
 
@@ -103,62 +99,66 @@ def build_word_table(
     embed_dim: int,
     cache_dir: str | os.PathLike | None = None,
 ) -> WordTable:
-    """Vectors of a vocabulary from a GloVe file or a spaCy pipeline.
+    """Reads the vectors of a vocabulary from a GloVe file or a spaCy pipeline.
 
     Args:
-        word_embed: see `data.text.sources`.
-        vocabulary: words as `tokenize` gives them, in any order.
-        embed_dim: numbers a vector must have.
-        cache_dir: folder for the finished table. It is found again by source, size and time of
-            the source, embed_dim and vocabulary, and then neither the source nor spaCy is opened.
+        word_embed: names the source, see `data.text.sources`.
+        vocabulary: words as returned by `tokenize`, in any order.
+        embed_dim: dimension that the vectors must have.
+        cache_dir: folder in which the table is cached. The cached table is used as long as the
+            path, size and modification time of the source, embed_dim and the vocabulary are the
+            same; then neither the source nor spaCy is loaded.
 
     Raises:
         FileNotFoundError: no such source; the message says how to get one.
-        ValueError: a damaged source, vectors of another dimension, or a "word" with blanks.
+        UserError: the source is damaged or has vectors of another dimension.
+        ValueError: an element of the vocabulary is not a single word.
     """
     words = sorted(set(vocabulary))
     for word in words:
         if tokenize(word) != [word]:
-            raise ValueError(f"{word!r} is not one word: tokenize expressions first")
+            raise ValueError(f"{word!r} is not a single word: tokenize expressions first")
     source = find_source(str(word_embed))
     if cache_dir is None:
         return table_of(read_vectors(source, words, embed_dim), embed_dim)
     key = _cache_key(source, words, embed_dim)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache_dir) / f"words_{source.path.name.split('.')[0]}_{embed_dim}_{digest}.npz"
-    table = _read_cache(path, key, embed_dim)
+    table = read_cached(path, key, functools.partial(_parse_cache, embed_dim=embed_dim))
     if table is None:
         table = table_of(read_vectors(source, words, embed_dim), embed_dim)
-        _write_cache(path, key, table)
+        words_json = json.dumps({"known": list(table.index), "unknown": table.unknown})
+        write_cached(path, key, vectors=table.vectors, words=text_array(words_json))
     return table
 
 
 class WordSupply:
-    """Vectors of words that nobody listed beforehand, looked up as expressions come.
+    """Word vectors for an open vocabulary, looked up on demand.
 
-    The source is found at once and opened at the first expression. A GloVe text file is indexed
-    once and never read through again; compressed files are read through at each call that brings
-    new words. Vectors stay in memory up to a number of words, those used last.
+    The source is opened for the first expression. An uncompressed GloVe file is indexed once;
+    a compressed one is read completely in every call with new words. The vectors of the most
+    recently used words are kept in memory.
 
     Args:
-        word_embed, embed_dim: as of `build_word_table`.
-        keep: words to keep in memory.
+        word_embed, embed_dim: see `build_word_table`.
+        keep: number of words to keep in memory.
 
     Raises:
-        FileNotFoundError, ValueError: as `build_word_table`.
+        FileNotFoundError: no such source; the message says how to get one.
+        UserError: the file or folder is not a source of word vectors.
     """
 
     def __init__(self, word_embed: str, embed_dim: int, keep: int = 20_000):
         self.embed_dim, self.keep = embed_dim, keep
         self._source = find_source(str(word_embed))
-        self._opened = None
+        self._opened: tuple[Callable, Callable] | None = None
         self._vectors: OrderedDict[str, np.ndarray | None] = OrderedDict()
 
     def table(self, expressions: Iterable[str]) -> WordTable:
-        """Vectors of the words of some expressions.
+        """Looks up the vectors of all words of some expressions.
 
         Raises:
-            ValueError: a damaged source, or vectors of another dimension.
+            UserError: the source is damaged or has vectors of another dimension.
         """
         words = {word for expression in expressions for word in tokenize(expression)}
         new = sorted(words - self._vectors.keys())
@@ -171,7 +171,7 @@ class WordSupply:
             self._vectors.popitem(last=False)
         return table
 
-    def _open(self):
+    def _open(self) -> tuple[Callable, Callable]:
         if self._opened is None:
             find = None
             if self._source.kind == "glove" and self._source.path.suffix.lower() == ".txt":
@@ -181,7 +181,7 @@ class WordSupply:
 
 
 def table_of(vector_of: dict[str, np.ndarray | None], embed_dim: int) -> WordTable:
-    """The table of words and their vectors, None for unknown ones."""
+    """Builds a table from words and their vectors, None for unknown words."""
     words = sorted(vector_of)
     known = [word for word in words if vector_of[word] is not None]
     vectors = np.zeros((len(known) + 1, embed_dim), np.float32)
@@ -208,36 +208,9 @@ def _cache_key(source: WordSource, words: list[str], embed_dim: int) -> str:
     )
 
 
-def _read_cache(path: Path, key: str, embed_dim: int) -> WordTable | None:
-    """The table if there is one and it is whole, else None."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            words = json.loads(file["words"].tobytes())
-            vectors = file["vectors"]
-            stored_key = file["key"].tobytes().decode()
-        if stored_key != key:
-            raise ValueError("it belongs to another source or vocabulary")
-        if vectors.shape != (len(words["known"]) + 1, embed_dim) or vectors.dtype != np.float32:
-            raise ValueError(f"vectors of shape {vectors.shape}, {vectors.dtype}")
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        _log.warning("%s: word vectors cannot be reused and are built again (%s)", path, error)
-        return None
+def _parse_cache(arrays: Mapping[str, np.ndarray], embed_dim: int) -> WordTable:
+    words, vectors = json.loads(array_text(arrays["words"])), arrays["vectors"]
+    if vectors.shape != (len(words["known"]) + 1, embed_dim) or vectors.dtype != np.float32:
+        raise ValueError(f"vectors of shape {vectors.shape}, {vectors.dtype}")
     index = {word: row for row, word in enumerate(words["known"], start=1)}
     return WordTable(vectors, index, tuple(words["unknown"]))
-
-
-def _write_cache(path: Path, key: str, table: WordTable) -> None:
-    words = json.dumps({"known": list(table.index), "unknown": table.unknown})
-    try:
-        with written_atomically(path) as file:
-            np.savez(
-                file,
-                vectors=table.vectors,
-                words=np.frombuffer(words.encode(), np.uint8),
-                key=np.frombuffer(key.encode(), np.uint8),
-            )
-    except OSError as error:
-        # A read-only data folder costs time at the next start and nothing else.
-        _log.warning("%s: word vectors cannot be kept for the next run (%s)", path, error)

@@ -1,3 +1,5 @@
+"""Expressions to word vectors, from GloVe files and spaCy pipelines."""
+
 import gzip
 import importlib
 import os
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from data.loading.annotations import Referent
 from data.text.vectors import build_word_table, tokenize, vocabulary_of
 
@@ -62,7 +65,7 @@ def vector(table, word):
     return table.lookup(table.encode(word, 1))[0].tolist()
 
 
-def test_words_are_what_stands_between_blanks():
+def test_expressions_are_split_at_whitespace():
     assert tokenize(" Man's  red t-shirt, ") == ["Man's", "red", "t-shirt,"]
 
 
@@ -165,7 +168,7 @@ def test_archives(tmp_path, form):
         b"caf\xe9 5 5 5\n" + TEXT,  # not UTF-8
     ],
 )
-def test_shapes_of_text_seen_in_the_wild(glove, text):
+def test_variants_of_text_files_that_exist(glove, text):
     glove.write_bytes(text)
     table = build_word_table(str(glove), ["the", "at", "dog", "left"], 3)
     assert table.unknown == ("at",)
@@ -186,62 +189,62 @@ def test_words_beyond_ascii(glove):
         (TEXT + b"cat 1 2 3 4\n", r"vectors\.txt:8: expected a word and 3 numbers, found 4"),
         (TEXT + b"cat 1 x 3\n", r"vectors\.txt:8: expected finite numbers, found '1 x 3'"),
         (TEXT + b"cat 1 nan 3\n", r"vectors\.txt:8: expected finite numbers"),
-        (b"some prose\n" + TEXT, r"vectors\.txt:1: expected a word and its numbers.*GloVe text"),
-        (b"\n" + TEXT, r"vectors\.txt:1: expected a word and its numbers"),
+        (b"some prose\n" + TEXT, r"vectors\.txt:1: expected a word and its vector.*GloVe text"),
+        (b"\n" + TEXT, r"vectors\.txt:1: expected a word and its vector"),
         (b"", r"vectors\.txt: the file is empty"),
     ],
 )
 def test_damaged_text_is_named_by_line(glove, text, fault):
     glove.write_bytes(text)
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(UserError, match=fault):
         build_word_table(str(glove), ["cat", "the"], 3)
 
 
-def test_damage_in_a_word_that_is_not_wanted_is_found_if_a_number_is_missing(glove):
+def test_a_missing_number_is_noticed_even_for_a_word_that_is_not_wanted(glove):
     glove.write_bytes(TEXT + b"cat 1 2\n" + TEXT)
-    with pytest.raises(ValueError, match=r"vectors\.txt:8: expected a word and 3 numbers"):
+    with pytest.raises(UserError, match=r"vectors\.txt:8: expected a word and 3 numbers"):
         build_word_table(str(glove), ["the"], 3)
 
 
-def test_archives_cut_off_or_broken(tmp_path):
+def test_truncated_and_damaged_archives(tmp_path):
     text = b"".join(b"w%d 1.%d 2 3\n" % (i, i * 7919 % 10007) for i in range(2000))
     path = tmp_path / "v.txt.gz"
     path.write_bytes(gzip.compress(text)[:-500])
-    with pytest.raises(ValueError, match=r"v\.txt\.gz: .* cut off .*before the end"):
+    with pytest.raises(UserError, match=r"v\.txt\.gz: .* truncated .*before the end"):
         build_word_table(str(path), ["w1"], 3)
     path.write_bytes(text)
-    with pytest.raises(ValueError, match=r"damaged or cut off .*gzipped"):
+    with pytest.raises(UserError, match=r"damaged or truncated .*gzipped"):
         build_word_table(str(path), ["w1"], 3)
     path = tmp_path / "v.zip"
     path.write_bytes(b"PK\3\4 no zip")
-    with pytest.raises(ValueError, match=r"v\.zip: .*damaged or cut off"):
+    with pytest.raises(UserError, match=r"v\.zip: .*damaged or truncated"):
         build_word_table(str(path), ["w1"], 3)
 
 
 def test_zips_without_a_fitting_file(tmp_path):
     path = as_zip_of_several(tmp_path)
-    with pytest.raises(ValueError, match=r"no files .* 50 numbers.*v\.2d\.txt \(2\), v\.3d"):
+    with pytest.raises(UserError, match=r"no files .* dimension 50 .*v\.2d\.txt \(2\), v\.3d"):
         build_word_table(str(path), ["the"], 50)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("again.3d.txt", TEXT)
-    with pytest.raises(ValueError, match="2 files with vectors of 3"):
+    with pytest.raises(UserError, match="2 files with vectors of dimension 3"):
         build_word_table(str(path), ["the"], 3)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.bin", b"")
-    with pytest.raises(ValueError, match=r"holds no \.txt file"):
+    with pytest.raises(UserError, match=r"contains no \.txt file"):
         build_word_table(str(path), ["the"], 3)
 
 
 @pytest.mark.parametrize("make", [lambda glove: glove, lambda glove: as_gzip(glove.parent)])
 def test_another_dimension_is_an_error_that_names_both(glove, pipeline, make):
     for source in (make(glove), pipeline):
-        with pytest.raises(ValueError, match="vectors of 3 numbers, the config key embed_dim says"):
+        with pytest.raises(UserError, match="of dimension 3, but the config key embed_dim is 300"):
             build_word_table(str(source), ["the"], 300)
 
 
 def test_a_header_of_another_dimension(glove):
     glove.write_bytes(b"7 50\n" + TEXT)
-    with pytest.raises(ValueError, match="vectors of 50 numbers"):
+    with pytest.raises(UserError, match="vectors of dimension 50"):
         build_word_table(str(glove), ["the"], 3)
 
 
@@ -258,15 +261,15 @@ def test_a_missing_source_says_how_to_get_it(word_embed, way_out):
         build_word_table(word_embed, ["the"], 3)
 
 
-def test_sources_that_are_none(tmp_path, glove):
-    with pytest.raises(ValueError, match=r"ends in \.txt, \.txt\.gz, \.zip"):
+def test_files_folders_and_packages_that_are_not_sources(tmp_path, glove):
+    with pytest.raises(UserError, match=r"end with one of \.txt, \.txt\.gz, \.zip"):
         build_word_table(str(glove.rename(tmp_path / "vectors.vec")), ["the"], 3)
-    with pytest.raises(ValueError, match=r"config\.cfg is missing"):
+    with pytest.raises(UserError, match=r"config\.cfg is missing"):
         build_word_table(str(tmp_path), ["the"], 3)
-    with pytest.raises(ValueError, match="is no spaCy pipeline"):
+    with pytest.raises(UserError, match="is not a spaCy pipeline"):
         build_word_table("json", ["the"], 3)
     (tmp_path / "config.cfg").write_text("[nlp\n")
-    with pytest.raises(ValueError, match="spaCy cannot load the pipeline"):
+    with pytest.raises(UserError, match="spaCy cannot load the pipeline"):
         build_word_table(str(tmp_path), ["the"], 3)
 
 
@@ -274,12 +277,12 @@ def test_a_pipeline_without_vectors(tmp_path):
     import spacy
 
     spacy.blank("en").to_disk(tmp_path / "p")
-    with pytest.raises(ValueError, match="holds no word vectors"):
+    with pytest.raises(UserError, match="has no word vectors"):
         build_word_table(str(tmp_path / "p"), ["the"], 3)
 
 
-def test_expressions_are_no_words(glove):
-    with pytest.raises(ValueError, match="'the dog' is not one word"):
+def test_expressions_are_not_words(glove):
+    with pytest.raises(ValueError, match="'the dog' is not a single word"):
         build_word_table(str(glove), ["the dog"], 3)
 
 
@@ -295,7 +298,7 @@ def test_the_cache_gives_the_same_table_without_the_source(glove, tmp_path):
     words = ["the", "größe", "dog"]
     first = build_word_table(str(glove), words, 3, cache_dir=tmp_path / "anns")
     (path,) = cache_files(tmp_path / "anns")
-    # Same size and time, other content: whoever reads the source again gets an error.
+    # Same size and time but invalid content: reading the source again would raise an error.
     status = glove.stat()
     glove.write_bytes(b"\0" * len(TEXT))
     os.utime(glove, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -307,7 +310,7 @@ def test_the_cache_gives_the_same_table_without_the_source(glove, tmp_path):
 def test_a_cached_table_needs_no_spacy(glove, pipeline, tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from data.words import build_word_table\n"
+        "from data.text.vectors import build_word_table\n"
         "for source in sys.argv[3:]:\n"
         "    build_word_table(source, ['the', 'dog'], 3, cache_dir=sys.argv[2])\n"
         "assert 'spacy' not in sys.modules\n"
@@ -318,7 +321,7 @@ def test_a_cached_table_needs_no_spacy(glove, pipeline, tmp_path):
     subprocess.run([sys.executable, "-c", script, str(ROOT), str(tmp_path), *sources], check=True)
 
 
-def test_the_cache_is_left_when_anything_changes(glove, tmp_path):
+def test_the_cache_is_not_used_if_anything_has_changed(glove, tmp_path):
     words = ["the", "dog"]
     build_word_table(str(glove), words, 3, cache_dir=tmp_path)
     build_word_table(str(glove), [*words, "left"], 3, cache_dir=tmp_path)
@@ -329,7 +332,7 @@ def test_the_cache_is_left_when_anything_changes(glove, tmp_path):
     glove.write_bytes(TEXT.replace(b"the 1", b"the 9"))  # same size, later
     os.utime(glove, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert vector(build_word_table(str(glove), words, 3, cache_dir=tmp_path), "the") == [9, 2, 3]
-    with pytest.raises(ValueError, match="embed_dim"):
+    with pytest.raises(UserError, match="embed_dim"):
         build_word_table(str(glove), words, 4, cache_dir=tmp_path)
 
 
@@ -384,20 +387,20 @@ def other_shape(path):
 @pytest.mark.parametrize(
     "damage", [truncate, overwrite, empty, flip, other_table, of_another_source, other_shape]
 )
-def test_a_damaged_cache_is_built_again(glove, tmp_path, caplog, damage):
+def test_a_damaged_cache_is_computed_again(glove, tmp_path, caplog, damage):
     first = build_word_table(str(glove), ["the", "dog"], 3, cache_dir=tmp_path)
     (path,) = cache_files(tmp_path)
     good = path.read_bytes()
     damage(path)
     assert path.read_bytes() != good
     assert same(build_word_table(str(glove), ["the", "dog"], 3, cache_dir=tmp_path), first)
-    assert "are built again" in caplog.text
+    assert "is computed again" in caplog.text
     caplog.clear()
     assert same(build_word_table(str(glove), ["the", "dog"], 3, cache_dir=tmp_path), first)
     assert not caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(glove, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_not_an_error(glove, tmp_path, caplog):
     (tmp_path / "file").write_text("a file where the folder should be")
     table = build_word_table(str(glove), ["dog"], 3, cache_dir=tmp_path / "file")
     assert vector(table, "dog") == [4, 5, 6]

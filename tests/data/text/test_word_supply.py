@@ -1,4 +1,4 @@
-"""Words that come one by one get the vectors that a table of all of them would hold."""
+"""Words looked up on demand have the same vectors as in a table of the whole vocabulary."""
 
 import gzip
 
@@ -56,7 +56,7 @@ def test_a_word_is_looked_up_once(source, monkeypatch):
     assert asked == ["dog", "the", "left", "zorblax"]
 
 
-def test_the_words_used_last_are_kept(source):
+def test_the_most_recently_used_words_are_kept(source):
     supply = WordSupply(source, 3, keep=2)
     supply.table(["the dog left shirt"])
     assert len(supply._vectors) == 2

@@ -1,8 +1,9 @@
-"""Expressions to word pieces: the ids that keras-hub and Google's rules give."""
+"""Expressions to word pieces: the same ids as KerasHub's tokenizer and Google's rules."""
 
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from data.text.wordpiece import build_word_pieces
 from tests.model.text_encoders.bert_fixtures import SPECIAL, VOCABULARY, write_settings
 
@@ -79,7 +80,7 @@ def test_an_empty_expression_is_cls_and_sep(words):
     assert words.encode("", 4).tolist() == [CLS, SEP, 0, 0]
 
 
-def test_a_known_expression_is_not_changed_by_what_was_done_with_its_ids(words):
+def test_changing_ids_in_place_does_not_affect_later_calls(words):
     first = words.encode("the man", 6)
     first[:] = -1
     assert words.encode("the man", 6).tolist() == [*pieces("[CLS]", "the", "man", "[SEP]"), 0, 0]
@@ -92,7 +93,7 @@ def test_lookup_gives_the_ids(words):
 
 
 def test_too_short_for_a_piece(words):
-    with pytest.raises(ValueError, match="word_len = 2: must be at least 3"):
+    with pytest.raises(UserError, match="word_len = 2: must be at least 3"):
         words.encode("the man", 2)
 
 
@@ -104,7 +105,7 @@ def test_cased_keeps_capitals_and_accents(tmp_path):
 
 
 @pytest.mark.parametrize("strip_accents", [True, False])
-def test_preset_is_tokenised_as_it_says(tmp_path, strip_accents):
+def test_a_preset_is_tokenized_according_to_its_settings(tmp_path, strip_accents):
     keras_hub.models.BertBackbone(
         vocabulary_size=len(CASED),
         num_layers=1,

@@ -1,0 +1,58 @@
+"""Arrays on disk that save recomputation; identified by a key, rebuilt if damaged."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from config.files import written_atomically
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+def read_cached(path: Path, key: str, parse: Callable[[Mapping[str, np.ndarray]], T]) -> T | None:
+    """Reads arrays that `write_cached` wrote.
+
+    Args:
+        path: the .npz file.
+        key: identifies the input that the arrays were computed from.
+        parse: converts the arrays, by name, to the result; raises ValueError if they are not
+            as expected.
+
+    Returns:
+        The result, or None if there is no file, or if it is damaged or has another key; this is
+        logged.
+    """
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if array_text(arrays["key"]) != key:
+                raise ValueError("it was computed from other input")
+            return parse(arrays)
+    except Exception as error:  # Whatever a damaged file causes, computing it again is the remedy.
+        _log.warning("%s: cannot be reused and is computed again (%s)", path, error)
+        return None
+
+
+def write_cached(path: Path, key: str, **arrays: np.ndarray) -> None:
+    """Writes arrays to a .npz file, atomically; failure to do so is logged."""
+    try:
+        with written_atomically(path) as file:
+            entries: dict[str, Any] = {**arrays, "key": text_array(key)}
+            np.savez(file, **entries)
+    except OSError as error:  # For example, a read-only folder.
+        _log.warning("%s: cannot be kept for the next run (%s)", path, error)
+
+
+def text_array(text: str) -> np.ndarray:
+    """A text as an array of bytes, uint8 (N,)."""
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def array_text(array: np.ndarray) -> str:
+    """The text of a `text_array`."""
+    return array.tobytes().decode()
