@@ -22,6 +22,7 @@ Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be 
 import argparse
 
 from config.command_line import add_set_argument, run
+from config.quiet import quiet_tensorflow
 from config.schema import PROJECT_ROOT, load_config
 from utils.prediction.run_folder import settings_beside
 
@@ -38,6 +39,7 @@ def main() -> int:
     config_file = arguments.config or settings_beside(arguments.weights)
     config = load_config(config_file, arguments.overrides)
     if arguments.serve:
+        quiet_tensorflow()
         from utils.page.server import serve
 
         serve(config, arguments.weights, arguments.host, arguments.port)
@@ -54,6 +56,7 @@ def _predict(config, arguments):
     else:
         jobs = jobs_from_images(arguments.image, arguments.expression)
     output = Output(arguments.output, jobs)
+    quiet_tensorflow()
 
     from utils.prediction.batch import predict_jobs
     from utils.prediction.predictor import Predictor

@@ -114,7 +114,7 @@ def test_a_folder_with_a_broken_file(folder, predict_here):
     assert {record["use_nls"] for record in records} == {0}
     assert "broken.jpg: not a readable image" in err
     assert "1 of 3 photographs could not be read" in err
-    assert "predict  100 %  3/3" in err
+    assert "predict  100%  3/3" in err
     assert "Traceback" not in err
     written = (folder / "found/predictions.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in written] == records

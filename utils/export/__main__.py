@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.command_line import add_config_arguments, run
+from config.quiet import quiet_tensorflow
 from config.schema import load_config
 from utils.export.formats import PARTS, SUFFIXES
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config(options.config, options.overrides)
     parts = PARTS if options.part == "all" else (options.part,)
 
+    quiet_tensorflow()
     from utils.export.files import export
 
     for path in export(config, options.weights, options.format, options.output, parts):
