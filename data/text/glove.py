@@ -97,7 +97,7 @@ def glove_entries(
 def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
     """Dimension of the vectors according to the first line; whether it is a word2vec header."""
     fields = line.split(b" ")
-    if len(fields) == 2 and all(field.isdigit() for field in fields):
+    if len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields):
         return int(fields[1]), True
     dimension = 0
     while dimension < len(fields) - 1 and _is_number(fields[-1 - dimension]):

@@ -148,7 +148,7 @@ class WordSupply:
         UserError: the file or folder is not a source of word vectors.
     """
 
-    def __init__(self, word_embed: str, embed_dim: int, keep: int = 20_000):
+    def __init__(self, word_embed: str, embed_dim: int, keep: int = 20_000) -> None:
         self.embed_dim, self.keep = embed_dim, keep
         self._source = find_source(str(word_embed))
         self._opened: tuple[Callable, Callable] | None = None

@@ -1,4 +1,4 @@
-"""A web server on this machine that serves files well or badly, for tests of downloads."""
+"""A local web server that behaves well or badly, for tests of downloads."""
 
 import http.server
 import re
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Served:
-    """How one address answers.
+    """How the server responds to requests for one address.
 
     Attributes:
         content: the file.
-        break_at: the connection ends behind this many bytes of a reply, as often as `breaks`.
-        ranges: whether a Range header is heeded.
-        length: what Content-Length says; None: the truth; -1: the header is left out.
-        status: other than 200: an error reply.
-        failures: the error reply is given this many times only.
-        span: a Content-Range to send in place of the right one.
-        asked: the Range header of every request, "" where there was none.
+        break_at: the connection is closed after this many bytes of a response, `breaks` times.
+        ranges: whether the Range header is respected.
+        length: value of Content-Length; None is the correct one, -1 omits the header.
+        status: status code; any but 200 is an error response.
+        failures: the number of times that the error response is sent.
+        span: a Content-Range to send instead of the correct one.
+        asked: the Range header of every request, "" if there was none.
     """
 
     content: bytes = b""
