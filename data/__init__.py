@@ -1,6 +1,6 @@
-"""Files to batches. The modules at this level are commands; start with `data_process.py`.
+"""From files to batches. The modules at this level are commands; start with `data_process.py`.
 
-`loading` is what training and evaluation read with, `preparation` turns raw data sets into
-annotation lines, `acquisition` downloads them, `text` looks words up, `synthetic` draws the demo
-set, `support` holds what all of them use.
+`acquisition` downloads raw data sets, `preparation` converts them to annotation lines and masks,
+`loading` reads these for training and evaluation, `text` looks up word vectors, `synthetic`
+generates the demo set, and `support` contains helpers of all of them.
 """
