@@ -147,7 +147,7 @@ def save_mask(content):
         ),
         (lambda p: p.settings.update(train_set="none.txt"), "none.txt: no such annotation file"),
         (lambda p: p.settings.update(word_embed="words/none.txt"), "no such file, folder or"),
-        (lambda p: p.settings.update(embed_dim=5), "the config key embed_dim says 5"),
+        (lambda p: p.settings.update(embed_dim=5), "the config key embed_dim is 5"),
         (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
         (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),

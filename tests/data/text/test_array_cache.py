@@ -1,0 +1,59 @@
+"""Cached arrays are returned only if they are intact and belong to the key."""
+
+import random
+
+import numpy as np
+import pytest
+
+from data.text.array_cache import array_text, read_cached, text_array, write_cached
+
+VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "new" / "cache.npz"
+    write_cached(path, "größe", values=VALUES, names=text_array("ä b"))
+    return path
+
+
+def parse(arrays):
+    if arrays["values"].shape != (3, 4):
+        raise ValueError("another shape")
+    return arrays["values"], array_text(arrays["names"])
+
+
+def test_arrays_come_back(path):
+    values, names = read_cached(path, "größe", parse)
+    np.testing.assert_array_equal(values, VALUES)
+    assert names == "ä b"
+
+
+def test_a_missing_file_is_not_worth_a_warning(path, caplog):
+    assert read_cached(path.with_name("other.npz"), "größe", parse) is None
+    assert not caplog.text
+
+
+def test_another_key_or_shape_is_reported(path, caplog):
+    assert read_cached(path, "other", parse) is None
+    assert "cache.npz: cannot be reused and is computed again (it was computed" in caplog.text
+    write_cached(path, "größe", values=VALUES[:2])
+    assert read_cached(path, "größe", parse) is None
+    assert "(another shape)" in caplog.text
+
+
+def test_damage_never_raises(path, caplog):
+    good, rng = path.read_bytes(), random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(good)
+        for _ in range(3):
+            damaged[rng.randrange(len(good))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.choice([len(good), rng.randrange(len(good))])])
+        found = read_cached(path, "größe", parse)
+        assert found is None or np.array_equal(found[0], VALUES)
+    assert "cannot be reused" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(path, caplog):
+    write_cached(path / "in_a_file.npz", "key", values=VALUES)
+    assert "in_a_file.npz: cannot be kept for the next run" in caplog.text
