@@ -1,154 +1,203 @@
-"""Reading weight files: completely, or not at all and with the reason.
+"""Weight files: a file is loaded completely, or refused with the reason.
 
-`hdf5.py` says what a file is and lists its layers; start there.
+Files are identified by their content, compared with the network layer by layer before anything is
+assigned, and reported array by array. The functions below are the API; the command is
 
-`load_weights` and `load_pretrained` recognise what a file is by its content, compare it with the
-network layer by layer before anything is assigned, and return a report of what went where.
-Nothing is matched by luck and nothing is skipped in silence.
+    python -m model.weights inspect FILE ...        identifies files
+    python -m model.weights convert IN OUT          converts a file to a .weights.h5 of this project
 
-    python -m model.weights inspect FILE            says what a file is
-    python -m model.weights convert IN OUT          turns it into a .weights.h5 of ours
+Start with `hdf5.py`, which identifies files and lists their layers. `transfer.py` matches layers
+and fills variables, and `layouts.py` describes the parts of the network and the order of layers in
+files of other projects. There is one reader per format:
+
+- `native.py`: files of this project, reading and writing
+- `published.py`: MCN checkpoints of the authors
+- `keras_backbone.py`: YOLOv3 and VGG-16 in Keras files
+- `darknet.py`: YOLOv3 and its parts in Darknet `.weights` files
+- `bert.py`: BERT checkpoints
+
+`inspection.py` describes a file without building a network, and `provenance.py` warns about
+weights that were trained on images of the evaluation sets.
 """
 
-from model.weights.darknet import read_darknet
-from model.weights.darknet_backbone import darknet_backbone_transfers
-from model.weights.hdf5 import WeightsError, content_of, is_keras2, open_hdf5, read_layers
-from model.weights.keras_backbone import keras_backbone_transfers
-from model.weights.layouts import TAIL_LENGTH, backbone_of, backbone_slots
-from model.weights.native import (
-    BACKBONE_PREFIX,
-    check_text_branch,
-    is_native,
-    native_groups,
-    native_transfers,
-    write_native,
+import os
+from typing import TYPE_CHECKING
+
+from model.weights.darknet import match_darknet, read_darknet
+from model.weights.hdf5 import (
+    WeightsError,
+    content_of,
+    is_keras2,
+    is_name,
+    open_hdf5,
+    read_layers,
 )
-from model.weights.published import published_transfers
-from model.weights.transfer import LoadReport, fill
+from model.weights.keras_backbone import match_keras_backbone
+from model.weights.layouts import BACKBONE, FOREIGN_BACKBONES, NETWORK, part_of
+from model.weights.native import contents_of, match_native, write_native
+from model.weights.published import is_published, match_published
+from model.weights.transfer import LoadReport, fill, unfilled
 
-__all__ = ["LoadReport", "WeightsError", "load_pretrained", "load_weights", "save_weights"]
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "LoadReport",
+    "WeightsError",
+    "load_pretrained",
+    "load_text_encoder",
+    "load_weights",
+    "save_weights",
+]
 
 
-def load_weights(model, path):
-    """Fills every weight of a network from a file of ours or a published checkpoint.
+def load_weights(model: "keras.Model", path: str | os.PathLike) -> LoadReport:
+    """Fills every weight of a network.
 
     Args:
         model: network of `build_mcn`.
-        path: a `.weights.h5` or `.keras` of ours, or a Keras 2 `.h5` of the published training
-            or inference model.
+        path: a whole network in a `.weights.h5` of this project, or a Keras 2 `.h5` of the
+            published training or inference model.
 
     Returns:
         LoadReport; its `missing` is empty.
 
     Raises:
-        WeightsError: the file cannot be read, holds another network, or leaves a weight unfilled.
-            Then the network is as it was.
+        WeightsError: the file cannot be read, holds another network, or does not fill every
+            weight. The network is left unchanged then.
     """
-    return _load(model, path, whole=True)
+    return _load(model, str(path), whole=True)
 
 
-def load_pretrained(model, path, *, ignore_rest=False):
-    """Fills a network to start training from: a whole MCN, or its backbone alone.
+def load_pretrained(
+    model: "keras.Model", weights: str | os.PathLike, *, ignore_rest: bool = False
+) -> LoadReport:
+    """Fills a network, or only its backbone, to start training from.
 
     Args:
         model: network of `build_mcn`.
-        path: what `load_weights` reads; a backbone of ours; YOLOv3 or VGG-16 as Keras `.h5`,
-            `.weights.h5` or Darknet `.weights`.
-        ignore_rest: of a Darknet file, take the backbone even if it is not known what follows.
+        weights: any file that `load_weights` accepts; a backbone or trunk in a `.weights.h5` of
+            this project; YOLOv3 or VGG-16 as Keras `.h5`, `.weights.h5`, `.keras` or Darknet
+            `.weights`; or a name under which the backbone registers weights, such as "imagenet".
+        ignore_rest: use the backbone of a Darknet file even if what follows it is unknown.
 
     Returns:
-        LoadReport; its `missing` names what stays as initialised.
+        LoadReport; its `missing` lists the layers that keep their initial values.
 
     Raises:
-        WeightsError: as `load_weights`.
+        WeightsError: the file cannot be read or does not fit, or there are no weights of this
+            name. The network is left unchanged then.
     """
-    return _load(model, path, whole=False, ignore_rest=ignore_rest)
+    if is_name(weights):
+        return _load_named(model, str(weights))
+    return _load(model, str(weights), whole=False, ignore_rest=ignore_rest)
 
 
-def save_weights(model, path, *, half=False, trained_on=None):
-    """Writes `.weights.h5` so that the file is there whole or not at all.
+def load_text_encoder(model: "keras.Model", path: str | os.PathLike) -> LoadReport | None:
+    """Fills the text encoder of a network from a pretrained checkpoint, completely.
 
     Args:
-        model: network of `build_mcn`, or a part of it.
-        path: ends in `.weights.h5`; folders are made.
-        half: store float16, at half the size.
-        trained_on: what the weights were trained on, kept in the file; see `weight_origin`.
+        model: network of `build_mcn`.
+        path: folder of a BERT checkpoint, see `config.bert_folder`.
+
+    Returns:
+        LoadReport, or None if there are no checkpoints for this text encoder.
 
     Raises:
-        WeightsError: the path ends otherwise, or a value does not fit float16.
+        ConfigError: files of the checkpoint are missing.
+        WeightsError: the checkpoint is damaged or does not fit. The network is left unchanged
+            then.
     """
-    attributes = {} if trained_on is None else {"trained_on": trained_on}
-    write_native(model, path, half=half, attributes=attributes)
+    # Inspecting a file must not load TensorFlow.
+    from model.weights.bert import has_bert, load_bert
+
+    return load_bert(model, path) if has_bert(model) else None
 
 
-def _load(model, path, *, whole, ignore_rest=False):
-    path = str(path)
+def save_weights(
+    model: "keras.Model",
+    path: str | os.PathLike,
+    *,
+    half: bool = False,
+    trained_on: str | None = None,
+) -> None:
+    """Writes a `.weights.h5` file atomically.
+
+    Args:
+        model: network of `build_mcn`, or a part of it cut out by `visual_backbone` or
+            `visual_trunk`.
+        path: must end in `.weights.h5`; missing folders are created.
+        half: store float16, which halves the size and rounds values to 11 bits.
+        trained_on: what the weights were trained on, stored in the file; see
+            `model.weights.provenance`.
+
+    Raises:
+        WeightsError: the path has another ending, or a value exceeds the range of float16.
+    """
+    write_native(model, path, half, trained_on)
+
+
+def _load(model: "keras.Model", path: str, *, whole: bool, ignore_rest: bool = False) -> LoadReport:
     if content_of(path) == "darknet":
-        file = read_darknet(path)
-        _refuse_backbone(whole, path)
-        backbone = backbone_of(model)
-        slots, sides = backbone_slots(model, backbone), _side_channels(model)
-        transfers, unused, notes = darknet_backbone_transfers(
-            slots, file, backbone, sides, ignore_rest
-        )
-        kind = f"Darknet weights of a {backbone} backbone"
-        return _finish(model, path, kind, transfers, unused, notes)
+        darknet = read_darknet(path)
+        _check_foreign(model, path, whole)
+        return fill(match_darknet(model, darknet, ignore_rest), path, model.layers)
     with open_hdf5(path) as file:
-        groups = {} if is_keras2(file) else native_groups(file)
-        if is_native(groups):
-            return _load_native(model, path, groups, whole)
+        contents = contents_of(file, path)
+        if contents is not None:
+            if whole and contents.part != NETWORK:
+                raise _only_backbone(path)
+            match = match_native(model, file, contents, path)
+            return fill(match, path, model.layers)
         layers = read_layers(file, path)
-        backbone = backbone_of(model)
-        if any(layer.kind == "rnn" for layer in layers):
-            transfers = published_transfers(model, layers, backbone, path)
-            return _finish(model, path, "published MCN checkpoint", transfers)
-        _refuse_backbone(whole, path)
-        slots = backbone_slots(model, backbone)
-        transfers, unused, notes = keras_backbone_transfers(slots, layers, backbone, path)
-        return _finish(model, path, f"Keras {backbone} backbone", transfers, unused, notes)
+        published = is_published(layers)
+        if published and not is_keras2(file):
+            raise WeightsError(
+                f"{path}: holds a network with a recurrent layer but no attribute mcn_part; write "
+                "networks of this project with model.weights.save_weights"
+            )
+        _check_foreign(model, path, whole and not published)
+        match = (match_published if published else match_keras_backbone)(model, layers, path)
+        return fill(match, path, model.layers)
 
 
-def _load_native(model, path, groups, whole):
-    ours = [layer for layer in model.layers if layer.weights]
-    kind = "MCN weights"
-    if all(name.startswith(BACKBONE_PREFIX) for name in groups):
-        _refuse_backbone(whole, path)
-        ours = [layer for layer in ours if layer.name.startswith(BACKBONE_PREFIX)]
-        kind = "backbone weights"
-        tail = _tail_names(ours)
-        if not tail & set(groups):
-            ours = [layer for layer in ours if layer.name not in tail]
-            kind = "weights of the trunk of a backbone"
-    else:
-        check_text_branch(model, groups, path)
-    return _finish(model, path, kind, native_transfers(ours, groups, path))
+def _load_named(model: "keras.Model", name: str) -> LoadReport:
+    # Inspecting a file must not load TensorFlow.
+    from model.backbones.registry import load_named_weights, weight_names
 
-
-def _tail_names(layers):
-    """Names of the layers that belong to the six convolutions behind the trunk."""
-    count = sum(1 for layer in layers if layer.name.endswith("_conv"))
-    numbers = range(count - TAIL_LENGTH + 1, count + 1)
-    return {f"{BACKBONE_PREFIX}{n}_{part}" for n in numbers for part in ("conv", "bn")}
-
-
-def _refuse_backbone(whole, path):
-    if whole:
+    backbone = part_of(model, BACKBONE)
+    known = weight_names(model.backbone.name)
+    if name not in known:
         raise WeightsError(
-            f"{path}: holds a backbone and no whole network; start a training from it with the "
-            "config key pretrained_weights"
+            f"{name}: is not a file, and the backbone {model.backbone.name} has no weights of this "
+            f"name (available: {', '.join(known) or 'none'})"
+        )
+    try:
+        load_named_weights(name, model.backbone.name, backbone)
+    except Exception as error:  # Keras raises a plain Exception if a download fails.
+        raise WeightsError(f"{name}: these weights cannot be loaded: {error}") from error
+    entries = [
+        (variable.path, layer.name, tuple(variable.shape))
+        for layer in backbone.layers
+        for variable in layer.weights
+    ]
+    kind = f"weights of {model.backbone.name}"
+    return LoadReport(name, kind, entries, missing=unfilled(model.layers, backbone.weights))
+
+
+def _check_foreign(model: "keras.Model", path: str, refuse_backbone: bool) -> None:
+    """Checks that a file of another project can fill the network at all."""
+    if refuse_backbone:
+        raise _only_backbone(path)
+    if model.backbone.name not in FOREIGN_BACKBONES:
+        raise WeightsError(
+            f"{path}: was not written by this project, and such files can fill only the backbones "
+            f"{' and '.join(FOREIGN_BACKBONES)}, but the network has {model.backbone.name}"
         )
 
 
-def _side_channels(model):
-    return tuple(model.get_layer(f"lateral_{side}_conv").kernel.shape[-2] for side in (2, 3))
-
-
-def _finish(model, path, kind, transfers, unused=(), notes=()):
-    filled = {id(variable) for transfer in transfers for variable in transfer.variables}
-    missing = [
-        layer.name
-        for layer in model.layers
-        if any(id(variable) not in filled for variable in layer.weights)
-    ]
-    entries = fill(transfers, path)
-    return LoadReport(path, kind, entries, list(unused), missing, list(notes))
+def _only_backbone(path: str) -> WeightsError:
+    return WeightsError(
+        f"{path}: holds only a backbone; the config key pretrained_weights starts a training from "
+        "it"
+    )

@@ -1,110 +1,116 @@
-"""The command line of weight files: `python -m model.weights inspect|convert`."""
+"""Identifies weight files and converts them to the format of this project.
+
+    python -m model.weights inspect FILE ...
+    python -m model.weights convert IN OUT.weights.h5
+
+docs/weights.md lists the formats.
+"""
 
 import argparse
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config.command_line import add_config_arguments
-from config.schema import ConfigError, load_config
-from model.weights.hdf5 import WeightsError
+from config.command_line import add_config_arguments, run
+from config.quiet import quiet_tensorflow
+from config.schema import load_config
+from model.weights import LoadReport, WeightsError, load_pretrained, save_weights
 from model.weights.inspection import describe
-from model.weights.layouts import TAIL_LENGTH
-from model.weights.native import BACKBONE_PREFIX, TRUNK_NAME, check_name
+from model.weights.layouts import BACKBONE, NETWORK, TRUNK, part_of
+from model.weights.native import check_name
 from model.weights.provenance import training_set
 
+if TYPE_CHECKING:
+    import keras
 
-def main(arguments=None):
-    """Runs the command line; returns the exit status."""
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command.
+
+    Args:
+        arguments: of the command line; those of the process by default.
+    """
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except (WeightsError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options.run(options)
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog="python -m model.weights", description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.weights",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    inspect = commands.add_parser("inspect", help="say what weight files are")
-    inspect.add_argument("files", nargs="+", metavar="FILE")
+    inspect = commands.add_parser("inspect", help="describe weight files")
+    inspect.add_argument("files", nargs="+", metavar="FILE", help="weight files of any format")
     inspect.set_defaults(run=_inspect)
 
-    convert = commands.add_parser("convert", help="turn a weight file into a .weights.h5 of ours")
-    convert.add_argument("source", metavar="IN", help="published checkpoint, .weights, .h5, .keras")
-    convert.add_argument("target", metavar="OUT", help="the file to write, NAME.weights.h5")
+    convert = commands.add_parser("convert", help="convert a weight file to .weights.h5")
+    convert.add_argument("source", metavar="IN", help="weight file of any format")
+    convert.add_argument("target", metavar="OUT", help="file to write, NAME.weights.h5")
     add_config_arguments(convert)
-    convert.add_argument("--half", action="store_true", help="store float16, at half the size")
+    convert.add_argument("--half", action="store_true", help="store float16, half the size")
     convert.add_argument(
         "--trained_on",
         metavar="TEXT",
         help="mark the file: coco (all of it), coco-clean (without the val and test images of "
-        "RefCOCO, RefCOCO+ and RefCOCOg), imagenet or other text; default: what is known of IN",
+        "RefCOCO, RefCOCO+ and RefCOCOg), imagenet or any other text (default: what is known "
+        "about IN)",
     )
     convert.add_argument(
         "--ignore_rest",
         action="store_true",
-        help="of a Darknet file, take the backbone even if it is not known what follows it",
+        help="use the backbone of a Darknet file even if what follows it is unknown",
     )
     convert.set_defaults(run=_convert)
     return parser
 
 
-def _inspect(options):
+def _inspect(options: argparse.Namespace) -> None:
     for path in options.files:
         print(describe(path))
 
 
-def _convert(options):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from model.mcn import build_mcn
-    from model.weights import load_pretrained, save_weights
-
-    source, target = Path(options.source), Path(options.target)
+def _convert(options: argparse.Namespace) -> None:
+    source, target = options.source, Path(options.target)
     check_name(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise WeightsError(f"{target}: is the file to convert; name another one to write")
+    if target.exists() and os.path.exists(source) and target.samefile(source):
+        raise WeightsError(f"{target}: is the file to convert; specify another file to write")
+    config = load_config(options.config, options.overrides)
     trained_on = options.trained_on or training_set(source)[0]
-    model = build_mcn(load_config(options.config, options.overrides))
+
+    quiet_tensorflow()
+    from model.mcn import build_mcn
+
+    model = build_mcn(config)
     report = load_pretrained(model, source, ignore_rest=options.ignore_rest)
-    part = filled_part(model, report)
+    part = part_of(model, filled_part(model, report))
     save_weights(part, target, half=options.half, trained_on=trained_on)
     print(report.table())
     print(report)
     print(describe(target))
 
 
-def filled_part(model, report):
-    """What of a network `load_pretrained` has filled: all of it, its backbone, or the trunk.
+def filled_part(model: "keras.Model", report: LoadReport) -> str:
+    """The part of a network that `load_pretrained` has filled.
 
-    Layers left as initialised stay out of the file, so that loading it reports them again.
+    Layers that keep their initial values do not belong in a file, so that loading it reports them
+    again.
 
     Args:
         model: network of `build_mcn`.
-        report: `LoadReport` of filling it.
+        report: the report of filling it.
 
     Returns:
-        keras.Model that shares the layers of `model`.
+        One of `model.weights.layouts.PARTS`.
     """
-    import keras
-
-    from model.mcn import visual_backbone
-
     if not report.missing:
-        return model
-    if not any(name.startswith(BACKBONE_PREFIX) for name in report.missing):
-        return visual_backbone(model)
-    count = sum(
-        1
-        for layer in model.layers
-        if layer.name.startswith(BACKBONE_PREFIX) and layer.name.endswith("_conv")
-    )
-    end = model.get_layer(f"{BACKBONE_PREFIX}{count - TAIL_LENGTH + 1}_conv").input
-    return keras.Model(model.input["image"], end, name=TRUNK_NAME)
+        return NETWORK
+    backbone = {layer.name for layer in part_of(model, BACKBONE).layers}
+    return TRUNK if backbone & set(report.missing) else BACKBONE
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run(main, "No file was written.")

@@ -1,17 +1,23 @@
-"""Pretrained BERT checkpoints: Google's, and presets of keras-hub."""
+"""Pretrained BERT checkpoints: Google's TensorFlow 1 files, and presets of keras-hub."""
 
+import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
+import keras
 import numpy as np
+import tensorflow as tf
 
-from config.bert_folder import import_keras_hub, read_bert_folder
-from model.weights.hdf5 import FETCH_AGAIN, WeightsError, shapes_text
-from model.weights.transfer import LoadReport, Transfer, fill
+from config.bert_folder import BertFolder, import_keras_hub, read_bert_folder
+from model.text_encoders.bert import BertEncoder
+from model.weights.hdf5 import FETCH_AGAIN, WeightsError, listed, shapes_text
+from model.weights.transfer import LoadReport, Match, Transfer, fill
 
-# Our names of variables, part by part, and those of Google's checkpoints.
+# Parts of the names of our variables, and their counterparts in Google's checkpoints.
 RENAMED = (
     ("token_embedding/embeddings", "bert/embeddings/word_embeddings"),
     ("position_embedding/embeddings", "bert/embeddings/position_embeddings"),
@@ -25,60 +31,60 @@ RENAMED = (
     ("feedforward_output_dense/", "output/dense/"),
     ("feedforward_layer_norm/", "output/LayerNorm/"),
 )
-# What Google's checkpoints hold under bert/ beside the layers that fq is made of.
+# Variables under bert/ in Google's checkpoints that fq does not depend on.
 POOLER, OPTIMIZER_SLOTS = "bert/pooler/", ("/adam_m", "/adam_v")
 OTHER_CHECKPOINT = "the files are of different checkpoints"
 
 
-def load_bert(model, bert_path):
+def has_bert(model: keras.Model) -> bool:
+    """Whether the text encoder of a network is a BERT."""
+    return any(isinstance(layer, BertEncoder) for layer in model.layers)
+
+
+def load_bert(model: keras.Model, bert_path: str | os.PathLike) -> LoadReport:
     """Fills the BERT of a network from a pretrained checkpoint, completely.
 
     Args:
-        model: network of `build_mcn` with use_bert.
+        model: network of `build_mcn` with the text encoder "bert".
         bert_path: folder of the checkpoint, see `config.bert_folder`.
 
     Returns:
-        LoadReport; its `unused` names what the checkpoint holds beside these layers: the pooler,
-        the heads of pretraining, an optimiser's slots.
+        LoadReport; its `unused` lists what else the checkpoint holds: the pooler, the heads of
+        pretraining, and optimizer slots.
 
     Raises:
         ConfigError: files are missing.
-        WeightsError: an array is missing, too much, of another shape or unreadable; the message
-            names it and the file. Then nothing was assigned.
+        WeightsError: an array is missing, unknown, unreadable or has another shape; the message
+            names it and the file. Nothing was assigned then.
     """
     folder = read_bert_folder(bert_path, weights=True)
-    transformer = model.get_layer("bert").transformer
-    if folder.original:
-        kind, transfers, unused = "BERT of Google", *_original_transfers(transformer, folder)
-    else:
-        kind, transfers, unused = "BERT of keras-hub", *_preset_transfers(transformer, folder)
-    return LoadReport(str(bert_path), kind, fill(transfers, folder.checkpoint), unused)
+    encoder = next(layer for layer in model.layers if isinstance(layer, BertEncoder))
+    transformer = encoder.transformer
+    match = (_match_original if folder.original else _match_preset)(transformer, folder)
+    return fill(match, folder.checkpoint, transformer.layers)
 
 
 @dataclass(frozen=True)
 class _CheckpointArray:
-    """One tensor of a TensorFlow checkpoint: read when it is needed, in the shape of ours."""
+    """A tensor of a TensorFlow checkpoint, read on demand and in the shape of our variable."""
 
-    reader: object
+    reader: Any
     path: Path
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     dtype: np.dtype
 
-    def __getitem__(self, _):
-        import tensorflow as tf
-
+    def __getitem__(self, _: Any) -> np.ndarray:
         try:
             return self.reader.get_tensor(self.name).reshape(self.shape)
         except (tf.errors.OpError, RuntimeError, IndexError) as error:
             raise WeightsError(
-                f"{self.path}: {self.name} cannot be read, the data file is damaged or cut off "
-                f"({_first_line(error)}); {FETCH_AGAIN}"
+                f"{self.path}: {self.name} cannot be read, because the data file is damaged or "
+                f"truncated ({_first_line(error)}); {FETCH_AGAIN}"
             ) from None
 
 
-def _original_transfers(transformer, folder):
-    """(transfers that fill every variable, names of the tensors that have no place)."""
+def _match_original(transformer: keras.Model, folder: BertFolder) -> Match:
     path = folder.checkpoint
     reader = _open_checkpoint(path)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -93,38 +99,36 @@ def _original_transfers(transformer, folder):
         ours, theirs = original_shape(variable), tuple(shapes[name])
         if theirs != ours:
             raise WeightsError(
-                f"{path}: {name} is {shapes_text([theirs])}, by bert_config.json beside it "
-                f"{shapes_text([ours])}: {OTHER_CHECKPOINT}"
+                f"{path}: {name} is {shapes_text([theirs])}, but {shapes_text([ours])} according "
+                f"to bert_config.json of the same folder: {OTHER_CHECKPOINT}"
             )
         dtype = np.dtype(dtypes[name].as_numpy_dtype)
         array = _CheckpointArray(reader, path, name, tuple(variable.shape), dtype)
         transfers.append(Transfer(name, f"bert/{layer.name}", array, (variable,)))
-    return transfers, sorted(set(shapes) - set(variables))
+    return Match("BERT of Google", transfers, sorted(set(shapes) - set(variables)))
 
 
-def _open_checkpoint(path):
-    import tensorflow as tf
-
+def _open_checkpoint(path: Path) -> Any:
     try:
         return tf.train.load_checkpoint(str(path))
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise WeightsError(
-            f"{path}.index: no TensorFlow checkpoint, or damaged ({_first_line(error)}); "
+            f"{path}.index: is not a TensorFlow checkpoint or is damaged ({_first_line(error)}); "
             f"{FETCH_AGAIN}"
         ) from None
 
 
-def _check_names(names, variables, path):
-    """Raises WeightsError for tensors that are missing or have no place in the network."""
+def _check_names(names: Collection[str], variables: Collection[str], path: Path) -> None:
+    """Checks that the checkpoint has every variable, and no further one of a larger BERT."""
     absent = [name for name in variables if name not in names]
     if absent and any(name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") for name in names):
         raise WeightsError(
-            f"{path}: is an object checkpoint of TensorFlow 2; the files of TensorFlow 1 are "
-            "needed, data/README.md says where to get them"
+            f"{path}: is an object checkpoint of TensorFlow 2; use the files of TensorFlow 1, see "
+            "data/README.md"
         )
     if absent:
         raise WeightsError(
-            f"{path}: lacks {_some(absent)}, which bert_config.json beside it asks for: "
+            f"{path}: lacks {listed(absent)}, which bert_config.json of the same folder requires: "
             f"{OTHER_CHECKPOINT}, or the checkpoint is incomplete"
         )
     extra = [
@@ -136,21 +140,21 @@ def _check_names(names, variables, path):
     ]
     if extra:
         raise WeightsError(
-            f"{path}: holds {_some(extra)}, for which bert_config.json beside it leaves no place: "
-            f"{OTHER_CHECKPOINT}"
+            f"{path}: holds {listed(extra)}, which the BERT of bert_config.json in the same folder "
+            f"lacks: {OTHER_CHECKPOINT}"
         )
 
 
-def original_name(layer, variable):
-    """Name of a variable in Google's checkpoints, as bert/encoder/layer_0/output/dense/kernel."""
+def original_name(layer: keras.layers.Layer, variable: keras.Variable) -> str:
+    """Name of a variable in Google's checkpoints: bert/encoder/layer_0/output/dense/kernel."""
     name = variable.path[variable.path.rindex(f"{layer.name}/") :]
     for ours, theirs in RENAMED:
         name = name.replace(ours, theirs)
     return name
 
 
-def original_shape(variable):
-    """Its shape there: attention heads and their channels are one axis."""
+def original_shape(variable: keras.Variable) -> tuple[int, ...]:
+    """Shape of a variable in Google's checkpoints, where heads and their channels are one axis."""
     shape, kind = tuple(variable.shape), variable.path.rpartition("/")[2]
     if kind == "kernel" and len(shape) == 3:
         from_heads = variable.path.endswith("attention_output/kernel")
@@ -158,8 +162,8 @@ def original_shape(variable):
     return (shape[0] * shape[1],) if kind == "bias" and len(shape) == 2 else shape
 
 
-def _preset_transfers(transformer, folder):
-    """As `_original_transfers`, by way of the whole backbone that the preset was written from."""
+def _match_preset(transformer: keras.Model, folder: BertFolder) -> Match:
+    """Loads the preset into the complete backbone of keras-hub that it was written from."""
     path = folder.checkpoint
     backbone = import_keras_hub().models.BertBackbone(**folder.architecture, dtype="float32")
     try:
@@ -167,24 +171,26 @@ def _preset_transfers(transformer, folder):
         backbone.load_weights(path)
     except Exception as error:  # Keras and h5py raise several types for a file that does not fit.
         raise WeightsError(
-            f"{path}: does not hold the BERT that config.json beside it describes: {error}"
+            f"{path}: does not hold the BERT that config.json of the same folder describes: {error}"
         ) from None
     if extra:
         raise WeightsError(
-            f"{path}: holds {_some(extra)}, for which config.json beside it leaves no place: "
-            f"{OTHER_CHECKPOINT}"
+            f"{path}: holds {listed(extra)}, which the BERT of config.json in the same folder "
+            f"lacks: {OTHER_CHECKPOINT}"
         )
     transfers = [
         Transfer(theirs.path, f"bert/{layer.name}", theirs.numpy(), (ours,))
         for layer in transformer.layers
         for ours, theirs in zip(layer.weights, backbone.get_layer(layer.name).weights, strict=True)
     ]
-    return transfers, [variable.path for variable in backbone.pooled_dense.weights]
+    unused = [variable.path for variable in backbone.pooled_dense.weights]
+    return Match("BERT of keras-hub", transfers, unused)
 
 
-def _unknown_layers(path, backbone):
+def _unknown_layers(path: Path, backbone: keras.Model) -> list[str]:
     """Layers of a Keras 3 file that a backbone lacks; Keras names them by class and count."""
-    known, counts = set(), {}
+    known: set[str] = set()
+    counts: dict[str, int] = {}
     for layer in backbone.layers:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
         counts[name] = counts.get(name, -1) + 1
@@ -193,9 +199,5 @@ def _unknown_layers(path, backbone):
         return sorted(set(file["layers"]) - known)
 
 
-def _some(names, shown=3):
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" * (len(names) > shown))
-
-
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]

@@ -1,13 +1,16 @@
-"""Weight files of any origin: what a file is by its content, and the layers an HDF5 file holds.
+"""Identifies a weight file by its content and lists the layers of an HDF5 file.
 
-Nothing here knows a network, and nothing imports keras, so that looking into a file is quick.
+Nothing here depends on a network or imports Keras, so that inspecting a file is quick.
 """
 
 import contextlib
+import os
 import re
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -15,46 +18,60 @@ from config.errors import UserError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
-FETCH_AGAIN = "fetch the file again; `python -m model.weights inspect FILE` says what a file is"
+FETCH_AGAIN = "download it again; `python -m model.weights inspect FILE` identifies a file"
 
 
 class WeightsError(UserError):
-    """A weight file that cannot be used; the message names file, layer and the way out."""
+    """A weight file cannot be used; the message names file, layer and remedy."""
 
 
 @dataclass(frozen=True)
 class FileLayer:
-    """One layer of a file that holds arrays.
+    """A layer of a weight file that has arrays.
 
     Attributes:
-        name: the layer's name in the file.
+        name: name of the layer in the file.
         kind: "conv", "bn", "dense", "rnn" or "other".
-        arrays: h5py datasets in the file's order, read when they are needed.
+        arrays: h5py datasets in the order of the file, read on demand.
     """
 
     name: str
     kind: str
-    arrays: tuple
+    arrays: tuple[h5py.Dataset, ...]
 
-    def shapes(self):
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each array."""
         return [tuple(array.shape) for array in self.arrays]
 
+    def array_names(self) -> list[str]:
+        """The path of each array in the file."""
+        return [array.name.lstrip("/") for array in self.arrays]
 
-def content_of(path):
-    """What a file is, whatever its name says.
+    def __str__(self) -> str:
+        return layer_text(self.name, self.kind, self.shapes())
+
+
+def is_name(weights: str | os.PathLike) -> bool:
+    """Whether this is the name of registered weights, such as "imagenet", instead of a file."""
+    text = str(weights)
+    return "/" not in text and "." not in text and not Path(text).exists()
+
+
+def content_of(path: str | os.PathLike) -> str:
+    """Identifies a file by its content, whatever its name.
 
     Returns:
-        "hdf5" (Keras `.h5` and `.weights.h5`), "keras" (a `.keras` archive) or "darknet" (binary
-        without a signature; `read_darknet` looks closer).
+        "hdf5" (Keras `.h5` and `.weights.h5`), "keras" (a `.keras` archive) or "darknet" (any
+        other binary file, which `model.weights.darknet.read_darknet` examines further).
 
     Raises:
-        WeightsError: there is no such file, or it is something that holds no weights.
+        WeightsError: the file does not exist or cannot be a weight file.
     """
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"{path}: no such weight file; data/README.md says where to get one")
+        raise WeightsError(f"{path}: no such weight file; docs/weights.md lists what can be loaded")
     if not path.is_file():
-        raise WeightsError(f"{path}: is a folder; name the weight file itself")
+        raise WeightsError(f"{path}: is a folder; specify the weight file itself")
     with open(path, "rb") as file:
         head = file.read(512)
     if not head:
@@ -66,54 +83,58 @@ def content_of(path):
         return "keras"
     if head.startswith(b"version https://git-lfs"):
         raise WeightsError(
-            f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` where it "
-            "comes from, or download it through the web page"
+            f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull` in its "
+            "repository, or download the file in a browser"
         )
     if head.startswith((b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
-        raise WeightsError(f"{path}: is a compressed archive; unpack it and name the file inside")
+        raise WeightsError(
+            f"{path}: is a compressed archive; unpack it and specify the weight file inside"
+        )
     if _is_text(head):
         start = head[:60].decode("utf-8", "replace").split("\n")[0].strip()
         page = "a web page" if head.lstrip().startswith(b"<") else "text"
         raise WeightsError(
-            f'{path}: is {page} ("{start}"), not weights: the download link led elsewhere; '
-            f"{FETCH_AGAIN}"
+            f'{path}: is {page} ("{start}"), not a weight file, so the download link was wrong or '
+            f"has expired; {FETCH_AGAIN}"
         )
     return "darknet"
 
 
-def _is_text(head):
+def _is_text(head: bytes) -> bool:
     text = head.decode("utf-8", "ignore")
+    # The last character may be cut off.
     return len(text.encode()) >= len(head) - 3 and all(
         c.isprintable() or c in "\t\r\n" for c in text
     )
 
 
-def _check_keras_archive(path):
+def _check_keras_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
     except zipfile.BadZipFile as error:
         raise WeightsError(f"{path}: is a damaged zip archive ({error}); {FETCH_AGAIN}") from None
     if KERAS_MEMBER not in members:
-        listed = ", ".join(members[:4]) or "nothing"
         raise WeightsError(
-            f"{path}: is a zip archive with {listed}, not a .keras file of Keras 3; "
-            "unpack it and name the weight file inside"
+            f"{path}: is a zip archive with {listed(members) or 'no files'}, not a .keras file of "
+            "Keras 3; unpack it and specify the weight file inside"
         )
 
 
 @contextlib.contextmanager
-def open_hdf5(path):
-    """The open h5py file of a `.h5`, or the one inside a `.keras` archive.
+def open_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Opens a `.h5` file, or the one inside a `.keras` archive, for reading.
+
+    Errors that h5py raises within the `with` block count as damage of the file.
 
     Raises:
-        WeightsError: the file is none of these, or is damaged, even if that shows while reading.
+        WeightsError: the file is neither of these, or is damaged.
     """
     content = content_of(path)
     if content == "darknet":
         raise WeightsError(f"{path}: is not an HDF5 file; {FETCH_AGAIN}")
     with contextlib.ExitStack() as stack:
-        source = path
+        source: Any = path
         try:
             if content == "keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
@@ -121,7 +142,7 @@ def open_hdf5(path):
             file = stack.enter_context(h5py.File(source, "r"))
         except (OSError, zipfile.BadZipFile) as error:
             raise WeightsError(
-                f"{path}: cannot be read, probably cut off ({error}); {FETCH_AGAIN}"
+                f"{path}: cannot be read and is probably truncated ({error}); {FETCH_AGAIN}"
             ) from None
         try:
             yield file
@@ -129,14 +150,26 @@ def open_hdf5(path):
             raise WeightsError(f"{path}: is damaged ({error}); {FETCH_AGAIN}") from None
 
 
-def read_layers(file, path):
-    """The layers with arrays of an open Keras file of either layout, as `FileLayer`s.
+def text_attribute(item: h5py.File | h5py.Group, name: str) -> str | None:
+    """The attribute of a file or group as text, or None if there is none."""
+    value = item.attrs.get(name)
+    if value is None:
+        return None
+    return value.decode() if isinstance(value, bytes) else str(value)
 
-    Keras 2 files list their layers; that order is kept. Keras 3 files name groups by class and
-    count; these come in natural order, under the name that each layer had.
+
+def read_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
+    """Lists the layers with arrays of an open Keras file of either layout.
+
+    Keras 2 files list their layers, in an order that is kept. Keras 3 files name groups by class
+    and count; these are sorted naturally, and each layer has the name it had in its network.
+
+    Args:
+        file: as `open_hdf5` yields it.
+        path: the file, for error messages.
 
     Raises:
-        WeightsError: the file is no weight file of Keras.
+        WeightsError: the file is not a weight file of Keras.
     """
     if is_keras2(file):
         return _keras2_layers(file, path)
@@ -147,29 +180,30 @@ def read_layers(file, path):
     if not layers:
         if "progress" in file.attrs:
             raise WeightsError(
-                f"{path}: is the state of a training run; its weights are in best.weights.h5 "
-                "beside it"
+                f"{path}: is the state of a training run; use best.weights.h5 of the same folder"
             )
-        raise WeightsError(f"{path}: holds no layers: not a weight file of Keras; {FETCH_AGAIN}")
+        raise WeightsError(
+            f"{path}: contains no layers, so it is not a weight file of Keras; {FETCH_AGAIN}"
+        )
     return layers
 
 
-def is_keras2(file):
+def is_keras2(file: h5py.File) -> bool:
     """Whether an open HDF5 file lists its layers in attributes, as Keras 2 wrote them."""
     attributes = _keras2_root(file).attrs
     return "layer_names" in attributes or "layer_names0" in attributes
 
 
-def _keras2_root(file):
-    """The group of the weights, which lies deeper in files of a whole model."""
+def _keras2_root(file: h5py.File) -> h5py.Group:
+    """The group with the weights, which files of a whole model nest one level deeper."""
     return file.get("model_weights", file)
 
 
-def _keras2_layers(file, path):
+def _keras2_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
     root, layers = _keras2_root(file), []
     for name in _attribute_names(root, "layer_names"):
         if name not in root:
-            raise WeightsError(f"{path}: lists a layer {name} but does not hold it; {FETCH_AGAIN}")
+            raise WeightsError(f"{path}: lists layer {name} but lacks it; {FETCH_AGAIN}")
         group = root[name]
         weights = _attribute_names(group, "weight_names")
         absent = [weight for weight in weights if weight not in group]
@@ -181,8 +215,8 @@ def _keras2_layers(file, path):
     return layers
 
 
-def _attribute_names(group, attribute):
-    """A list of names, which Keras splits over numbered attributes when it is long."""
+def _attribute_names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras splits over numbered attributes if it is long."""
     if attribute in group.attrs:
         chunks = [group.attrs[attribute]]
     else:
@@ -193,37 +227,42 @@ def _attribute_names(group, attribute):
     return [n.decode() if isinstance(n, bytes) else str(n) for chunk in chunks for n in chunk]
 
 
-def _keras3_groups(file):
-    """(group, its arrays) of every layer with arrays, in natural order of the path."""
-    found = []
+def _keras3_groups(file: h5py.File) -> list[tuple[h5py.Group, tuple[h5py.Dataset, ...]]]:
+    """(group, its arrays) of every layer with arrays, sorted naturally by path."""
+    groups = []
 
-    def visit(path, item):
-        holds_arrays = isinstance(item, h5py.Group) and path.endswith("vars") and len(item)
-        if holds_arrays and not path.startswith("optimizer"):
-            found.append((_natural(path), item.parent, own_arrays(item.parent)))
+    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        has_arrays = isinstance(item, h5py.Group) and path.endswith("vars") and len(item)
+        if has_arrays and not path.startswith("optimizer"):
+            groups.append((_natural(path), item.parent))
 
     file.visititems(visit)
-    return [(group, arrays) for _, group, arrays in sorted(found, key=lambda entry: entry[0])]
+    groups.sort(key=lambda entry: entry[0])
+    return [(group, own_arrays(group)) for _, group in groups]
 
 
-def _natural(path):
+def _natural(path: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
-def own_arrays(group):
-    """The arrays of one Keras 3 layer, without those of layers inside it, by their number."""
+def own_arrays(group: h5py.Group) -> tuple[h5py.Dataset, ...]:
+    """The arrays of a Keras 3 layer in numerical order, without those of nested layers."""
     arrays = group["vars"]
     return tuple(arrays[key] for key in sorted(arrays, key=_natural))
 
 
-def layer_name(group):
-    """The name that a layer of a Keras 3 file had, or None in files of early versions."""
-    name = group["vars"].attrs.get("name") if "vars" in group else None
-    return name.decode() if isinstance(name, bytes) else name
+def layer_name(group: h5py.Group) -> str | None:
+    """The name a layer of a Keras 3 file had; None in files of early versions."""
+    return text_attribute(group["vars"], "name") if "vars" in group else None
 
 
-def layer_kind(arrays):
-    """The kind of a layer by the dimensions of its arrays, which both layouts have alike."""
+def layer_kind(arrays: Sequence[Any]) -> str:
+    """The kind of a layer, "conv", "bn", "dense", "rnn" or "other".
+
+    Args:
+        arrays: arrays or variables of the layer; the kind follows from their number of
+            dimensions, which is the same in Keras 2 and Keras 3.
+    """
     dims = tuple(array.ndim for array in arrays)
     if dims in ((4,), (4, 1)):
         return "conv"
@@ -236,6 +275,18 @@ def layer_kind(arrays):
     return "other"
 
 
-def shapes_text(shapes):
-    """Shapes for a message, such as "3×3×3×64 + 64"."""
+def layer_text(name: str, kind: str, shapes: Sequence[Sequence[int]]) -> str:
+    """Describes a layer for a message: "conv2d_1 (conv 3×3×3×64 + 64)"."""
+    contents = shapes_text(shapes) or "no arrays"
+    return f"{name} ({contents})" if kind == "other" else f"{name} ({kind} {contents})"
+
+
+def shapes_text(shapes: Sequence[Sequence[int]]) -> str:
+    """Formats shapes for a message: "3×3×3×64 + 64"."""
     return " + ".join("×".join(map(str, shape)) for shape in shapes)
+
+
+def listed(names: Sequence[str], shown: int = 4) -> str:
+    """Lists the first few names for a message: "a, b, c, d and 3 more"."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,60 +1,150 @@
-"""Weight files of our own networks: Keras 3 `.weights.h5`, and those inside `.keras`.
+"""Weight files of this project: Keras 3 `.weights.h5` with attributes that say what they hold.
 
-Keras finds its place in such a file by counting layers of each class. A file of a network that
-was put together in another order would then fill the wrong layers without a word, layers that the
-network lacks are passed over, and an error comes after half of the network was filled. So the
-files are read here: every layer under its name, checked whole before anything is assigned.
+| attribute | content |
+|---|---|
+| `mcn_part` | "network", "backbone" or "trunk", see `model.weights.layouts.PARTS` |
+| `mcn_backbone` | registered name of the backbone |
+| `trained_on` | what the weights were trained on, if known; see `model.weights.provenance` |
+
+A file without `mcn_part` was not written by this project.
+
+Keras locates a layer in such a file by counting the layers of each class. Given the file of a
+network assembled in another order, it fills the wrong layers without an error; layers that the
+network lacks are skipped, and errors leave the network partly filled. Therefore this module
+matches layers by name and checks the whole file before anything is assigned.
 """
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from model.text_encoders.settings import text_settings, text_settings_of
-from model.weights.hdf5 import WeightsError, layer_name, own_arrays, shapes_text
-from model.weights.published import check_text_settings, keys_of
-from model.weights.transfer import Transfer
+from config.files import written_atomically
+from model.weights.hdf5 import (
+    FileLayer,
+    WeightsError,
+    layer_kind,
+    layer_name,
+    listed,
+    own_arrays,
+    text_attribute,
+)
+from model.weights.layouts import NETWORK, PARTS, TRUNK, name_of_part, part_of
+from model.weights.published import (
+    TextSettings,
+    check_text_settings,
+    text_settings,
+    text_settings_of,
+)
+from model.weights.transfer import (
+    Match,
+    Slot,
+    Transfer,
+    check_backbone,
+    check_shapes,
+    keys_of,
+    layer_transfers,
+)
 
-BACKBONE_PREFIX = "backbone_"
-# Name, kept in the file, of the model that holds a backbone without the six convolutions behind.
-TRUNK_NAME = "visual_trunk"
+if TYPE_CHECKING:
+    import keras
+
+PART, BACKBONE_NAME, TRAINED_ON = "mcn_part", "mcn_backbone", "trained_on"
 SUFFIX = ".weights.h5"
+Groups = Mapping[str, h5py.Group]
 
 
-def native_groups(file):
-    """The layers with arrays of a Keras 3 file of one flat network.
+@dataclass(frozen=True)
+class Contents:
+    """What a file of this project holds.
+
+    Attributes:
+        part: "network", "backbone" or "trunk".
+        backbone: registered name of the backbone.
+    """
+
+    part: str
+    backbone: str
+
+    def __str__(self) -> str:
+        if self.part == NETWORK:
+            return "MCN weights"
+        return f"MCN {self.backbone} backbone" + (", trunk only" if self.part == TRUNK else "")
+
+
+def contents_of(file: h5py.File, path: str | os.PathLike) -> Contents | None:
+    """What an open HDF5 file holds; None if this project did not write it.
+
+    Raises:
+        WeightsError: the attributes have values that this version does not know.
+    """
+    part, backbone = text_attribute(file, PART), text_attribute(file, BACKBONE_NAME)
+    if part is None:
+        return None
+    if part not in PARTS or backbone is None:
+        raise WeightsError(
+            f"{path}: its attributes {PART} = {part} and {BACKBONE_NAME} = {backbone} are not "
+            f"valid; {PART} must be one of {', '.join(PARTS)}"
+        )
+    return Contents(part, backbone)
+
+
+def match_native(
+    model: "keras.Model", file: h5py.File, contents: Contents, path: str | os.PathLike
+) -> Match:
+    """Matches a file of this project with the network.
+
+    Args:
+        model: network of `build_mcn`.
+        file: the open file.
+        contents: what it holds.
+        path: the file, for error messages.
 
     Returns:
-        Name → h5py group; empty for a file of another layout.
+        Match that fills the whole part of the network that the file holds.
+
+    Raises:
+        WeightsError: the file holds another network; the message names the difference and the
+            config keys.
     """
-    layers = file.get("layers", {})
+    check_backbone(contents.backbone, model.backbone.name, path)
+    groups = layer_groups(file)
+    if contents.part == NETWORK:
+        check_text_settings(text_settings_of_groups(groups), text_settings_of(model), path)
+    layers = [layer for layer in part_of(model, contents.part).layers if layer.weights]
+    return Match(str(contents), match_layers(layers, groups, path))
+
+
+def layer_groups(file: h5py.File) -> dict[str, h5py.Group]:
+    """The groups of the layers with arrays in a Keras 3 file, by layer name."""
     groups = {}
-    for key, group in layers.items():
+    for key, group in file.get("layers", {}).items():
         if next(_leaves(group), None) is not None:
             groups[layer_name(group) or key] = group
     return groups
 
 
-def is_native(groups):
-    """Whether layers bear the names of ours."""
-    return "backbone_1_conv" in groups
-
-
-def native_transfers(layers, groups, path):
-    """Matches a file of ours with layers, by name.
+def match_layers(
+    layers: "Sequence[keras.layers.Layer]", groups: Groups, path: str | os.PathLike
+) -> list[Transfer]:
+    """Matches layers with the groups of a file, by name.
 
     Args:
         layers: Keras layers, all of which have weights.
-        groups: `native_groups` of the file.
-        path: the file, for messages.
+        groups: `layer_groups` of the file.
+        path: the file, for error messages.
 
     Returns:
-        List of `Transfer` that fills every weight of `layers`.
+        Transfers that fill every weight of `layers`.
 
     Raises:
-        WeightsError: a layer is missing, is too much, or has another shape.
+        WeightsError: a layer is missing, unknown or has other shapes.
     """
     ours = {layer.name: layer for layer in layers}
     absent = [name for name in ours if name not in groups]
@@ -62,43 +152,29 @@ def native_transfers(layers, groups, path):
     if absent or extra:
         keys = sorted({keys_of(name) for name in absent + extra})
         raise WeightsError(
-            f"{path}: is of another network"
-            + (f"; it lacks {_some(absent)}" if absent else "")
-            + (f"; it has, beyond this network, {_some(extra)}" if extra else "")
-            + f". The config keys that decide it: backbone, {', '.join(keys)}"
+            f"{path}: belongs to another network"
+            + (f"; it lacks {listed(absent)}" if absent else "")
+            + (f"; it has {listed(extra)}, which this network lacks" if extra else "")
+            + f"; the config keys that determine the layers are {', '.join(keys)}"
         )
     transfers = []
     for name, layer in ours.items():
-        transfers += _layer_transfers(layer, groups[name], path)
+        transfers += _match_layer(layer, groups[name], path)
     return transfers
 
 
-def _some(names, shown=4):
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" * (len(names) > shown))
-
-
-def check_text_branch(model, groups, path):
-    """Raises WeightsError that names the config keys if a file's text branch is another one."""
-    ours, theirs = text_settings_of(model), text_settings_of_groups(groups)
-    if ours is not None and theirs is not None:
-        check_text_settings(theirs, ours, path)
-    elif ours is not None or theirs is not None:
-        raise WeightsError(
-            f"{path}: reads words with {'BERT' if theirs is None else 'a recurrent cell'}; set "
-            f"the config key use_bert to {int(theirs is None)}"
-        )
-
-
-def text_settings_of_groups(groups):
-    """`TextSettings` of a file of ours, None if it has no recurrent layer."""
+def text_settings_of_groups(groups: Groups) -> TextSettings | None:
+    """The settings of the text encoder in a file; None if it has no recurrent layer."""
     if "text_rnn" not in groups:
         return None
     shapes = [array.shape for _, leaf in _leaves(groups["text_rnn"]) for array in own_arrays(leaf)]
     return text_settings(shapes, "text_attention" in groups)
 
 
-def _leaves(group, parts=()):
-    """(path within the layer, group) of a layer and those inside it that hold arrays."""
+def _leaves(
+    group: h5py.Group, parts: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], h5py.Group]]:
+    """Yields (path within the layer, group) of a layer and its nested layers that have arrays."""
     if "vars" in group and len(group["vars"]):
         yield parts, group
     for key, inner in group.items():
@@ -106,38 +182,32 @@ def _leaves(group, parts=()):
             yield from _leaves(inner, (*parts, key))
 
 
-def _layer_transfers(layer, group, path):
-    transfers, filled = [], set()
+def _match_layer(
+    layer: "keras.layers.Layer", group: h5py.Group, path: str | os.PathLike
+) -> list[Transfer]:
+    transfers: list[Transfer] = []
     for parts, leaf in _leaves(group):
-        owner = _owner(layer, parts, group)
-        variables = _own_variables(owner)
+        variables = _own_variables(_nested_layer(layer, parts, group))
         arrays = own_arrays(leaf)
-        theirs = [tuple(array.shape) for array in arrays]
-        ours = [tuple(variable.shape) for variable in variables]
-        if theirs != ours:
-            raise WeightsError(
-                f"{path}: layer {'/'.join((layer.name, *parts))} is {shapes_text(theirs)}, where "
-                f"the network has {shapes_text(ours) or 'nothing'}; the config keys that decide "
-                f"it: {keys_of(layer.name)}"
-            )
-        for index, (array, variable) in enumerate(zip(arrays, variables, strict=True)):
-            filled.add(id(variable))
-            variance = layer.name.endswith("_bn") and index == 3
-            name = array.name.lstrip("/")
-            transfers.append(Transfer(name, layer.name, array, (variable,), variance=variance))
+        name = "/".join((layer.name, *parts))
+        slot = Slot(layer.name, layer_kind(variables), tuple((v,) for v in variables))
+        theirs = FileLayer(name, layer_kind(arrays), arrays)
+        check_shapes(slot, theirs, path)
+        transfers += layer_transfers(slot, theirs)
+    filled = {id(transfer.variables[0]) for transfer in transfers}
     absent = [variable.path for variable in layer.weights if id(variable) not in filled]
     if absent:
-        raise WeightsError(f"{path}: lacks {_some(absent)}; the file is damaged or incomplete")
+        raise WeightsError(f"{path}: lacks {listed(absent)}; the file is damaged or incomplete")
     return transfers
 
 
-def _owner(layer, parts, group):
-    """The layer inside a layer that a path of the file leads to, None if there is none.
+def _nested_layer(layer: "keras.layers.Layer", parts: Sequence[str], group: h5py.Group) -> Any:
+    """The layer inside a layer at a path of the file; None if there is none.
 
-    Parts of the path are attributes; in lists and dicts the file numbers layers by class, so
-    that there the name decides.
+    The parts of the path are attributes. In lists and dicts, where the file numbers layers by
+    class, the name of the layer decides.
     """
-    owner = layer
+    owner: Any = layer
     for part in parts:
         group = group[part]
         if isinstance(owner, dict):
@@ -150,70 +220,68 @@ def _owner(layer, parts, group):
     return owner
 
 
-def _own_variables(owner):
+def _own_variables(layer: "keras.layers.Layer | None") -> list:
     """The variables that a layer itself stores, in the order of its file."""
-    store = {}
-    if owner is not None:
-        owner.save_own_variables(store)
+    store: dict[str, Any] = {}
+    if layer is not None:
+        layer.save_own_variables(store)
     return [store[key] for key in sorted(store, key=int)]
 
 
-def check_name(path):
-    """Raises WeightsError if a file to write is not named as Keras wants it."""
+def check_name(path: str | os.PathLike) -> None:
+    """Raises a WeightsError if Keras would not write weights to a file of this name."""
     if not Path(path).name.endswith(SUFFIX):
-        raise WeightsError(f"{path}: must end in {SUFFIX}")
+        raise WeightsError(f"{path}: the name must end in {SUFFIX}")
 
 
-def write_native(model, path, *, half=False, attributes=None):
-    """Writes `.weights.h5` so that the file is there whole or not at all.
-
-    Args:
-        model: Keras model.
-        path: ends in `.weights.h5`; folders are made.
-        half: store float16, at half the size; values are rounded to 11 bits.
-        attributes: name → text, kept in the file.
-
-    Raises:
-        WeightsError: the path ends otherwise, or a value does not fit float16.
-    """
+def write_native(
+    model: "keras.Model",
+    path: str | os.PathLike,
+    half: bool = False,
+    trained_on: str | None = None,
+) -> None:
+    """Writes a `.weights.h5` file atomically; see `model.weights.save_weights`."""
     path = Path(path)
     check_name(path)
+    attributes = {PART: name_of_part(model), BACKBONE_NAME: model.backbone.name}
+    if trained_on is not None:
+        attributes[TRAINED_ON] = trained_on
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("partial-" + path.name)
-    rounded = path.with_name("partial-half-" + path.name)
-    try:
-        model.save_weights(partial)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
+        complete, rounded = Path(folder) / f"full{SUFFIX}", Path(folder) / f"half{SUFFIX}"
+        model.save_weights(complete)
         if half:
-            _round(partial, rounded)
-            rounded.replace(partial)
-        with h5py.File(partial, "r+") as file:
-            file.attrs.update(attributes or {})
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-        rounded.unlink(missing_ok=True)
+            _round(complete, rounded)
+            complete = rounded
+        with h5py.File(complete, "r+") as file:
+            file.attrs.update(attributes)
+        with open(complete, "rb") as source, written_atomically(path) as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
 
 
-def _round(source, target):
+def _round(source: Path, target: Path) -> None:
     """Copies a file with its arrays as float16."""
     with h5py.File(source, "r") as full, h5py.File(target, "w") as half:
 
-        def copy(name, item):
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):
-                made = half.require_group(name)
+                copied = half.require_group(name)
             else:
-                values = item[...]
-                with np.errstate(over="ignore"):
-                    rounded = values.astype(np.float16)
-                if not np.isfinite(rounded).all():
-                    raise WeightsError(
-                        f"{name}: a value of {np.abs(values).max():g} does not fit float16, whose "
-                        "largest is 65504; leave --half away"
-                    )
-                made = half.create_dataset(name, data=rounded)
-            made.attrs.update(item.attrs)
+                copied = half.create_dataset(name, data=_to_float16(item[...], name))
+            copied.attrs.update(item.attrs)
 
         full.visititems(copy)
         half.attrs.update(full.attrs)
+
+
+def _to_float16(values: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise WeightsError(
+            f"{name}: the value {np.abs(values).max():g} exceeds 65504, the largest of float16; "
+            "omit --half"
+        )
+    return rounded

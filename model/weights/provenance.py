@@ -1,38 +1,44 @@
-"""What weights were trained on, and the warning where that spoils an evaluation.
+"""What weights were trained on, and the warning about weights that inflate an evaluation.
 
-The images of RefCOCO, RefCOCO+ and RefCOCOg, those to evaluate on included, come from COCO's
-train2014. The backbones of the paper were pretrained on COCO without the images of their val and
-test sets; a backbone that has seen these gives figures that are too good.
+All images of RefCOCO, RefCOCO+ and RefCOCOg, including those of the val and test sets, come from
+COCO train2014. The backbones of the paper were pretrained on COCO without the images of their val
+and test sets; a backbone that has seen these inflates the scores (data leakage).
 
-What a file was trained on is kept in its attribute `trained_on`: "coco" for all of COCO,
+A weight file stores what it was trained on in its attribute `trained_on`: "coco" for all of COCO,
 "coco-clean" for COCO without those images, "imagenet", or any other text.
 """
 
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from model.weights.darknet_backbone import COCO_CLASSES
+from model.weights.darknet import COCO_CLASSES
+from model.weights.hdf5 import is_name
 from model.weights.inspection import describe
 
 COCO, COCO_CLEAN, REFCOCO_TRAIN = "coco", "coco-clean", "refcoco-train"
 DATASET = re.compile(r"(refcoco(?:\+|g)?)(?![a-z+])")
 
 
-def leak_warning(weights, sets):
-    """The warning for weights that have seen images of the sets to evaluate on.
+def leak_warning(
+    weights: str | os.PathLike | None, sets: Iterable[str | os.PathLike]
+) -> str | None:
+    """The warning about weights that have seen images of the evaluation sets.
 
     Args:
-        weights: the file that a training starts from; empty or None for none.
-        sets: paths of annotations, as the config keys train_set and evaluate_set; the data set is
-            told by their folder.
+        weights: the file or registered name that a training starts from; empty or None if it
+            starts from scratch.
+        sets: paths of annotation files, such as the values of the config keys train_set and
+            evaluate_set; their folders identify the data set.
 
     Returns:
-        Text, or None if nothing is known against the file.
+        One or several sentences, or None if no leakage is known.
 
     Raises:
-        WeightsError: the file is no weight file.
+        WeightsError: the file is not a weight file.
     """
-    datasets = sorted({referring_dataset(path) for path in sets} - {None})
+    datasets = sorted({name for name in map(referring_dataset, sets) if name is not None})
     if not weights or not datasets:
         return None
     names = " and ".join(datasets)
@@ -41,46 +47,55 @@ def leak_warning(weights, sets):
         if "refcocog" not in datasets:
             return None
         return (
-            f"{weights}: was trained on RefCOCO's train set ({reason}), which holds images of "
-            "refcocog's val and test sets: figures on those will be too good."
+            f"{weights}: was trained on the train set of RefCOCO ({reason}), which contains images "
+            "of the val and test sets of refcocog, so scores on those are inflated."
         )
     if origin != COCO:
         return None
     return (
-        f"{weights}: pretrained on all of COCO ({reason}). About 6,500 images of the val and test "
-        f"sets of RefCOCO, RefCOCO+ and RefCOCOg are among them, so that figures on {names} will "
-        "be too good and cannot be compared with published ones. Pretrain without the images that "
-        "`python data/data_process.py --list_eval_images` lists. If the file was trained so, mark "
-        f"it: `python -m model.weights convert {weights} OUT --trained_on {COCO_CLEAN}`."
+        f"{weights}: was pretrained on all of COCO ({reason}), including about 6,500 images of the "
+        f"val and test sets of RefCOCO, RefCOCO+ and RefCOCOg, so scores on {names} are inflated "
+        "and not comparable to published ones. Pretrain without the images that "
+        "`python data/data_process.py --list_eval_images` lists. If this file was trained without "
+        f"them, mark it: `python -m model.weights convert {weights} OUT --trained_on {COCO_CLEAN}`."
     )
 
 
-def training_set(weights):
-    """What weights were trained on and how that is known.
+def training_set(weights: str | os.PathLike) -> tuple[str | None, str]:
+    """What weights were trained on, and how that is known.
+
+    A detector of COCO's 80 classes counts as trained on all of COCO unless its file is marked,
+    because the file itself does not tell.
+
+    Args:
+        weights: a file, or a registered name such as "imagenet".
 
     Returns:
-        (text as in the attribute `trained_on`, reason), or (None, "") if nothing is known. A
-        detector of COCO's 80 classes counts as trained on all of COCO until a mark says
-        otherwise, since its file does not tell.
+        (text as in the attribute `trained_on`, reason), or (None, "") if nothing is known.
+
+    Raises:
+        WeightsError: the file is not a weight file.
     """
-    found = describe(weights)
-    if found.trained_on is not None:
-        return found.trained_on, found.reason
+    if is_name(weights):
+        return str(weights), "the name of these weights"
+    description = describe(weights)
+    if description.trained_on is not None:
+        return description.trained_on, description.reason
     name = Path(weights).name.lower()
     if re.search(r"finetuned?[_ ]*(on[_ ]*)?refcoco", name):
-        return REFCOCO_TRAIN, "as its name says"
-    if found.classes == COCO_CLASSES:
-        return COCO, "it is a detector of COCO's 80 classes and is not marked as anything else"
-    if found.classes is None and re.match(r"yolo[_-]?v3", name):
-        return COCO, "as its name says"
+        return REFCOCO_TRAIN, "according to its name"
+    if description.classes == COCO_CLASSES:
+        return COCO, "it is a detector of COCO's 80 classes without a mark that says otherwise"
+    if description.classes is None and re.match(r"yolo[_-]?v3", name):
+        return COCO, "according to its name"
     return None, ""
 
 
-def referring_dataset(path):
-    """ "refcoco", "refcoco+" or "refcocog" if annotations belong to one of them, otherwise None.
+def referring_dataset(path: str | os.PathLike) -> str | None:
+    """The data set of an annotation file: "refcoco", "refcoco+", "refcocog" or None.
 
-    Looks behind the last folder named anns, or at the last three parts of the path, so that the
-    folder of a project may be named after a data set.
+    Only the folders below the last one named anns count, or else the last three parts of the
+    path, so that a folder further up may be named after a data set.
     """
     parts = [part.lower() for part in Path(path).parts]
     if "anns" in parts:

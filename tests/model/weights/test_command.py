@@ -1,4 +1,4 @@
-"""`python -m model.weights`: converting and inspecting, as a user runs it."""
+"""`python -m model.weights`: converting and inspecting files."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from config.command_line import BAD_INPUT, exit_code
 from model.mcn import visual_backbone
 from model.weights import load_pretrained, load_weights, save_weights
 from model.weights.__main__ import main
@@ -38,55 +39,58 @@ def config(tmp_path):
     return ["--config", str(path)]
 
 
+def run(*arguments):
+    """Runs the command in this process; returns its exit code."""
+    return exit_code(lambda: main([str(argument) for argument in arguments]), "")
+
+
 def in_backbone(name):
     return name.startswith("backbone_")
 
 
-@pytest.mark.slow
-def test_darknet_file_keeps_its_mark_and_its_gaps(tmp_path, config, capsys):
+def test_converted_darknet_file_keeps_its_mark_and_its_part(tmp_path, config, capsys):
     pair = fresh_pair("darknet")
     arrays = backbone_arrays(pair.source)
     source = write_darknet(
         tmp_path / "yolov3.weights", arrays + yolo_head_arrays(SIDES["darknet"], 80)
     )
     target = tmp_path / "new" / "backbone.weights.h5"
-    assert main(["convert", str(source), str(target), *config]) == 0
+    assert run("convert", source, target, *config) is None
     printed = capsys.readouterr().out
-    for part in ("convolution 1 kernel", "3×3×3×2", "not used (17)", "left as initialised",
-                 "trained on: coco"):  # fmt: skip
+    for part in ("convolution 1 kernel", "3×3×3×2", "not used (17)", "left as initialized",
+                 "trained on: coco (marked"):  # fmt: skip
         assert part in printed
     report = load_pretrained(pair.target, target)
     assert same_weights(pair.source, pair.target, in_backbone)
     assert not any(map(in_backbone, report.missing))
 
     source = write_darknet(tmp_path / "darknet53.conv.74", arrays[:-6])
-    assert main(["convert", str(source), str(target), *config, "--half"]) == 0
+    assert run("convert", source, target, *config, "--half") is None
     fresh_pair("darknet")
     report = load_pretrained(pair.target, target)
     assert [n for n in report.missing if in_backbone(n)][:2] == [
         "backbone_19_conv",
         "backbone_19_bn",
     ]
-    assert "trunk" in report.kind
+    assert report.kind == "MCN darknet backbone, trunk only"
     assert describe(target).precision == "float16"
     assert "trunk of a backbone of MCN, darknet, 18 convolutions" in str(describe(target))
 
 
-@pytest.mark.slow
 def test_published_checkpoint_and_mark_by_hand(tmp_path, config, capsys):
     pair = fresh_pair("vgg")
-    source = write_published(tmp_path / "best_map.h5", pair.source, "vgg")
+    source = write_published(tmp_path / "best_map.h5", pair.source)
     target = tmp_path / "mcn.weights.h5"
     wanted = [*config, "--set", "backbone=vgg", "--trained_on", "refcoco"]
-    assert main(["convert", str(source), str(target), *wanted]) == 0
+    assert run("convert", source, target, *wanted) is None
     load_weights(pair.target, target)
     assert same_weights(pair.source, pair.target) > 60
     with h5py.File(target) as file:
         assert file.attrs["trained_on"] == "refcoco"
     capsys.readouterr()
-    # Without the setting: the message names the key, and nothing is written.
+    # Without the setting, the message names the key and nothing is written.
     other = tmp_path / "other.weights.h5"
-    assert main(["convert", str(source), str(other), *config]) == 1
+    assert run("convert", source, other, *config) == BAD_INPUT
     assert 'set the config key backbone to "vgg"' in capsys.readouterr().err
     assert not other.exists()
 
@@ -96,7 +100,7 @@ def test_adapted_vgg_is_not_adapted_twice(tmp_path, config):
     arrays = backbone_arrays(pair.source)[:13]
     source = write_applications_vgg(tmp_path / "vgg16_notop.h5", arrays)
     target = tmp_path / "vgg.weights.h5"
-    assert main(["convert", str(source), str(target), *config, "--set", "backbone=vgg"]) == 0
+    assert run("convert", source, target, *config, "--set", "backbone=vgg") is None
     load_pretrained(pair.target, source)
     once = pair.target.get_layer("backbone_1_conv").get_weights()
     fresh_pair("vgg")
@@ -107,7 +111,7 @@ def test_adapted_vgg_is_not_adapted_twice(tmp_path, config):
         assert (first == second).all()
 
 
-def test_refusals_of_the_command_line(tmp_path, config, capsys):
+def test_errors_of_the_command_line(tmp_path, config, capsys):
     path = tmp_path / "mcn.weights.h5"
     save_weights(fresh_pair("darknet").source, path)
     for arguments, message in (
@@ -116,7 +120,7 @@ def test_refusals_of_the_command_line(tmp_path, config, capsys):
         ([str(path), str(tmp_path / "b.weights.h5"), "--set", "rnn_sell=gru"], "rnn_cell"),
         ([str(tmp_path / "none.h5"), str(tmp_path / "b.weights.h5")], "no such weight file"),
     ):
-        assert main(["convert", *arguments, *config]) == 1
+        assert run("convert", *arguments, *config) == BAD_INPUT
         assert message in capsys.readouterr().err
 
 
@@ -128,7 +132,7 @@ def test_descriptions(tmp_path):
     darknet, vgg = fresh_pair("darknet"), fresh_pair("vgg")
     path = tmp_path / "mcn.weights.h5"
     save_weights(darknet.source, path)
-    # What inspect says is the config of the network, as far as it is not the default.
+    # The settings are those of the network, without those of its inputs and with some defaults.
     known = {key: value for key, value in TINY.items() if key not in ("input_size", "word_len")}
     known |= {"backbone_blocks": "[1,1,2,1,1]", "backbone": "darknet", "rnn_cell": "lstm"}
     assert settings(path) == known | {"bidirectional": 1, "lang_att": 1}
@@ -137,13 +141,15 @@ def test_descriptions(tmp_path):
 
     save_weights(visual_backbone(vgg.source), path)
     assert "backbone of MCN, vgg, 19 convolutions" in str(describe(path))
-    path = write_published(tmp_path / "published.h5", vgg.source, "vgg")
+    path = write_published(tmp_path / "published.h5", vgg.source)
     assert describe(path).kind == "published MCN checkpoint, vgg backbone, bidirectional lstm of 8"
     assert settings(path)["head_width"] == 0.0625
     heads = yolo_head_arrays(SIDES["darknet"], 7)
     layers = detector_layers(backbone_arrays(darknet.source) + heads)
     path = write_keras2(tmp_path / "yolo.h5", layers)
-    assert "begin like darknet, with 3 heads of YOLOv3 for 7 classes" in describe(path).kind
+    kind = describe(path).kind
+    assert "start like darknet" in kind
+    assert kind.endswith("with 3 heads of YOLOv3 for 7 classes")
     path = write_keras2(tmp_path / "dense.h5", layers[1:2])
     assert "unknown network" in str(describe(path))
 
@@ -155,18 +161,18 @@ def test_descriptions(tmp_path):
         (56_367_712, "the backbone alone, darknet backbone"),
         (40_620_640, "the trunk of a classifier, darknet backbone"),
         (14_714_688, "the trunk of a classifier, vgg backbone"),
-        (8_858_734, "not known by its length"),  # YOLOv3-tiny
-        (63_052_381, "not known by its length"),  # YOLOv3-SPP
+        (8_858_734, "whose length is not known"),  # YOLOv3-tiny
+        (63_052_381, "whose length is not known"),  # YOLOv3-SPP
     ],
 )
 def test_lengths_of_darknet_files(tmp_path, values, kind):
     assert kind in str(describe(sparse_darknet(tmp_path / "w.weights", values)))
 
 
-def test_inspect_from_the_shell_and_without_tensorflow(tmp_path):
+def test_inspect_works_without_tensorflow(tmp_path):
     save_weights(fresh_pair("darknet").source, tmp_path / "mcn.weights.h5")
     (tmp_path / "page.h5").write_text("<html>")
-    # A tensorflow that cannot be imported shows that none is needed.
+    # TensorFlow and Keras cannot be imported here, so neither is needed.
     (tmp_path / "block").mkdir()
     for name in ("tensorflow", "keras"):
         (tmp_path / "block" / f"{name}.py").write_text("raise ImportError('not wanted')")
@@ -182,5 +188,5 @@ def test_inspect_from_the_shell_and_without_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "bidirectional lstm of 8" in done.stdout
     done = inspect("page.h5")
-    assert done.returncode == 1
+    assert done.returncode == BAD_INPUT
     assert "is a web page" in done.stderr

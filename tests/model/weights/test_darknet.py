@@ -1,4 +1,4 @@
-"""Darknet `.weights`: full detectors, parts of them, and files that must be refused."""
+"""Darknet `.weights`: full detectors, parts of them, and files that are refused."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def in_trunk(backbone):
 
 
 @pytest.mark.parametrize("classes", [80, 20])
-def test_full_yolov3_fills_the_backbone_and_names_the_rest(tmp_path, pair, classes):
+def test_full_yolov3_fills_the_backbone_and_reports_the_rest(tmp_path, pair, classes):
     arrays = backbone_arrays(pair.source)
     assert len(arrays) == CONVOLUTIONS[pair.backbone]
     heads = yolo_head_arrays(SIDES[pair.backbone], classes)
@@ -71,7 +71,7 @@ def test_both_header_versions(tmp_path, darknet, version, header):
     assert report.unused == []
 
 
-def test_trunk_alone_leaves_the_six_convolutions(tmp_path, pair):
+def test_trunk_leaves_the_last_six_convolutions(tmp_path, pair):
     arrays = backbone_arrays(pair.source)[:-TAIL]
     path = write_darknet(tmp_path / "trunk.conv", arrays)
     report = load_pretrained(pair.target, path)
@@ -93,7 +93,7 @@ def test_classifier_behind_the_trunk_is_not_used(tmp_path, darknet):
     assert same_weights(darknet.source, darknet.target, in_trunk("darknet"))
 
 
-def test_scaled_network_takes_no_file_of_another_scale(tmp_path, darknet):
+def test_file_of_another_width_is_refused(tmp_path, darknet):
     path = write_darknet(tmp_path / "yolo.weights", [(np.ones((3, 3, 3, 32)), np.ones(32), None)])
     with untouched(darknet.target), pytest.raises(WeightsError, match="ends within backbone_"):
         load_pretrained(darknet.target, path)
@@ -115,25 +115,25 @@ def test_truncated_file_names_layer_and_bytes(tmp_path, pair):
         untouched(pair.target),
         pytest.raises(
             WeightsError,
-            match=rf"ends within backbone_16_conv \(convolution 16 of {len(arrays)}\), which takes "
-            rf"{needed:,} bytes where 40 are left",
+            match=rf"ends within backbone_16_conv \(convolution 16 of {len(arrays)}\), which needs "
+            rf"{needed:,} bytes when only 40 are left",
         ),
     ):
         load_pretrained(pair.target, path)
 
 
-def test_file_cut_within_the_heads_names_the_convolution(tmp_path, darknet):
+def test_file_truncated_within_the_heads_names_the_convolution(tmp_path, darknet):
     arrays = backbone_arrays(darknet.source) + yolo_head_arrays(SIDES["darknet"], 80)
     path = write_darknet(tmp_path / "cut.weights", arrays)
     path.write_bytes(path.read_bytes()[:-400])
     with (
         untouched(darknet.target),
-        pytest.raises(WeightsError, match="it would stop within convolution 41 of YOLOv3 with"),
+        pytest.raises(WeightsError, match="would end within convolution 41 of YOLOv3 with"),
     ):
         load_pretrained(darknet.target, path)
 
 
-def test_extra_bytes_are_refused_unless_wanted(tmp_path, pair):
+def test_extra_bytes_are_refused_unless_ignored(tmp_path, pair):
     arrays = backbone_arrays(pair.source)
     path = write_darknet(tmp_path / "more.weights", arrays, extra=bytes(4 * 999))
     with (
@@ -175,8 +175,8 @@ def test_values_that_are_not_finite_are_refused(tmp_path, pair):
 def test_odd_bytes_short_header_and_foreign_binary(tmp_path, darknet):
     arrays = backbone_arrays(darknet.source)
     cases = {
-        "no whole number": write_darknet(tmp_path / "a", arrays, extra=b"\1\0").read_bytes(),
-        "less than a header": b"\0\1\2",
+        "not a whole number": write_darknet(tmp_path / "a", arrays, extra=b"\1\0").read_bytes(),
+        "fewer than a Darknet header": b"\0\1\2",
         "ends within its header": np.array([0, 2, 0, 1], "<i4").tobytes(),
         "neither a Keras file nor Darknet": b"\x80\x02}q\x00X\x05\xff" + bytes(100),
     }
@@ -187,7 +187,7 @@ def test_odd_bytes_short_header_and_foreign_binary(tmp_path, darknet):
             load_pretrained(darknet.target, path)
 
 
-def test_backbone_is_no_whole_network(tmp_path, darknet):
+def test_backbone_is_not_a_whole_network(tmp_path, darknet):
     path = write_darknet(tmp_path / "yolo.weights", backbone_arrays(darknet.source))
     with untouched(darknet.target), pytest.raises(WeightsError, match="pretrained_weights"):
         load_weights(darknet.target, path)
@@ -202,7 +202,7 @@ def test_full_size_file_of_the_other_backbone_names_the_key(tmp_path):
         untouched(network),
         pytest.raises(
             WeightsError,
-            match=r'behind YOLOv3 .* with a darknet backbone: set .* backbone to "darknet"',
+            match=r'after YOLOv3 .* with a darknet backbone: set .* backbone to "darknet"',
         ),
     ):
         load_pretrained(network, path)

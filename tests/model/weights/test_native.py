@@ -1,17 +1,18 @@
-"""Files of our own networks: complete, or an error and the network untouched."""
+"""Files of this project: loaded completely, or refused and the network unchanged."""
 
 import shutil
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
-from model.mcn import visual_backbone
+from model.mcn import visual_backbone, visual_trunk
 from model.weights import WeightsError, load_pretrained, load_weights, save_weights
 from model.weights.hdf5 import open_hdf5
-from model.weights.native import check_text_branch, native_groups, native_transfers
-from model.weights.transfer import fill
+from model.weights.layouts import part_of
+from model.weights.native import layer_groups, match_layers
+from model.weights.published import text_settings_of
+from model.weights.transfer import Match, fill
 from tests.model.weights.weight_fixtures import (
     fresh_pair,
     randomize,
@@ -42,7 +43,7 @@ def file_of_source(tmp_path_factory):
 
 @pytest.fixture
 def saved(tmp_path, file_of_source):
-    """A file of the Darknet source that a test may damage."""
+    """A copy of the Darknet source's file that a test may damage."""
     return shutil.copy(file_of_source, tmp_path / "mcn.weights.h5")
 
 
@@ -50,10 +51,15 @@ def in_backbone(name):
     return name.startswith("backbone_")
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
-def test_every_weight_comes_back(tmp_path, pair, suffix):
-    path = tmp_path / f"mcn{suffix}"
-    (pair.source.save if suffix == ".keras" else pair.source.save_weights)(path)
+def attributes(path):
+    with h5py.File(path) as file:
+        return dict(file.attrs)
+
+
+def test_every_weight_is_restored(tmp_path, pair):
+    path = tmp_path / "mcn.weights.h5"
+    save_weights(pair.source, path)
+    assert attributes(path) == {"mcn_part": "network", "mcn_backbone": pair.backbone}
     for load in (load_weights, load_pretrained):
         fresh_pair(pair.backbone)
         report = load(pair.target, path)
@@ -62,7 +68,7 @@ def test_every_weight_comes_back(tmp_path, pair, suffix):
         assert same_weights(pair.source, pair.target) > 60
 
 
-def test_the_network_computes_the_same(saved, darknet):
+def test_outputs_are_the_same(saved, darknet):
     load_weights(darknet.target, saved)
     rng = np.random.default_rng(0)
     inputs = {
@@ -74,7 +80,6 @@ def test_the_network_computes_the_same(saved, darknet):
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.slow
 def test_single_direction_without_attention(tmp_path):
     source, target = variant(**GRU), variant(6, **GRU)
     randomize(target, 6)
@@ -86,6 +91,7 @@ def test_single_direction_without_attention(tmp_path):
 def test_backbone_alone(tmp_path, pair):
     path = tmp_path / "backbone.weights.h5"
     save_weights(visual_backbone(pair.source), path)
+    assert attributes(path) == {"mcn_part": "backbone", "mcn_backbone": pair.backbone}
     before = {v.path: np.array(v) for v in pair.target.weights}
     report = load_pretrained(pair.target, path)
     assert same_weights(pair.source, pair.target, in_backbone)
@@ -101,8 +107,43 @@ def test_backbone_alone(tmp_path, pair):
         load_weights(pair.target, path)
 
 
+def test_trunk_alone(tmp_path, pair):
+    path = tmp_path / "trunk.weights.h5"
+    save_weights(visual_trunk(pair.source), path)
+    assert attributes(path) == {"mcn_part": "trunk", "mcn_backbone": pair.backbone}
+    trunk = {layer.name for layer in part_of(pair.source, "trunk").layers}
+    report = load_pretrained(pair.target, path)
+    assert same_weights(pair.source, pair.target, trunk.__contains__)
+    weighted = {layer.name for layer in pair.target.layers if layer.weights}
+    assert set(report.missing) == weighted - trunk
+    # Six convolutions with BatchNorm follow the trunk.
+    assert sum(map(in_backbone, report.missing)) == 12
+    with untouched(pair.target), pytest.raises(WeightsError, match="pretrained_weights"):
+        load_weights(pair.target, path)
+
+
+@pytest.mark.parametrize("attribute", ["mcn_part", "mcn_backbone"])
+def test_attributes_that_are_not_valid(saved, darknet, attribute):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["mcn_part"] = "head"
+        if attribute == "mcn_backbone":
+            file.attrs["mcn_part"] = "network"
+            del file.attrs[attribute]
+    with untouched(darknet.target), pytest.raises(WeightsError, match="mcn_part must be one of"):
+        load_weights(darknet.target, saved)
+
+
+def test_network_without_attributes_is_refused(tmp_path, darknet):
+    for suffix in (".weights.h5", ".keras"):
+        path = tmp_path / f"mcn{suffix}"
+        (darknet.source.save if suffix == ".keras" else darknet.source.save_weights)(path)
+        for load in (load_weights, load_pretrained):
+            with untouched(darknet.target), pytest.raises(WeightsError, match="no attribute mcn_p"):
+                load(darknet.target, path)
+
+
 def test_layers_are_found_by_name_and_not_by_count(saved, darknet):
-    # As a file of a network that was put together in another order would have them.
+    # As in a file of a network that was assembled in another order.
     with h5py.File(saved, "r+") as file:
         layers = file["layers"]
         names = {layers[key]["vars"].attrs["name"]: key for key in layers}
@@ -159,11 +200,17 @@ def negative_variance(file):
     ("damage", "message"),
     [
         (remove_layer, "it lacks reduce_2_wide_conv"),
-        (add_layer, "beyond this network, novel_conv"),
-        (change_shape, "reduce_2_wide_conv is 1×1×2×2, where the network has 3×3"),
-        (remove_array, "text_attention is 8×8, where the network has 8×8 \\+ 8"),
+        (add_layer, "it has novel_conv, which this network lacks"),
+        (
+            change_shape,
+            r"reduce_2_wide_conv \(conv 1×1×2×2\) does not fit reduce_2_wide_conv \(conv 3×3",
+        ),
+        (
+            remove_array,
+            r"text_attention \(dense 8×8\) does not fit text_attention \(dense 8×8 \+ 8\)",
+        ),
         (remove_direction, "bidirectional=0"),
-        (remove_inner_arrays, "text_rnn/novel is .* network has nothing"),
+        (remove_inner_arrays, r"text_rnn/novel \(.*\) does not fit text_rnn \(no arrays\)"),
         (put_nan, "not finite"),
         (negative_variance, "is a variance and holds negative"),
     ],
@@ -176,16 +223,16 @@ def test_damaged_file_is_refused_and_nothing_assigned(saved, darknet, damage, me
             load(darknet.target, saved)
 
 
-def test_layer_that_lost_an_inner_one(saved, darknet):
+def test_missing_nested_layer(saved, darknet):
     with h5py.File(saved, "r+") as file:
         del group_of(file, "text_rnn")["backward_layer"]
     layers = [layer for layer in darknet.target.layers if layer.weights]
     with pytest.raises(WeightsError, match="lacks text_rnn/backward"), open_hdf5(saved) as file:
-        native_transfers(layers, native_groups(file), saved)
+        match_layers(layers, layer_groups(file), saved)
 
 
 def nested_network():
-    """A layer that holds a network, as the BERT branch does, and layers in a dict."""
+    """A layer with a nested network, like the BERT encoder, and with layers in a dict."""
     import keras
 
     class Encoder(keras.layers.Layer):
@@ -204,30 +251,25 @@ def nested_network():
     return keras.Model(words, keras.layers.Dense(3, name="last")(Encoder(name="bert")(words)))
 
 
-def test_layers_inside_layers(tmp_path):
+def test_nested_layers(tmp_path):
     source, target = nested_network(), nested_network()
     path = tmp_path / "nested.weights.h5"
     source.save_weights(path)
     layers = [layer for layer in target.layers if layer.weights]
     with open_hdf5(path) as file:
-        fill(native_transfers(layers, native_groups(file), path), path)
+        match = Match("nested", match_layers(layers, layer_groups(file), path))
+        report = fill(match, path, layers)
+    assert report.missing == []
     for mine, theirs in zip(source.get_weights(), target.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("network_reads_words", [True, False])
-def test_bert_against_a_recurrent_cell(saved, darknet, network_reads_words):
-    no_text = SimpleNamespace(layers=[])
-    with open_hdf5(saved) as file:
-        groups = native_groups(file)
-        if network_reads_words:
-            del groups["text_rnn"]
-            with pytest.raises(WeightsError, match="key use_bert to 1"):
-                check_text_branch(darknet.target, groups, saved)
-            check_text_branch(no_text, groups, saved)
-        else:
-            with pytest.raises(WeightsError, match="key use_bert to 0"):
-                check_text_branch(no_text, groups, saved)
+def test_file_without_a_recurrent_layer_names_the_key(saved, darknet):
+    with h5py.File(saved, "r+") as file:
+        del file[group_of(file, "text_rnn").name]
+    with untouched(darknet.target), pytest.raises(WeightsError, match='text_encoder to "bert"'):
+        load_weights(darknet.target, saved)
+    assert text_settings_of(part_of(darknet.target, "backbone")) is None
 
 
 @pytest.mark.parametrize(
@@ -247,44 +289,50 @@ def test_settings_that_do_not_fit_are_named(saved, changes, message):
 
 def test_other_backbone_is_named(saved):
     network = fresh_pair("vgg").target
-    with untouched(network), pytest.raises(WeightsError, match="decide it: backbone"):
+    with (
+        untouched(network),
+        pytest.raises(
+            WeightsError,
+            match=r'holds a darknet backbone, but the network has vgg; .* backbone to "darknet"',
+        ),
+    ):
         load_weights(network, saved)
 
 
 def test_half_precision(tmp_path, darknet, saved):
     half = tmp_path / "half.weights.h5"
     save_weights(darknet.source, half, half=True, trained_on="demo scenes")
-    assert half.stat().st_size < 0.75 * saved.stat().st_size  # the rest is the file's structure
+    assert half.stat().st_size < 0.75 * saved.stat().st_size  # the rest is metadata
     load_weights(darknet.target, half)
     expected = [array.astype("f2").astype("f4") for array in darknet.source.get_weights()]
     for ours, theirs in zip(darknet.target.get_weights(), expected, strict=True):
         assert ours.dtype == np.float32
         np.testing.assert_array_equal(ours, theirs)
-    # Keras itself reads the file as well.
+    # Keras itself can read the file, too.
     fresh_pair("darknet").target.load_weights(half)
     for ours, theirs in zip(darknet.target.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    with h5py.File(half) as file:
-        assert file.attrs["trained_on"] == "demo scenes"
+    assert attributes(half)["trained_on"] == "demo scenes"
+    assert attributes(half)["mcn_part"] == "network"
 
 
-def test_value_beyond_half_precision_leaves_the_old_file(tmp_path):
+def test_value_beyond_float16_leaves_the_old_file(tmp_path):
     network = fresh_pair("darknet").target
     path = tmp_path / "half.weights.h5"
     path.write_bytes(b"before")
     network.get_layer("fusion_bn").moving_variance.assign(np.full(64, 7e4))
-    with pytest.raises(WeightsError, match="70000 does not fit float16"):
+    with pytest.raises(WeightsError, match="value 70000 exceeds 65504"):
         save_weights(network, path, half=True)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == b"before"
 
 
-def test_name_to_save_under(tmp_path, darknet):
+def test_name_of_the_file(tmp_path, darknet):
     with pytest.raises(WeightsError, match=r"must end in \.weights\.h5"):
         save_weights(darknet.source, tmp_path / "mcn.h5")
 
 
-def test_report_in_words(saved, darknet):
+def test_report_as_text(saved, darknet):
     report = load_weights(darknet.target, saved)
     assert f"{len(report.entries)} arrays, {report.parameters:,} parameters" in str(report)
     assert "backbone_1_conv" in report.table()

@@ -1,4 +1,4 @@
-"""The warning for backbones that have seen the images to evaluate on."""
+"""The warning about backbones that have seen images of the evaluation sets."""
 
 import h5py
 import numpy as np
@@ -18,11 +18,11 @@ from tests.model.weights.weight_fixtures import (
 )
 
 REFCOCO = ["data/anns/refcoco/train.txt", "data/anns/refcoco/val.txt"]
-OFFICIAL_YOLOV3 = 62_001_757  # values of the file that everybody has
+OFFICIAL_YOLOV3 = 62_001_757  # values of the published file
 
 
 def sparse_darknet(path, values, seen=0):
-    """A Darknet file of a given length; its zeros take no room on the disk."""
+    """A Darknet file of a given length whose zeros occupy no disk space."""
     header = np.array([0, 2, 0], "<i4").tobytes() + np.array(seen, "<i8").tobytes()
     with open(path, "wb") as file:
         file.write(header)
@@ -70,7 +70,7 @@ def test_detector_of_cocos_classes(tmp_path):
     assert leak_warning(detector(tmp_path / "voc.h5", 20), REFCOCO) is None
 
 
-def test_names_that_tell(tmp_path):
+def test_names_of_files(tmp_path):
     layers = detector_layers(backbone_arrays(fresh_pair("darknet").source))
     assert leak_warning(write_keras2(tmp_path / "mine.h5", layers), REFCOCO) is None
     assert "name" in leak_warning(write_keras2(tmp_path / "yolov3.h5", layers), REFCOCO)
@@ -91,7 +91,7 @@ def test_classifiers_do_not_warn(tmp_path):
 
 
 @pytest.mark.parametrize(("mark", "warns"), [("coco", True), ("coco-clean", False), (None, False)])
-def test_marks_of_our_own_files(tmp_path, mark, warns):
+def test_marks(tmp_path, mark, warns):
     path = tmp_path / "yolo.weights.h5"
     save_weights(visual_backbone(fresh_pair("darknet").source), path, trained_on=mark)
     assert (leak_warning(path, REFCOCO) is not None) is warns
@@ -104,6 +104,11 @@ def test_mark_prevails(tmp_path):
     assert leak_warning(path, REFCOCO) is None
 
 
-def test_nothing_to_start_from():
+def test_registered_names():
+    assert training_set("imagenet")[0] == "imagenet"
+    assert leak_warning("imagenet", REFCOCO) is None
+
+
+def test_training_from_scratch():
     assert leak_warning("", REFCOCO) is None
     assert leak_warning(None, REFCOCO) is None

@@ -1,6 +1,4 @@
-"""Published MCN checkpoints in small, and those that do not fit the config."""
-
-from types import SimpleNamespace
+"""Published MCN checkpoints at a small scale, and checkpoints that do not fit the config."""
 
 import h5py
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 
 from model.weights import WeightsError, load_pretrained, load_weights
 from model.weights.hdf5 import read_layers
-from model.weights.published import published_transfers
+from model.weights.published import check_text_settings, text_settings_of, text_settings_of_layers
 from tests.model.weights.weight_fixtures import (
     fresh_pair,
     randomize,
@@ -35,12 +33,12 @@ def darknet():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("published") / "best_map.h5"
-    return write_published(path, fresh_pair("darknet").source, "darknet")
+    return write_published(path, fresh_pair("darknet").source)
 
 
 @pytest.mark.parametrize("first", [1, 81])
-def test_every_weight_is_filled_whatever_the_counters(tmp_path, pair, first):
-    path = write_published(tmp_path / "best_map.h5", pair.source, pair.backbone, first)
+def test_every_weight_is_filled_whatever_the_numbers_in_names(tmp_path, pair, first):
+    path = write_published(tmp_path / "best_map.h5", pair.source, first)
     for load in (load_weights, load_pretrained):
         fresh_pair(pair.backbone)
         report = load(pair.target, path)
@@ -74,7 +72,7 @@ def test_other_backbone_is_named(checkpoint):
 def test_gru_without_attention(tmp_path, darknet):
     source, target = variant(**GRU), variant(6, **GRU)
     randomize(target, 6)
-    path = write_published(tmp_path / "gru.h5", source, "darknet")
+    path = write_published(tmp_path / "gru.h5", source)
     load_weights(target, path)
     assert same_weights(source, target)
     with (
@@ -93,24 +91,33 @@ def test_layers_too_few_and_too_many(tmp_path, checkpoint, darknet):
     path = write_keras2(tmp_path / "few.h5", layers[:-2])
     with (
         untouched(darknet.target),
-        pytest.raises(WeightsError, match="without partner: box_logits, mask_logits"),
+        pytest.raises(WeightsError, match="without counterpart: box_logits, mask_logits"),
     ):
         load_weights(darknet.target, path)
     path = write_keras2(
         tmp_path / "many.h5", [*layers, ("conv2d_99", {"k": np.ones((1, 1, 2, 2))})]
     )
-    with untouched(darknet.target), pytest.raises(WeightsError, match="without partner: conv2d_99"):
+    with (
+        untouched(darknet.target),
+        pytest.raises(WeightsError, match="without counterpart: conv2d_99"),
+    ):
         load_weights(darknet.target, path)
     layers[4], layers[6] = layers[6], layers[4]
     path = write_keras2(tmp_path / "order.h5", layers)
     with (
         untouched(darknet.target),
-        pytest.raises(WeightsError, match="where the network has backb"),
+        pytest.raises(WeightsError, match="does not fit backb"),
     ):
         load_weights(darknet.target, path)
 
 
-def test_network_with_bert_takes_no_recurrent_checkpoint(checkpoint, darknet):
-    no_text = SimpleNamespace(layers=[])
-    with h5py.File(checkpoint) as file, pytest.raises(WeightsError, match="key use_bert to 0"):
-        published_transfers(no_text, read_layers(file, checkpoint), "darknet", checkpoint)
+def test_text_encoders_that_differ_name_the_key(checkpoint, darknet):
+    ours = text_settings_of(darknet.target)
+    with h5py.File(checkpoint) as file:
+        theirs = text_settings_of_layers(read_layers(file, checkpoint))
+    assert theirs == ours
+    with pytest.raises(WeightsError, match='key text_encoder to "recurrent"'):
+        check_text_settings(theirs, None, checkpoint)
+    with pytest.raises(WeightsError, match='key text_encoder to "bert"'):
+        check_text_settings(None, ours, checkpoint)
+    check_text_settings(None, None, checkpoint)

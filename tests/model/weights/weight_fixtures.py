@@ -15,7 +15,6 @@ TINY = {
     "input_size": 64,
     "embed_dim": 8,
     "rnn_hidden_size": 8,
-    "jemb_dim": 64,
     "word_len": 4,
 }
 # Channels of the tiny network: Fv1, then Fv2 and Fv3 of each backbone.
@@ -222,7 +221,7 @@ def keras3_vgg(arrays):
     return model
 
 
-def write_published(path, model, backbone, first=1):
+def write_published(path, model, first=1):
     """Writes a network as a published checkpoint, its counters starting at `first`."""
     from model.weights.layouts import mcn_slots
 
@@ -233,7 +232,7 @@ def write_published(path, model, backbone, first=1):
         "rnn": "bidirectional",
     }
     counts, layers = dict.fromkeys(words, first - 1), []
-    for slot in mcn_slots(model, backbone):
+    for slot in mcn_slots(model):
         counts[slot.kind] += 1
         name = f"{words[slot.kind]}_{counts[slot.kind]}"
         arrays = {}
