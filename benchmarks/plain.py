@@ -11,15 +11,16 @@ from keras import ops
 from PIL import Image
 
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
-from model.backbones.darknet53 import build_backbone
+from model.backbones import build_backbone
 from model.decode import best_box, round_box
 from model.heads.cem import build_co_energy
 from model.heads.detection import build_box_logits, build_reduce
 from model.heads.fusion import build_fusion, build_visual_residual
 from model.heads.segmentation import build_aspp
-from model.layers.blocks import BN_EPSILON, LEAKY_SLOPE, LayerFactory
+from model.layers.batch_norm import BN_EPSILON
+from model.layers.blocks import LEAKY_SLOPE, LayerFactory
 from model.mcn import ANCHORS_PER_CELL
-from model.text_encoders.recurrent import build_text_branch
+from model.text_encoders.recurrent import build_language_feature
 from model.weights.layouts import mcn_slots
 from utils.evaluation.metrics import Metrics, detection_iou, mask_iou
 from utils.prediction.masks import place_masks
@@ -45,11 +46,9 @@ def build_plain_mcn(config, mcn):
     layers = PlainFactory()
     image = keras.Input((config.input_size, config.input_size, 3), name="image")
     words = keras.Input((config.word_len, config.embed_dim), name="words")
-    fv1, fv2, fv3 = build_backbone(
-        layers, image, config.backbone, config.backbone_width, config.backbone_blocks
-    )
+    fv1, fv2, fv3 = build_backbone(layers, image, config).features
     visual = build_visual_residual(layers, fv1, config.head_width)
-    fq = build_text_branch(words, config.rnn_cell, config.rnn_hidden_size)
+    fq = build_language_feature(words, config.rnn_cell, config.rnn_hidden_size)
     wide, narrow = round(512 * config.head_width), round(256 * config.head_width)
     fm = build_fusion(layers, visual, fq)
     fm2 = _merge(layers, fm, fv2, wide, 2)
@@ -63,7 +62,7 @@ def build_plain_mcn(config, mcn):
     energy = build_co_energy(layers, attended_mask, attended_box)
     outputs = {"boxes": boxes, "mask": mask, "co_energy": energy}
     plain = keras.Model({"image": image, "words": words}, outputs)
-    for slot in mcn_slots(mcn, config.backbone):
+    for slot in mcn_slots(mcn):
         arrays = [
             np.concatenate([ops.convert_to_numpy(v) for v in variables], axis=-2)
             if len(variables) > 1

@@ -1,18 +1,19 @@
-"""Box formats and overlap, on tensors. Formats stand in the names: xyxy or cxcywh, px or norm."""
+"""Box formats and overlap, on tensors. Names state the format: xyxy or cxcywh, px or norm."""
 
+import tensorflow as tf
 from keras import ops
 
 
-def cxcywh_to_xyxy(box_cxcywh):
-    """(..., 4) centre and size → (..., 4) left, top, right, bottom, in the same units."""
-    centre, size = box_cxcywh[..., :2], box_cxcywh[..., 2:4]
-    return ops.concatenate([centre - size / 2.0, centre + size / 2.0], axis=-1)
+def cxcywh_to_xyxy(box_cxcywh: tf.Tensor) -> tf.Tensor:
+    """(..., 4) center and size → (..., 4) left, top, right, bottom, in the same units."""
+    center, size = box_cxcywh[..., :2], box_cxcywh[..., 2:4]
+    return ops.concatenate([center - size / 2.0, center + size / 2.0], axis=-1)
 
 
-def iou_xyxy(a, b):
-    """Intersection over union of boxes (..., 4) in one unit, broadcast against each other.
+def iou_xyxy(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Intersection over union of boxes (..., 4) in the same unit, with broadcasting.
 
-    Boxes are taken as continuous areas; the overlap of two empty ones is 0.
+    Boxes are continuous areas; the IoU of two empty boxes is 0.
     """
     low = ops.maximum(a[..., :2], b[..., :2])
     high = ops.minimum(a[..., 2:4], b[..., 2:4])
@@ -21,6 +22,6 @@ def iou_xyxy(a, b):
     return ops.divide_no_nan(intersection, union)
 
 
-def _area(size):
+def _area(size: tf.Tensor) -> tf.Tensor:
     size = ops.maximum(size, 0.0)
     return size[..., 0] * size[..., 1]

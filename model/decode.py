@@ -1,12 +1,15 @@
-"""Raw boxes to pixels, section 3.4: the most confident cell and anchor gives the box."""
+"""Raw boxes to pixels, section 3.4 of the paper: the most confident cell and anchor wins."""
 
+import numpy as np
 import tensorflow as tf
 
 from model.boxes import cxcywh_to_xyxy
 
 
-def decode_grid(raw_boxes, anchors_px, input_size):
-    """Every cell's and anchor's box.
+def decode_grid(
+    raw_boxes: tf.Tensor, anchors_px: np.ndarray, input_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes the box of every cell and anchor.
 
     Args:
         raw_boxes: (N, g, g, A·5) or (N, g, g, A, 5) float32: tx, ty, tw, th, confidence logit.
@@ -18,18 +21,21 @@ def decode_grid(raw_boxes, anchors_px, input_size):
     """
     grid, count = raw_boxes.shape[1], len(anchors_px)
     raw = tf.reshape(raw_boxes, (-1, grid, grid, count, 5))
-    line = tf.range(grid, dtype=tf.float32)
-    columns, rows = tf.meshgrid(line, line)
+    grid_range = tf.range(grid, dtype=tf.float32)
+    columns, rows = tf.meshgrid(grid_range, grid_range)
     cells = tf.stack([columns, rows], axis=-1)[:, :, None, :]  # (g, g, 1, 2)
-    centre = (tf.sigmoid(raw[..., :2]) + cells) / grid
+    center = (tf.sigmoid(raw[..., :2]) + cells) / grid
     size = tf.exp(raw[..., 2:4]) * tf.cast(anchors_px, tf.float32) / input_size
-    return tf.concat([centre, size], axis=-1), tf.sigmoid(raw[..., 4])
+    return tf.concat([center, size], axis=-1), tf.sigmoid(raw[..., 4])
 
 
-def best_box(raw_boxes, anchors_px, input_size):
-    """The single most confident box of each sample.
+def best_box(
+    raw_boxes: tf.Tensor, anchors_px: np.ndarray, input_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The most confident box of each sample; ties go to the first row, column, anchor.
 
-    Of equal confidences the first in order of row, column, anchor wins.
+    Args:
+        raw_boxes, anchors_px, input_size: see `decode_grid`.
 
     Returns:
         (box_xyxy_px (N, 4) float32 in the letterboxed input, unrounded, score (N,) in 0..1).
@@ -42,8 +48,8 @@ def best_box(raw_boxes, anchors_px, input_size):
     return box, tf.gather(confidence, best, batch_dims=1)
 
 
-def round_box(box_xyxy_px, input_size):
-    """Whole pixels: each side floor(v + 0.5), left and top ≥ 0, right and bottom ≤ input_size.
+def round_box(box_xyxy_px: tf.Tensor, input_size: int) -> tf.Tensor:
+    """Rounds to whole pixels by floor(v + 0.5) and clips to 0..input_size.
 
     Args:
         box_xyxy_px: (..., 4) float, in the letterboxed input.

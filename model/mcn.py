@@ -1,53 +1,73 @@
-"""The whole network, Figure 2 of the paper, and the three parts that inference runs apart.
+"""The whole network, Figure 2 of the paper, and the three parts that inference runs separately.
 
-    image ── encode_image ──► visual, side_2, side_3 ─┐
-                                                      ├─ ground ──► boxes, mask
-    words ── encode_text ───► fq ─────────────────────┘
+    image ── encode_image ──► visual, merge_2_side, merge_3_side ─┐
+                                                                  ├─ ground ──► boxes, mask
+    words ── encode_text ───► fq ─────────────────────────────────┘
 
-`build_mcn` makes one flat Keras graph whose layers all have names; `encode_image`,
-`encode_text` and `ground` are cut from it and share its weights. An image is encoded once for
-all its expressions.
+`build_mcn` creates one flat Keras graph in which every layer has a name. `encode_image`,
+`encode_text` and `ground` are parts of that graph and share its weights, so that an image is
+encoded once for all its expressions.
 """
 
 import contextlib
+import random
+from collections.abc import Iterator
 
 import keras
+import numpy as np
 
-from model.backbones.darknet53 import build_backbone, frozen_tail_length
+from config.schema import Config, ConfigError
+from model.backbones import build_backbone
 from model.heads.cem import build_co_energy
 from model.heads.detection import build_box_logits, build_reduce
 from model.heads.fusion import build_fusion, build_visual_residual
 from model.heads.garan import build_garan
 from model.heads.segmentation import build_aspp, build_merge, build_side
 from model.layers.blocks import LayerFactory
-from model.text_encoders.bert import build_bert_branch
-from model.text_encoders.recurrent import build_text_branch
+from model.text_encoders import build_text_encoder
+from model.text_encoders.registry import TEXT_FEATURES
+
+__all__ = [
+    "IMAGE_FEATURES",
+    "TEXT_FEATURES",
+    "build_mcn",
+    "encode_image",
+    "encode_text",
+    "freeze",
+    "frozen_cut",
+    "ground",
+    "visual_backbone",
+    "visual_trunk",
+]
 
 ANCHORS_PER_CELL = 3
+# Layers whose outputs `ground` reads, together with those of TEXT_FEATURES.
 IMAGE_FEATURES = ("visual", "merge_2_side", "merge_3_side")
 OUTPUT_LAYERS = ("box_logits", "mask_logits")
 
 
-def build_mcn(config):
-    """The network that a `Config` describes, freshly initialised.
+def build_mcn(config: Config) -> keras.Model:
+    """Builds the network that a config describes, freshly initialized.
 
     Args:
-        config: `config.schema.Config`; `config.seed` decides the initial weights.
+        config: the settings; `config.seed` determines the initial weights.
 
     Returns:
-        keras.Model with inputs {"image": (N, H, W, 3) in 0..1, "words": (N, T, embed_dim)} and
-        float32 outputs {"boxes": (N, H/32, W/32, 15) raw, "mask": (N, H/8, W/8, 1) logits,
-        "co_energy": (N, 1)}. With use_bert "words" is (N, T) int32 word pieces. Layers are frozen
-        as config.free_body and config.bert_trainable say.
+        keras.Model with inputs {"image": (N, H, W, 3) RGB in 0..1, "words": (N, T, embed_dim)
+        vectors, or whatever the text encoder reads} and float32 outputs {"boxes": (N, H/32,
+        W/32, 15) raw, "mask": (N, H/8, W/8, 1) logits, "co_energy": (N, 1)}. Its attribute
+        `backbone` is the `Backbone`. Layers are frozen according to `free_body`.
+
+    Raises:
+        ConfigError: a registered name is unknown, or a setting does not fit the network.
     """
-    keras.utils.set_random_seed(config.seed)
-    with _precision(config.precision):
+    with _seeded(config.seed), _precision(config.precision):
         model = _assemble(config)
-    freeze(model, config.free_body, config.backbone)
+    freeze(model, config.free_body)
     return model
 
 
-def _assemble(config):
+def _assemble(config: Config) -> keras.Model:
     layers = LayerFactory(
         weight_decay=config.weight_decay,
         bn_momentum=config.bn_momentum,
@@ -57,14 +77,18 @@ def _assemble(config):
     wide, narrow = (2 * round(channels * config.head_width / 2) for channels in (512, 256))
 
     image = keras.Input((config.input_size, config.input_size, 3), name="image", dtype="float32")
-    fv1, fv2, fv3 = build_backbone(
-        layers, image, config.backbone, config.backbone_width, config.backbone_blocks
-    )
+    backbone = build_backbone(layers, image, config)
+    fv1, fv2, fv3 = backbone.features
+    if config.jemb_dim not in (0, fv1.shape[-1]):
+        raise ConfigError(
+            f"jemb_dim = {config.jemb_dim}: must be 0 or {fv1.shape[-1]}, the channels of Fv1"
+        )
     visual = build_visual_residual(layers, fv1, config.head_width)
     side_2 = build_side(layers, fv2, visual.shape[-1], wide, 2)
     side_3 = build_side(layers, fv3, wide, wide, 3)
 
-    words, fq = _text_branch(config)
+    text = build_text_encoder(config)
+    fq = text.features["fq"]
     fm = build_fusion(layers, visual, fq)
     fm2 = build_merge(layers, fm, side_2, fv2.shape[-1], 2)
     fm3 = build_merge(layers, fm2, side_3, fv3.shape[-1], 3)
@@ -78,109 +102,129 @@ def _assemble(config):
     boxes = build_box_logits(layers, d1, ANCHORS_PER_CELL)
 
     energy = build_co_energy(layers, attended_mask, attended_box)
-    return keras.Model(
-        {"image": image, "words": words},
+    model = keras.Model(
+        {"image": image, "words": text.words},
         {"boxes": boxes, "mask": mask, "co_energy": energy},
         name="mcn",
     )
+    model.backbone = backbone
+    return model
 
 
-def _text_branch(config):
-    """(input "words", fq) of recurrence over word vectors, or of BERT over word pieces."""
-    if config.text_input == "pieces":
-        words = keras.Input((config.word_len,), name="words", dtype="int32")
-        return words, build_bert_branch(words, config.bert_path, bool(config.bert_trainable))
-    words = keras.Input((config.word_len, config.embed_dim), name="words", dtype="float32")
-    fq = build_text_branch(
-        words,
-        cell=config.rnn_cell,
-        units=config.rnn_hidden_size,
-        bidirectional=bool(config.bidirectional),
-        attention=bool(config.lang_att),
-        dropout=config.rnn_drop_out,
-    )
-    return words, fq
-
-
-def encode_image(model):
-    """The part of a network that needs no words.
+def encode_image(model: keras.Model) -> keras.Model:
+    """The part of a network that is independent of the words.
 
     Returns:
-        keras.Model: image (N, H, W, 3) in 0..1 → [visual (N, H/32, W/32, C),
-        merge_2_side (N, H/16, W/16, ·), merge_3_side (N, H/8, W/8, ·)].
+        keras.Model: image (N, H, W, 3) in 0..1 → list of the outputs of `IMAGE_FEATURES`:
+        visual (N, H/32, W/32, C), merge_2_side (N, H/16, W/16, ·), merge_3_side (N, H/8, W/8, ·).
     """
-    outputs = [model.get_layer(name).output for name in IMAGE_FEATURES]
-    return keras.Model(model.input["image"], outputs, name="encode_image")
+    return keras.Model(model.input["image"], _outputs(model, IMAGE_FEATURES), name="encode_image")
 
 
-def encode_text(model):
-    """The part that needs no image: words → fq (N, dq), as a keras.Model."""
-    return keras.Model(model.input["words"], model.get_layer("fq").output, name="encode_text")
-
-
-def ground(model):
-    """The rest, row by row: a list of the features of `encode_image`, then fq, to boxes and mask.
+def encode_text(model: keras.Model) -> keras.Model:
+    """The part that is independent of the image.
 
     Returns:
-        keras.Model with inputs [visual, merge_2_side, merge_3_side, fq] and the outputs "boxes"
-        and "mask" of `build_mcn`; the co-energy serves training alone.
+        keras.Model: words → list of the outputs of `TEXT_FEATURES`: fq (N, dq). Keras returns the
+        only element of such a list bare; `tf.nest.flatten` makes it a list again.
     """
-    inputs = [model.get_layer(name).output for name in (*IMAGE_FEATURES, "fq")]
+    return keras.Model(model.input["words"], _outputs(model, TEXT_FEATURES), name="encode_text")
+
+
+def ground(model: keras.Model) -> keras.Model:
+    """The rest of the network, without the co-energy, which only the loss needs.
+
+    Returns:
+        keras.Model: list of the features of `encode_image`, then of `encode_text`, one row per
+        expression → the outputs "boxes" and "mask" of `build_mcn`.
+    """
+    inputs = _outputs(model, (*IMAGE_FEATURES, *TEXT_FEATURES))
     outputs = {name: model.output[name] for name in ("boxes", "mask")}
     return keras.Model(inputs, outputs, name="ground")
 
 
-def visual_backbone(model):
+def _outputs(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTensor]:
+    return [model.get_layer(name).output for name in names]
+
+
+def visual_backbone(model: keras.Model) -> keras.Model:
     """The backbone alone, as weight files of backbones hold it: image → [Fv1, Fv2, Fv3]."""
-    joints = ("fusion_1_conv", "lateral_2_conv", "lateral_3_conv")
-    outputs = [model.get_layer(name).input for name in joints]
-    return keras.Model(model.input["image"], outputs, name="visual_backbone")
+    return _visual_part(model, list(model.backbone.features), "visual_backbone")
 
 
-def frozen_cut(model):
-    """Where the frozen part of the image's way ends: the tensors that trained layers read.
-
-    Returns:
-        list of Keras tensors that follow from the image alone, through frozen layers alone.
+def visual_trunk(model: keras.Model) -> keras.Model:
+    """The part of the backbone that classifiers share: image → its last feature.
 
     Raises:
-        ValueError: the first layer of the network trains, so that nothing is frozen.
+        ValueError: the backbone has no such part.
     """
-    numbers = [int(layer.name.split("_")[1]) for layer in model.layers if _in_backbone(layer)]
-    frozen = [n for n in numbers if not model.get_layer(f"backbone_{n}_conv").trainable]
-    if 1 not in frozen:
-        raise ValueError("no layer is frozen (free_body is 0): there are no features to keep")
-    if not model.get_layer("fusion_1_conv").trainable:
-        return [model.get_layer(name).output for name in IMAGE_FEATURES]
-    last = model.get_layer(f"backbone_{max(frozen)}").output
-    return [last, *(model.get_layer(f"lateral_{index}_conv").input for index in (2, 3))]
+    if model.backbone.trunk_end is None:
+        raise ValueError(f"the backbone {model.backbone.name} has no trunk of a classifier")
+    return _visual_part(model, model.backbone.trunk_end, "visual_trunk")
 
 
-def freeze(model, free_body, backbone):
+def _visual_part(
+    model: keras.Model, outputs: list[keras.KerasTensor] | keras.KerasTensor, name: str
+) -> keras.Model:
+    part = keras.Model(model.input["image"], outputs, name=name)
+    part.backbone = model.backbone
+    return part
+
+
+def freeze(model: keras.Model, free_body: int) -> None:
     """Marks the layers that do not train.
 
     Args:
         model: a network of `build_mcn`.
-        free_body: 0 nothing is frozen, 1 the backbone but its last CBLs, 2 all but the layers
-            that give raw boxes and mask logits.
-        backbone: "darknet" (two CBLs at the end train) or "vgg" (one).
+        free_body: 0 freezes nothing, 1 the backbone up to `model.backbone.frozen_end`, 2 all
+            but the layers that compute raw boxes and mask logits.
     """
-    numbers = [int(layer.name.split("_")[1]) for layer in model.layers if _in_backbone(layer)]
-    last_frozen = max(numbers) - frozen_tail_length(backbone)
-    for layer in model.layers:
-        if free_body == 2:
+    if free_body == 1:
+        for layer in _frozen_part(model).layers:
+            if layer.weights:
+                layer.trainable = False
+    elif free_body == 2:
+        for layer in model.layers:
             layer.trainable = layer.name in OUTPUT_LAYERS
-        elif _in_backbone(layer):
-            layer.trainable = free_body == 0 or int(layer.name.split("_")[1]) > last_frozen
 
 
-def _in_backbone(layer):
-    return layer.name.startswith("backbone_")
+def _frozen_part(model: keras.Model) -> keras.Model:
+    """Image → the end of what `free_body=1` freezes."""
+    return keras.Model(model.input["image"], list(model.backbone.frozen_end))
+
+
+def frozen_cut(model: keras.Model) -> list[keras.KerasTensor]:
+    """Outputs of the frozen sub-network, which trained layers read.
+
+    Returns:
+        Tensors that depend on the image and on frozen layers alone.
+
+    Raises:
+        ValueError: the backbone trains, so that no feature stays constant.
+    """
+    if any(layer.trainable for layer in _frozen_part(model).layers if layer.weights):
+        raise ValueError("no layer is frozen (free_body is 0): there are no constant features")
+    image_encoder = encode_image(model)
+    if not any(layer.trainable for layer in image_encoder.layers if layer.weights):
+        return image_encoder.outputs
+    return list(model.backbone.frozen_end)
 
 
 @contextlib.contextmanager
-def _precision(name):
-    """Makes layers built inside follow a dtype policy, without leaving it set."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws initial weights from a seed and leaves Python's and NumPy's global generators alone."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Builds layers with a dtype policy and restores the previous policy afterwards."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

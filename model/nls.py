@@ -1,30 +1,35 @@
-"""Adaptive soft non-located suppression, section 3.4: the box weighs the mask.
+"""Adaptive soft non-located suppression (ASNLS), section 3.4 of the paper.
 
-Pixels inside the predicted box gain and those outside lose, the more so the surer the box.
+It boosts probabilities inside the predicted box and suppresses those outside, in proportion to
+the confidence of the box.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def asnls(probability, boxes_xyxy_px, scores):
-    """ASNLS: inside the box (its last row and column included) × (2 − score), outside × score.
+def asnls(
+    probability: np.ndarray, boxes_xyxy_px: np.ndarray, scores: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """ASNLS: × (2 − score) inside the box, its last row and column included, × score outside.
 
     Args:
-        probability: (S, S, K) float, one map an expression, in the letterboxed input.
+        probability: (S, S, K) float, one map per expression, in the letterboxed input.
         boxes_xyxy_px: (K, 4) int, whole pixels of the same frame.
         scores: (K,) confidences of the boxes in 0..1.
 
     Returns:
-        (S, S, K) float32; values inside a box may pass 1.
+        (S, S, K) float32; values inside a box may exceed 1.
     """
     scores = np.asarray(scores, np.float32)
-    return _weighed(probability, boxes_xyxy_px, inside=2.0 - scores, outside=scores)
+    return _weighted(probability, boxes_xyxy_px, inside=2.0 - scores, outside=scores)
 
 
-def hard_suppression(probability, boxes_xyxy_px):
-    """Hard suppression: the map inside the box, 0 outside. Arguments as of `asnls`."""
+def hard_suppression(probability: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
+    """Hard suppression: the map inside the box, 0 outside. Arguments as for `asnls`."""
     count = len(boxes_xyxy_px)
-    return _weighed(
+    return _weighted(
         probability,
         boxes_xyxy_px,
         inside=np.ones(count, np.float32),
@@ -32,9 +37,11 @@ def hard_suppression(probability, boxes_xyxy_px):
     )
 
 
-def _weighed(probability, boxes_xyxy_px, inside, outside):
-    weighed = probability * outside
+def _weighted(
+    probability: np.ndarray, boxes_xyxy_px: np.ndarray, inside: np.ndarray, outside: np.ndarray
+) -> np.ndarray:
+    weighted = probability * outside
     for k, (left, top, right, bottom) in enumerate(np.asarray(boxes_xyxy_px)):
         box = np.s_[max(top, 0) : bottom + 1, max(left, 0) : right + 1, k]
-        weighed[box] = probability[box] * inside[k]
-    return weighed
+        weighted[box] = probability[box] * inside[k]
+    return weighted

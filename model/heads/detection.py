@@ -1,17 +1,25 @@
-"""The REC branch, section 3.2: bottom-up from Fm3' to raw boxes at stride 32."""
+"""The REC branch, section 3.2 of the paper: bottom-up from Fm3' to raw boxes at stride 32."""
 
 import keras
 
+from model.layers.blocks import LayerFactory
 
-def build_reduce(layers, fine, coarse, filters, index):
-    """Halves a feature's grid and joins it with the coarser one.
+
+def build_reduce(
+    layers: LayerFactory,
+    fine: keras.KerasTensor,
+    coarse: keras.KerasTensor,
+    filters: int,
+    index: int,
+) -> keras.KerasTensor:
+    """Halves the grid of a feature and concatenates it with the coarser feature.
 
     Args:
-        layers: `LayerFactory`.
-        fine: (N, 2h, 2w, C); first reduced to `filters` channels where it has more.
+        layers: creates the layers.
+        fine: (N, 2h, 2w, C); first reduced to `filters` channels if it has more.
         coarse: (N, h, w, D).
         filters: channels of the halved feature.
-        index: 2 or 1, after D2 and D1.
+        index: 2 for D2, 1 for D1.
 
     Returns:
         (N, h, w, filters + D).
@@ -25,6 +33,8 @@ def build_reduce(layers, fine, coarse, filters, index):
     return keras.layers.Concatenate(name=f"{name}_concat")([x, coarse])
 
 
-def build_box_logits(layers, feature, anchors):
+def build_box_logits(
+    layers: LayerFactory, feature: keras.KerasTensor, anchors: int
+) -> keras.KerasTensor:
     """Raw boxes (N, h, w, anchors·5) float32: per anchor tx, ty, tw, th, confidence logit."""
     return layers.conv(feature, anchors * 5, 1, "box_logits", dtype="float32")

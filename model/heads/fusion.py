@@ -2,12 +2,16 @@
 
 import keras
 
+from model.layers.blocks import LayerFactory
 
-def build_visual_residual(layers, fv1, head_width=1.0):
-    """v = Fv1 + CBL3×3(CBL1×1(Fv1)), the part of the fusion that needs no words.
+
+def build_visual_residual(
+    layers: LayerFactory, fv1: keras.KerasTensor, head_width: float = 1.0
+) -> keras.KerasTensor:
+    """v = Fv1 + CBL3×3(CBL1×1(Fv1)), the part of the fusion that is independent of the words.
 
     Args:
-        layers: `LayerFactory`.
+        layers: creates the layers.
         fv1: (N, H/32, W/32, C).
         head_width: factor on the 512 channels of the bottleneck.
 
@@ -19,13 +23,15 @@ def build_visual_residual(layers, fv1, head_width=1.0):
     return keras.layers.Add(name="visual")([fv1, x])
 
 
-def build_fusion(layers, visual, fq):
-    """Fm = LeakyReLU(BN(v ⊙ t)), t the projection of fq spread over the grid.
+def build_fusion(
+    layers: LayerFactory, visual: keras.KerasTensor, fq: keras.KerasTensor
+) -> keras.KerasTensor:
+    """Fm = LeakyReLU(BN(v ⊙ t)), where t is the projection of fq, broadcast over the grid.
 
     Args:
-        layers: `LayerFactory`.
+        layers: creates the layers.
         visual: v (N, h, w, C).
-        fq: (N, dq).
+        fq: language feature (N, dq).
 
     Returns:
         Fm (N, h, w, C).

@@ -1,31 +1,38 @@
-"""GARAN, the global attentive reasoning unit of section 3.2: collect by one attention over the
-positions, diffuse by another."""
+"""GARAN, the attention unit of section 3.2 of the paper.
+
+One attention over the positions collects a global feature, a second one diffuses it.
+"""
+
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+from model.layers.blocks import LayerFactory
 
 
 @keras.saving.register_keras_serializable("mcn")
 class GaranAttention(keras.layers.Layer):
     """The attended feature F_att of an image feature F under an expression fq.
 
-    Channels of F and fq are split into groups that share all weights. Per group, with F flat:
-    K, V, S = three projections of F, q = a projection of fq; f = Σ softmax(K·q/√(dq/k))·V and
-    F_att = σ(S·q/√(dq/k)) ⊗ f.
+    The channels of F and fq are split into k groups that share all weights. Per group, with F
+    flattened over its positions: K, V and S are three projections of F, q is a projection of fq,
+    f = Σ softmax(K·q/√(dq/k))·V and F_att = σ(S·q/√(dq/k)) ⊗ f.
 
-    K, V and S are never formed: K·q = F·(W_k q) + b_k·q, and since the weights of the softmax
-    sum to one, Σ a·V = (Σ a·F)·W_v + b_v. That replaces three (h·w, d/k)×(d/k, d/k) products by
-    products with vectors, to the same figures.
+    K, V and S are never computed: K·q = F·(W_k q) + b_k·q, and because the softmax weights a sum
+    to one, Σ a·V = (Σ a·F)·W_v + b_v. Products with vectors thereby replace three products
+    (h·w, d/k)×(d/k, d/k), with the same result.
 
     Args:
-        groups: number of groups k.
+        groups: number of groups k; divides the channels of F and fq.
     """
 
-    def __init__(self, groups=2, **kwargs):
+    def __init__(self, groups: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.groups = groups
 
-    def build(self, feature_shape, fq_shape):
+    def build(self, feature_shape: tuple, fq_shape: tuple) -> None:
         width, text_width = feature_shape[-1] // self.groups, fq_shape[-1] // self.groups
         for name, rows in (
             ("key", width),
@@ -38,10 +45,16 @@ class GaranAttention(keras.layers.Layer):
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
 
-    def attention_maps(self, feature, fq):
-        """Where the unit looks: collect and diffuse weights, each (N, h, w, k) float32.
+    def attention_maps(self, feature: tf.Tensor, fq: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The attention of the unit.
 
-        Collect weights sum to one over the positions, diffuse weights lie in 0..1.
+        Args:
+            feature: F (N, h, w, d).
+            fq: (N, dq).
+
+        Returns:
+            (collect, diffuse), each (N, h, w, k) float32. Collect weights sum to one over the
+            positions; diffuse weights lie in 0..1.
         """
         height, width, depth = feature.shape[1:]
         per_group = depth // self.groups
@@ -51,7 +64,7 @@ class GaranAttention(keras.layers.Layer):
         query = ops.matmul(text, self.query_kernel) + self.query_bias  # (N, k, d/k)
         query = query / ops.cast(text.shape[-1] ** 0.5, query.dtype)
 
-        def logits(kernel, bias):
+        def logits(kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
             direction = ops.matmul(query, ops.transpose(kernel))  # (N, k, d/k)
             offset = ops.sum(query * bias, axis=-1)  # (N, k)
             return ops.cast(
@@ -63,7 +76,7 @@ class GaranAttention(keras.layers.Layer):
         grid = (-1, height, width, self.groups)
         return ops.reshape(collect, grid), ops.reshape(diffuse, grid)
 
-    def call(self, feature, fq):
+    def call(self, feature: tf.Tensor, fq: tf.Tensor) -> tf.Tensor:
         """(N, h, w, d), (N, dq) → (N, h, w, d)."""
         collect, diffuse = self.attention_maps(feature, fq)
         height, width, depth = feature.shape[1:]
@@ -76,21 +89,23 @@ class GaranAttention(keras.layers.Layer):
         spread = diffuse * ops.reshape(gathered, (-1, 1, 1, self.groups, per_group))
         return ops.reshape(spread, (-1, height, width, depth))
 
-    def compute_output_shape(self, feature_shape, fq_shape):
+    def compute_output_shape(self, feature_shape: tuple, fq_shape: tuple) -> tuple:
         return feature_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups}
 
 
-def build_garan(layers, feature, fq, name):
+def build_garan(
+    layers: LayerFactory, feature: keras.KerasTensor, fq: keras.KerasTensor, name: str
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The attention unit: LeakyReLU(BN(F_att + F)).
 
     Args:
-        layers: `LayerFactory`.
+        layers: creates the layers.
         feature: F (N, h, w, d), d even.
         fq: (N, dq), dq even.
-        name: name of the unit; its layers are `<name>_attention`, `<name>_bn` and `<name>`.
+        name: prefix of the layer names: `<name>_attention`, `<name>_bn` and `<name>`.
 
     Returns:
         (output, F_att), both (N, h, w, d).

@@ -1,98 +1,131 @@
-"""The recurrent cells of Keras 2.2.4 with only what depends on the state inside the loop.
+"""The recurrent cells of Keras 2.2.4, with only state-dependent work inside the loop.
 
-Keras multiplies each word's inputs, and cuts the recurrent kernel into its gates, anew at every
-step, forward and backward; with 1024 units that is more work than the recurrence. Here the inputs
-of all words are multiplied at once and the kernel is cut once. Variables and results are those of
-Keras' layers with a bias and without recurrent dropout, which are all that the text branch has.
+Keras multiplies the inputs of each word and splits the recurrent kernel into its gates anew at
+every step, forward and backward; with 1024 units that costs more than the recurrence itself. Here
+the inputs of all words are multiplied at once, the kernel is split once, and the loop is unrolled
+over the fixed number of words. Variables and results are those of Keras' layers.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-
-class _Loop:
-    """In place of a Keras recurrent layer's `inner_loop`; `_make_step` gives the cell's."""
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        """(N, T, D), states of (N, u), (N, T) bool or None → last output, outputs, states."""
-        if training and self.cell.dropout:
-            # One mask for all words of an expression.
-            sequences = sequences * self.cell.get_dropout_mask(sequences[:, 0])[:, None]
-        steps = [ops.matmul(sequences, self.cell.kernel) + self.cell.bias]
-        if mask is not None:
-            steps.append(mask[0] if isinstance(mask, list | tuple) else mask)
-        if self.go_backwards:
-            steps = [tf.reverse(part, [1]) for part in steps]
-        # Words first.
-        steps = [tf.transpose(part, (1, 0, *range(2, part.shape.rank))) for part in steps]
-        step = self._make_step()
-
-        def advance(states, inputs):
-            projected, *seen = inputs
-            changed = step(states, projected)
-            if not seen:
-                return changed
-            # A masked word leaves everything as it was.
-            return [
-                tf.where(seen[0][:, None], new, old)
-                for new, old in zip(changed, states, strict=True)
-            ]
-
-        if self.unroll:
-            states, history = initial_state, []
-            for word in zip(*(tf.unstack(part) for part in steps), strict=True):
-                states = advance(states, word)
-                history.append(states)
-            history = [tf.stack(part) for part in zip(*history, strict=True)]
-        else:
-            history = tf.scan(advance, steps, initial_state)
-        last = [part[-1] for part in history]
-        return last[0], tf.transpose(history[0], (1, 0, 2)), last
+Step = Callable[[list[tf.Tensor], tf.Tensor], list[tf.Tensor]]
 
 
 @keras.saving.register_keras_serializable("mcn")
-class GRU(_Loop, keras.layers.GRU):
-    """`keras.layers.GRU`, the reset gate applied before the product with the state.
+def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """clip(0.2·x + 0.5, 0, 1): the gate activation of Keras 2.2.4. Keras 3's has slope 1/6."""
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
-    Sequences (N, T, D) of the layer's dtype to (N, T, units), or (N, units) without
-    return_sequences; a masked step leaves the state as it was.
+
+class _UnrolledLoop:
+    """Mixin that replaces Keras' `inner_loop`; `_make_step` of a subclass returns one time step."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
+        if self.cell.recurrent_dropout:
+            raise ValueError(f"{type(self).__name__} has no recurrent dropout: it must be 0")
+        if not self.cell.use_bias:
+            raise ValueError(f"{type(self).__name__} always has a bias: `use_bias` must be True")
+
+    def inner_loop(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor],
+        mask: tf.Tensor | None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Runs the cell over all words.
+
+        Args:
+            sequences: (N, T, D), T fixed.
+            initial_state: tensors (N, units).
+            mask: (N, T) bool, False where a step leaves the state unchanged; or None.
+            training: whether to apply the input dropout.
+
+        Returns:
+            (last output (N, units), outputs (N, T, units), final states).
+        """
+        if training and self.cell.dropout:
+            # One dropout mask for all words of an expression.
+            sequences = sequences * self.cell.get_dropout_mask(sequences[:, 0])[:, None]
+        projected = tf.unstack(
+            ops.matmul(sequences, self.cell.kernel) + self.cell.bias, axis=1
+        )  # T tensors (N, gates·units)
+        if mask is None:
+            keep = [None] * len(projected)
+        else:
+            keep = tf.unstack(mask[0] if isinstance(mask, list | tuple) else mask, axis=1)
+        if self.go_backwards:
+            projected, keep = projected[::-1], keep[::-1]
+        step, states, outputs = self._make_step(), initial_state, []
+        for inputs, unmasked in zip(projected, keep, strict=True):
+            new_states = step(states, inputs)
+            if unmasked is not None:
+                new_states = [
+                    tf.where(unmasked[:, None], new, old)
+                    for new, old in zip(new_states, states, strict=True)
+                ]
+            states = new_states
+            outputs.append(states[0])
+        return outputs[-1], tf.stack(outputs, axis=1), states
+
+
+@keras.saving.register_keras_serializable("mcn")
+class GRU(_UnrolledLoop, keras.layers.GRU):
+    """`keras.layers.GRU` with the reset gate applied before the recurrent product.
+
+    Takes (N, T, D) with a fixed T; returns (N, T, units), or (N, units) without
+    `return_sequences`. A masked step leaves the state unchanged.
+
+    Args:
+        units: width of the cell.
+        **kwargs: of `keras.layers.GRU`; `reset_after` is always False.
+
+    Raises:
+        ValueError: `recurrent_dropout` is set or `use_bias` is False.
     """
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **{**kwargs, "reset_after": False})
 
-    def _make_step(self):
+    def _make_step(self) -> Step:
         cell, units = self.cell, self.cell.units
-        of_gates, of_candidate = tf.split(
+        gates_kernel, candidate_kernel = tf.split(
             tf.convert_to_tensor(cell.recurrent_kernel), [2 * units, units], axis=1
         )
 
-        def step(states, projected):
+        def step(states: list[tf.Tensor], projected: tf.Tensor) -> list[tf.Tensor]:
             (h,) = states
             gates, candidate = tf.split(projected, [2 * units, units], axis=1)
-            gates = cell.recurrent_activation(gates + tf.matmul(h, of_gates))
+            gates = cell.recurrent_activation(gates + tf.matmul(h, gates_kernel))
             update, reset = tf.split(gates, 2, axis=1)
-            candidate = cell.activation(candidate + tf.matmul(reset * h, of_candidate))
+            candidate = cell.activation(candidate + tf.matmul(reset * h, candidate_kernel))
             return [update * h + (1.0 - update) * candidate]
 
         return step
 
 
 @keras.saving.register_keras_serializable("mcn")
-class LSTM(_Loop, keras.layers.LSTM):
-    """`keras.layers.LSTM`, shapes as `GRU`."""
+class LSTM(_UnrolledLoop, keras.layers.LSTM):
+    """`keras.layers.LSTM`; arguments, shapes and errors as for `GRU`."""
 
-    def _make_step(self):
+    def _make_step(self) -> Step:
         cell = self.cell
         kernel = tf.convert_to_tensor(cell.recurrent_kernel)
 
-        def step(states, projected):
+        def step(states: list[tf.Tensor], projected: tf.Tensor) -> list[tf.Tensor]:
             h, c = states
             gates = tf.split(projected + tf.matmul(h, kernel), 4, axis=1)
-            into, forget, candidate, out = gates
-            into, forget, out = (cell.recurrent_activation(x) for x in (into, forget, out))
-            c = forget * c + into * cell.activation(candidate)
-            return [out * cell.activation(c), c]
+            input_gate, forget_gate, candidate, output_gate = gates
+            input_gate, forget_gate, output_gate = (
+                cell.recurrent_activation(x) for x in (input_gate, forget_gate, output_gate)
+            )
+            c = forget_gate * c + input_gate * cell.activation(candidate)
+            return [output_gate * cell.activation(c), c]
 
         return step

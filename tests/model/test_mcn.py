@@ -116,15 +116,15 @@ def test_parts_compose_to_the_whole(variant):
     batch = random_batch(config, n=3)
     expected = outputs_of(model, batch)
     features = encode_image(model)(batch["image"])
-    fq = encode_text(model)(batch["words"])
-    assert fq.shape == (3, config.rnn_hidden_size)
-    found = ground(model)([*features, fq])
+    text_features = tf.nest.flatten(encode_text(model)(batch["words"]))
+    assert [feature.shape for feature in text_features] == [(3, config.rnn_hidden_size)]
+    found = ground(model)([*features, *text_features])
     assert set(found) == {"boxes", "mask"}
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
     # Several expressions of one image, which is encoded once.
     rows = [1, 1, 1]
-    found = ground(model)([*(tf.gather(feature, rows) for feature in features), fq])
+    found = ground(model)([*(tf.gather(feature, rows) for feature in features), *text_features])
     expected = outputs_of(model, {**batch, "image": batch["image"][rows]})
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
@@ -157,7 +157,7 @@ def test_free_body_1_freezes_what_the_published_one_did(backbone):
     model = build_mcn(config)
     published = [layer for layer in manifest(backbone)["layers"] if layer["weights"]]
     trainable = {id(variable) for variable in model.trainable_variables}
-    for slot, layer in zip(mcn_slots(model, backbone), published, strict=True):
+    for slot, layer in zip(mcn_slots(model), published, strict=True):
         statistics = slot.kind == "bn"
         trained = slot.targets[:2] if statistics else slot.targets
         expected = not layer["frozen_by_freeze_body_1"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.layers.blocks import BatchNorm
+from model.layers.batch_norm import BatchNorm
 from model.losses import background_mask, l2_penalty, mcn_losses
 from model.targets import box_targets
 from model.weights.layouts import mcn_slots
@@ -104,7 +104,7 @@ def test_gradient_norms_through_the_network(published, record_property):
     golden = dict(zip(published.loss["gradnorm_names"], published.loss["gradnorm"], strict=True))
     ours = {}
     layers = [layer for layer in manifest(published.backbone)["layers"] if layer["weights"]]
-    for slot, layer in zip(mcn_slots(model, published.backbone), layers, strict=True):
+    for slot, layer in zip(mcn_slots(model), layers, strict=True):
         for targets, weight in zip(slot.targets, layer["weights"], strict=True):
             ours[weight["name"]] = np.sqrt(sum(squares.get(id(v), 0.0) for v in targets))
     # A bias in front of a softmax has no gradient: both sides hold rounding noise there.

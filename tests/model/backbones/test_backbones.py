@@ -4,17 +4,18 @@ import keras
 import numpy as np
 import pytest
 
-from model.backbones.darknet53 import build_backbone, frozen_tail_length
+from model.backbones import build_backbone
 from model.layers.blocks import LayerFactory
 from tests.model import reference
-from tests.tiny import scramble
+from tests.tiny import network_config, scramble
 
 WIDTH = 0.0625
 
 
 def backbone(name, side=64, blocks=(1, 1, 1, 1, 1)):
     image = keras.Input((side, side, 3))
-    return keras.Model(image, list(build_backbone(LayerFactory(), image, name, WIDTH, blocks)))
+    config = network_config(backbone=name, backbone_width=WIDTH, backbone_blocks=list(blocks))
+    return keras.Model(image, list(build_backbone(LayerFactory(), image, config).features))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,3 @@ def test_first_vgg_group(vgg):
     n, height, width, channels = features.shape
     pooled = features.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
     np.testing.assert_allclose(part(x), pooled, atol=1e-5)
-
-
-def test_what_trains_when_the_body_is_frozen():
-    assert [frozen_tail_length(name) for name in ("darknet", "vgg")] == [2, 1]

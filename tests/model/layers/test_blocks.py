@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.layers.blocks import BN_EPSILON, BatchNorm, LayerFactory, hard_sigmoid
+from model.layers.batch_norm import BN_EPSILON, BatchNorm
+from model.layers.blocks import LayerFactory
+from model.layers.recurrence import hard_sigmoid
 from tests.model import reference
 from tests.tiny import scramble
 

@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 from model.mcn import build_mcn, encode_text, freeze
-from model.text_encoders.bert import BertEncoder, build_bert_branch
+from model.text_encoders.bert import BertEncoder, build_language_feature
 from model.weights import WeightsError, load_weights, save_weights
 from model.weights.bert import load_bert
 
@@ -48,7 +48,7 @@ def preset(tmp_path_factory):
 def text_network(folder, trainable=False, word_len=WORD_LEN):
     """The text branch alone, as loading knows it: words → fq."""
     ids = keras.Input((word_len,), dtype="int32", name="words")
-    return keras.Model(ids, build_bert_branch(ids, str(folder), trainable))
+    return keras.Model(ids, build_language_feature(ids, str(folder), trainable))
 
 
 def random_ids(rows=5, seed=0):
@@ -187,7 +187,7 @@ class TestLoading:
             ),
             (
                 lambda t: t.update({"bert/encoder/layer_4/output/dense/bias": np.zeros(32, "f")}),
-                ["holds bert/encoder/layer_4/output/dense/bias", "no place"],
+                ["holds bert/encoder/layer_4/output/dense/bias", "lacks"],
             ),
             (
                 lambda t: t[f"{LAYER_2}/output/dense/bias"].fill(np.nan),
@@ -304,18 +304,20 @@ class TestTraining:
         assert np.array_equal(training[0], model(random_ids())) is not trainable
 
 
+def whole_network(folder, **changes):
+    settings = {**TINY, "text_encoder": "bert", "bert_path": str(folder), "word_len": WORD_LEN}
+    return build_mcn(Config(**{**settings, **changes}))
+
+
+@pytest.fixture(scope="module")
+def network(original):
+    model = whole_network(original[0])
+    load_bert(model, original[0])
+    return model
+
+
 @pytest.mark.slow
 class TestWholeNetwork:
-    def build(self, folder, **changes):
-        settings = {**TINY, "text_encoder": "bert", "bert_path": str(folder), "word_len": WORD_LEN}
-        return build_mcn(Config(**{**settings, **changes}))
-
-    @pytest.fixture(scope="class")
-    def network(self, original):
-        model = self.build(original[0])
-        load_bert(model, original[0])
-        return model
-
     def outputs(self, model):
         images = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
         return model({"image": images, "words": random_ids(2)})
@@ -336,21 +338,21 @@ class TestWholeNetwork:
 
     def test_frozen_whatever_free_body_says(self, network):
         for free_body in (0, 1, 2):
-            freeze(network, free_body, "darknet")
+            freeze(network, free_body)
             assert not network.get_layer("bert").trainable_variables
-        freeze(network, 1, "darknet")
+        freeze(network, 1)
 
     def test_fine_tuned_unless_only_the_output_layers_train(self, original):
-        model = self.build(original[0], bert_trainable=1)
+        model = whole_network(original[0], bert_trainable=1)
         bert = model.get_layer("bert")
         trained = {id(variable) for variable in model.trainable_variables}
         assert {id(variable) for variable in bert.weights} < trained
-        freeze(model, 2, "darknet")
+        freeze(model, 2)
         assert not bert.trainable_variables
 
     def test_keras_file_needs_no_checkpoint(self, tmp_path, original):
         folder = copy_of(original[0], tmp_path / "bert")
-        model = self.build(folder)
+        model = whole_network(folder)
         load_bert(model, folder)
         model.save(tmp_path / "mcn.keras")
         shutil.rmtree(folder)
@@ -361,7 +363,7 @@ class TestWholeNetwork:
 
     def test_weights_file(self, tmp_path, original, network):
         save_weights(network, tmp_path / "mcn.weights.h5")
-        other = self.build(original[0], seed=3)
+        other = whole_network(original[0], seed=3)
         assert not same(variables_of(network), variables_of(other))
         report = load_weights(other, tmp_path / "mcn.weights.h5")
         assert report.missing == []
@@ -370,11 +372,11 @@ class TestWholeNetwork:
 
     def test_weights_with_words_are_refused_by_name_of_the_key(self, tmp_path, network):
         save_weights(build_mcn(Config(**TINY)), tmp_path / "words.weights.h5")
-        with pytest.raises(WeightsError, match="use_bert to 0"):
+        with pytest.raises(WeightsError, match="text_encoder to recurrent"):
             load_weights(network, tmp_path / "words.weights.h5")
 
     def test_weights_with_another_bert_name_the_key(self, tmp_path, network):
         write_original(tmp_path, intermediate_size=40)
-        save_weights(self.build(tmp_path), tmp_path / "other.weights.h5")
-        with pytest.raises(WeightsError, match=r"layer bert/.*48.*use_bert and bert_path"):
+        save_weights(whole_network(tmp_path), tmp_path / "other.weights.h5")
+        with pytest.raises(WeightsError, match=r"layer bert/.*48.*text_encoder and bert_path"):
             load_weights(network, tmp_path / "other.weights.h5")

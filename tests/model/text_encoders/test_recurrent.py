@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from model.text_encoders.recurrent import build_text_branch
+from model.text_encoders.recurrent import build_language_feature
 from tests.model import reference
 from tests.tiny import scramble
 
@@ -13,7 +13,9 @@ T, D, UNITS = 5, 6, 4
 
 def branch(dropout=0.3, **settings):
     words = keras.Input((T, D))
-    return keras.Model(words, build_text_branch(words, units=UNITS, dropout=dropout, **settings))
+    return keras.Model(
+        words, build_language_feature(words, units=UNITS, dropout=dropout, **settings)
+    )
 
 
 def expressions():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.losses import TERMS
+from model.losses import LOSS_TERMS
 from model.mcn import build_mcn
 from tests.tiny import weights_of
 from utils.training.trainer import Trainer, TrainingError
@@ -79,8 +79,8 @@ def test_two_epochs_of_every_sample(finished):
     assert int(trainer.optimizer.iterations) == 6  # five samples by twos, twice
     for record in records:
         train = record["train"]
-        assert set(train) == {*TERMS, "l2", "loss", "learning_rate"}
-        total = sum(train[name] for name in (*TERMS, "l2"))
+        assert set(train) == {*LOSS_TERMS, "l2", "loss", "learning_rate"}
+        total = sum(train[name] for name in (*LOSS_TERMS, "l2"))
         assert train["loss"] == pytest.approx(total, rel=1e-5)
         assert record["val"]["n_expressions"] == 12
 
