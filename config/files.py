@@ -22,14 +22,17 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
         path: the file to write or replace.
 
     Yields:
-        A binary file object.
+        A binary file object, readable and seekable too, as h5py needs it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             yield file
+            # A crash of the machine must not leave an empty file in the place of the old one.
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -243,7 +243,7 @@ class TestLoading:
         ("changes", "message"),
         [
             ({"num_layers": 5}, ["does not hold the BERT"]),
-            ({"num_layers": 3}, ["holds transformer_encoder_3", "no place"]),
+            ({"num_layers": 3}, ["holds transformer_encoder_3", "which the BERT of config.json"]),
             ({"intermediate_dim": 40}, ["does not hold the BERT"]),
         ],
     )
@@ -372,7 +372,7 @@ class TestWholeNetwork:
 
     def test_weights_with_words_are_refused_by_name_of_the_key(self, tmp_path, network):
         save_weights(build_mcn(Config(**TINY)), tmp_path / "words.weights.h5")
-        with pytest.raises(WeightsError, match="text_encoder to recurrent"):
+        with pytest.raises(WeightsError, match='text_encoder to "recurrent"'):
             load_weights(network, tmp_path / "words.weights.h5")
 
     def test_weights_with_another_bert_name_the_key(self, tmp_path, network):

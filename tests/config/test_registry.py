@@ -1,0 +1,30 @@
+"""Registries: names are unique, and unknown ones are explained."""
+
+import pytest
+
+from config.registry import Registry
+from config.schema import ConfigError
+
+
+def test_entries_by_name():
+    registry = Registry("backbone")
+    registry.add("resnet", 1)
+    registry.add("darknet", 2)
+    assert (registry.get("darknet"), registry.names()) == (2, ["darknet", "resnet"])
+
+
+def test_a_name_is_given_once():
+    registry = Registry("backbone")
+    registry.add("darknet", 1)
+    with pytest.raises(ValueError, match="backbone 'darknet' is registered already"):
+        registry.add("darknet", 2)
+    assert registry.get("darknet") == 1
+
+
+def test_unknown_names_are_told_what_exists():
+    registry = Registry("backbone")
+    registry.add("darknet", 1)
+    with pytest.raises(ConfigError, match=r'"darknte": must be one of darknet; did you mean "dark'):
+        registry.get("darknte")
+    with pytest.raises(ConfigError, match=r"must be one of darknet$"):
+        registry.get("zebra")
