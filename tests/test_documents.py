@@ -184,6 +184,16 @@ def test_commands_that_programs_show_exist(script):
         assert list(faults_of_command(arguments)) == [], arguments
 
 
+def test_commands_of_the_makefile_exist():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    variables = dict(re.findall(r"^(\w+) \??:?= (.+)$", text, re.MULTILINE))
+    recipes = re.sub(r"\$\((\w+)\)", lambda found: variables.get(found[1], ""), text)
+    shown = list(python_commands(recipes))
+    assert ["train.py", "--config", "config/demo.json"] in shown
+    for arguments in shown:
+        assert list(faults_of_command(arguments)) == [], arguments
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_python_examples_import_what_exists(path):
     for body in blocks(path.read_text(encoding="utf-8"), "python"):
