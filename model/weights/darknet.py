@@ -150,7 +150,8 @@ def match_darknet(model: "keras.Model", file: DarknetFile, ignore_rest: bool = F
         raise WeightsError(_too_short(convolutions, file, backbone))
     unused = []
     if rest:
-        sides = tuple(feature.shape[-1] for feature in model.backbone.features[1:])
+        _, fv2, fv3 = model.backbone.features
+        sides = (fv2.shape[-1], fv3.shape[-1])
         classes = yolo_classes(rest, top, *sides)
         if classes is not None:
             heads = yolo_heads(top, *sides, classes, first=len(convolutions) + 1)
@@ -292,7 +293,7 @@ def _too_short(convolutions: Sequence[Convolution], file: DarknetFile, backbone:
 
 
 def _too_long(
-    convolutions: Sequence[Convolution], file: DarknetFile, backbone: str, sides: tuple[int, ...]
+    convolutions: Sequence[Convolution], file: DarknetFile, backbone: str, sides: tuple[int, int]
 ) -> str:
     whole, rest = len(convolutions), len(file.values) - _values(convolutions)
     heads = yolo_heads(convolutions[-1].filters, *sides, COCO_CLASSES, first=whole + 1)

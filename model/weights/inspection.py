@@ -161,6 +161,8 @@ def _describe_native(
 
 def _describe_published(description: Description, layers: Sequence[FileLayer]) -> None:
     backbone = backbone_of_published(layers)
+    if backbone is None:
+        return
     _describe_network(description, layers, backbone, text_settings_of_layers(layers))
     description.kind = f"published MCN checkpoint, {description.kind}"
 

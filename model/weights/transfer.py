@@ -233,7 +233,7 @@ def slot_transfers(
         arrays: h5py datasets or NumPy views in the order of the slot.
         changes: one function per array, see `Transfer`; None leaves all arrays as they are.
     """
-    functions = changes or [None] * len(arrays)
+    functions = [None] * len(arrays) if changes is None else changes
     return [
         Transfer(source, slot.layer, array, variables, function, slot.kind == "bn" and index == 3)
         for index, (source, array, variables, function) in enumerate(
