@@ -22,7 +22,7 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
         path: the file to write or replace.
 
     Yields:
-        A binary file object, readable and seekable too, as h5py needs it.
+        A binary file object that can be read, written and positioned, as h5py requires.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         with temporary.open("x+b") as file:
             yield file
-            # A crash of the machine must not leave an empty file in the place of the old one.
+            # Otherwise a crash of the machine could leave an empty file in place of the old one.
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

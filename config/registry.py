@@ -1,18 +1,18 @@
-"""Registries: choices that a config key makes by name, such as the backbone."""
+"""Registries of what a setting selects by name, such as the backbone."""
 
 import difflib
 from typing import Generic, TypeVar
 
-from config.schema import ConfigError
+from config.errors import ConfigError
 
 Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Entries by the name that a config key selects them with.
+    """Entries by name.
 
     Args:
-        key: the config key, for messages.
+        key: the config key whose value is one of the names, for error messages.
     """
 
     def __init__(self, key: str) -> None:
@@ -20,17 +20,17 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, Entry] = {}
 
     def add(self, name: str, entry: Entry) -> None:
-        """Registers an entry. Raises ValueError if the name is taken."""
+        """Registers an entry. Raises ValueError if the name is already registered."""
         if name in self._entries:
-            raise ValueError(f"{self.key} {name!r} is registered already")
+            raise ValueError(f"{self.key} {name!r} is already registered")
         self._entries[name] = entry
 
     def names(self) -> list[str]:
-        """The registered names, sorted."""
+        """Returns the registered names, sorted."""
         return sorted(self._entries)
 
     def get(self, name: str) -> Entry:
-        """The entry of a name. Raises ConfigError that lists the names if there is none."""
+        """Returns the entry of a name. Raises ConfigError, listing all names, if there is none."""
         if name not in self._entries:
             close = difflib.get_close_matches(name, self._entries, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else ""

@@ -2,8 +2,8 @@
 
 import pytest
 
+from config.errors import ConfigError
 from config.registry import Registry
-from config.schema import ConfigError
 
 
 def test_entries_by_name():
@@ -13,15 +13,15 @@ def test_entries_by_name():
     assert (registry.get("darknet"), registry.names()) == (2, ["darknet", "resnet"])
 
 
-def test_a_name_is_given_once():
+def test_a_name_can_be_registered_only_once():
     registry = Registry("backbone")
     registry.add("darknet", 1)
-    with pytest.raises(ValueError, match="backbone 'darknet' is registered already"):
+    with pytest.raises(ValueError, match="backbone 'darknet' is already registered"):
         registry.add("darknet", 2)
     assert registry.get("darknet") == 1
 
 
-def test_unknown_names_are_told_what_exists():
+def test_an_unknown_name_lists_the_registered_ones():
     registry = Registry("backbone")
     registry.add("darknet", 1)
     with pytest.raises(ConfigError, match=r'"darknte": must be one of darknet; did you mean "dark'):
