@@ -1,5 +1,6 @@
 """Backbones beyond those of the paper, weights registered by name, and text encoders."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +16,10 @@ from model.weights import (
     load_weights,
     save_weights,
 )
+from model.weights.__main__ import main
 from model.weights.inspection import describe
 from tests.model.weights.weight_fixtures import (
+    TINY,
     backbone_arrays,
     detector_layers,
     fresh_pair,
@@ -100,6 +103,14 @@ def test_weights_by_name(networks):
     left = {layer.name for layer in target.layers if layer.weights}
     assert set(report.missing) == left - {layer.name for layer in backbone.layers}
     assert str(report).startswith("ones: weights of plain: ")
+
+
+def test_named_weights_can_be_converted(tmp_path, networks):
+    (tmp_path / "config.json").write_text(json.dumps(TINY | {"backbone": "plain"}))
+    target = tmp_path / "ones.weights.h5"
+    main(["convert", "ones", str(target), "--config", str(tmp_path / "config.json")])
+    assert describe(target).kind == "backbone of MCN, plain, 24 convolutions"
+    assert describe(target).trained_on == "ones"
 
 
 def test_names_that_do_not_exist_list_those_that_do(networks):
