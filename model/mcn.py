@@ -14,7 +14,6 @@ import random
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 
 from config.schema import Config, ConfigError
 from model.backbones import build_backbone
@@ -47,7 +46,7 @@ OUTPUT_LAYERS = ("box_logits", "mask_logits")
 
 
 def build_mcn(config: Config) -> keras.Model:
-    """Builds the network that a config describes, freshly initialized.
+    """Builds the network that a config describes, freshly initialised.
 
     Args:
         config: the settings; `config.seed` determines the initial weights.
@@ -212,14 +211,17 @@ def frozen_cut(model: keras.Model) -> list[keras.KerasTensor]:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draws initial weights from a seed and leaves Python's and NumPy's global generators alone."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    keras.utils.set_random_seed(seed)
+    """Draws initial weights and dropout seeds from a seed, without changing any global generator.
+
+    Keras draws the seeds of initialisers and dropout layers from Python's global generator, whose
+    state is restored.
+    """
+    state = random.getstate()
+    random.seed(seed)
     try:
         yield
     finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
+        random.setstate(state)
 
 
 @contextlib.contextmanager

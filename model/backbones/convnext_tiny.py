@@ -8,7 +8,7 @@ from model.layers.blocks import LayerFactory
 
 
 def to_bytes(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Keras Applications takes 0..255 and normalizes by ImageNet's statistics itself."""
+    """Keras Applications takes 0..255 and normalises by ImageNet's statistics itself."""
     return keras.layers.Rescaling(255.0, name="backbone_rescaling")(image)
 
 
@@ -26,7 +26,7 @@ def build_convnext_tiny(layers: LayerFactory, image: keras.KerasTensor, config: 
     if config.backbone_width != 1.0:
         raise ConfigError("backbone_width: convnext_tiny has a fixed width, it must be 1.0")
     trunk = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_tensor=image)
-    # A stage ends where the next one downsamples, the last one before the final normalization.
+    # A stage ends where the next one downsamples, the last one before the final normalisation.
     fv3, fv2 = (trunk.get_layer(f"convnext_tiny_downsampling_block_{i}").input for i in (1, 2))
     features = (trunk.layers[-1].input, fv2, fv3)
     return Backbone(features, frozen_end=features)

@@ -27,10 +27,11 @@ class _UnrolledLoop:
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
+        name = type(self).__name__
         if self.cell.recurrent_dropout:
-            raise ValueError(f"{type(self).__name__} has no recurrent dropout: it must be 0")
+            raise ValueError(f"{name} has no recurrent dropout: `recurrent_dropout` must be 0")
         if not self.cell.use_bias:
-            raise ValueError(f"{type(self).__name__} always has a bias: `use_bias` must be True")
+            raise ValueError(f"{name} always has a bias: `use_bias` must be True")
 
     def inner_loop(
         self,
@@ -84,14 +85,19 @@ class GRU(_UnrolledLoop, keras.layers.GRU):
 
     Args:
         units: width of the cell.
-        **kwargs: of `keras.layers.GRU`; `reset_after` is always False.
+        reset_after: False; the argument exists because Keras' own default is True.
+        **kwargs: of `keras.layers.GRU`.
 
     Raises:
-        ValueError: `recurrent_dropout` is set or `use_bias` is False.
+        ValueError: `reset_after` or `recurrent_dropout` is set, or `use_bias` is False.
     """
 
-    def __init__(self, units: int, **kwargs: Any) -> None:
-        super().__init__(units, **{**kwargs, "reset_after": False})
+    def __init__(self, units: int, reset_after: bool = False, **kwargs: Any) -> None:
+        if reset_after:
+            raise ValueError(
+                "GRU applies the reset gate before the product: `reset_after` must be False"
+            )
+        super().__init__(units, reset_after=False, **kwargs)
 
     def _make_step(self) -> Step:
         cell, units = self.cell, self.cell.units
@@ -112,7 +118,7 @@ class GRU(_UnrolledLoop, keras.layers.GRU):
 
 @keras.saving.register_keras_serializable("mcn")
 class LSTM(_UnrolledLoop, keras.layers.LSTM):
-    """`keras.layers.LSTM`; arguments, shapes and errors as for `GRU`."""
+    """`keras.layers.LSTM`; shapes, and the arguments that are refused, as for `GRU`."""
 
     def _make_step(self) -> Step:
         cell = self.cell

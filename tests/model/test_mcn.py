@@ -1,5 +1,7 @@
 """The whole network: its faces, what is frozen, saving and loading, its three parts."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -71,6 +73,24 @@ def test_seed_decides_the_initial_weights():
     assert any(not np.array_equal(weights[path], different[path]) for path in weights)
     assert [layer.name for layer in one.layers] == [layer.name for layer in same.layers]
     assert len(weights) == len(one.weights)  # no path stands for two
+
+
+def test_building_leaves_global_random_generators_alone():
+    expected = weights_of(build_mcn(network_config()))
+    draws = []
+    for build in (False, True):
+        keras.utils.set_random_seed(7)
+        built = weights_of(build_mcn(network_config())) if build else expected
+        assert all(np.array_equal(built[path], expected[path]) for path in expected)
+        draws.append(
+            (
+                random.random(),
+                np.random.random(),
+                float(keras.random.uniform(())),
+                float(tf.random.uniform(())),
+            )
+        )
+    assert draws[0] == draws[1]
 
 
 FROZEN = {"free_body": 1, "frozen_bn": "batch"}

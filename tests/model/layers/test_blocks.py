@@ -181,3 +181,22 @@ def test_settings_of_the_factory_reach_its_layers():
     assert float(kernel.regularizer(kernel)) == pytest.approx(expected)
     assert model.get_layer("b").kernel.regularizer is None
     assert model.get_layer("b").use_bias
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"center": False}, "`center` and `scale` are True"),
+        ({"scale": False}, "`center` and `scale` are True"),
+        ({"axis": 1}, "axis=1 must be -1"),
+        ({"frozen_statistics": "none"}, "frozen_statistics='none'"),
+    ],
+)
+def test_batch_norm_refuses_settings_that_it_does_not_compute(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BatchNorm(**settings)
+
+
+def test_batch_norm_refuses_sequences():
+    with pytest.raises(ValueError, match=r"takes \(N, C\) or \(N, H, W, C\), not \(2, 5, 3\)"):
+        BatchNorm()(np.zeros((2, 5, 3), np.float32))

@@ -44,3 +44,17 @@ def test_cropped_equals_the_library(shape, dilation):
 def test_crops_where_it_pays(side, channels, dilation, crops):
     layer = DilatedConv2D(4, 3, padding="same", dilation_rate=dilation)
     assert layer.crops_taps((None, side, side, channels)) is crops
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"padding": "valid"}, "padding='valid', not \"same\""),
+        ({"dilation_rate": (18, 3)}, r"one dilation, not \(18, 3\)"),
+        ({"strides": 2, "dilation_rate": 1}, "stride 1"),
+        ({"groups": 2}, "one group"),
+    ],
+)
+def test_settings_that_are_not_computed_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DilatedConv2D(4, 3, **{"padding": "same", "dilation_rate": 2, **settings})
