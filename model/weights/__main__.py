@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     convert = commands.add_parser("convert", help="convert a weight file to .weights.h5")
-    convert.add_argument("source", metavar="IN", help="weight file of any format, or a name such as imagenet")
+    convert.add_argument(
+        "source", metavar="IN", help="weight file of any format, or a name such as imagenet"
+    )
     convert.add_argument("target", metavar="OUT", help="file to write, NAME.weights.h5")
     add_config_arguments(convert)
     convert.add_argument("--half", action="store_true", help="store float16, half the size")
