@@ -33,9 +33,9 @@ def part_of(model: "keras.Model", part: str) -> "keras.Model":
     # Inspecting a file must not load TensorFlow.
     from model.mcn import visual_backbone, visual_trunk
 
-    return {NETWORK: lambda model: model, BACKBONE: visual_backbone, TRUNK: visual_trunk}[part](
-        model
-    )
+    if part == NETWORK:
+        return model
+    return visual_backbone(model) if part == BACKBONE else visual_trunk(model)
 
 
 def name_of_part(model: "keras.Model") -> str:

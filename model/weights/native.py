@@ -15,7 +15,6 @@ matches layers by name and checks the whole file before anything is assigned.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -247,33 +246,32 @@ def write_native(
     if trained_on is not None:
         attributes[TRAINED_ON] = trained_on
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Keras can write only to a path.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
-        complete, rounded = Path(folder) / f"full{SUFFIX}", Path(folder) / f"half{SUFFIX}"
+        complete = Path(folder) / f"complete{SUFFIX}"
         model.save_weights(complete)
-        if half:
-            _round(complete, rounded)
-            complete = rounded
-        with h5py.File(complete, "r+") as file:
-            file.attrs.update(attributes)
-        with open(complete, "rb") as source, written_atomically(path) as target:
-            shutil.copyfileobj(source, target)
-            target.flush()
-            os.fsync(target.fileno())
+        with (
+            h5py.File(complete, "r") as source,
+            written_atomically(path) as target,
+            h5py.File(target, "w") as copy,
+        ):
+            _copy(source, copy, half)
+            copy.attrs.update(attributes)
 
 
-def _round(source: Path, target: Path) -> None:
-    """Copies a file with its arrays as float16."""
-    with h5py.File(source, "r") as full, h5py.File(target, "w") as half:
+def _copy(source: h5py.File, target: h5py.File, half: bool) -> None:
+    """Copies groups, arrays and attributes, with arrays as float16 if `half`."""
 
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Group):
-                copied = half.require_group(name)
-            else:
-                copied = half.create_dataset(name, data=_to_float16(item[...], name))
-            copied.attrs.update(item.attrs)
+    def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Group):
+            copied = target.require_group(name)
+        else:
+            values = item[...]
+            copied = target.create_dataset(name, data=_to_float16(values, name) if half else values)
+        copied.attrs.update(item.attrs)
 
-        full.visititems(copy)
-        half.attrs.update(full.attrs)
+    source.visititems(copy)
+    target.attrs.update(source.attrs)
 
 
 def _to_float16(values: np.ndarray, name: str) -> np.ndarray:
