@@ -22,9 +22,13 @@ def load_imagenet(backbone: keras.Model) -> None:
 
 @register_backbone("convnext_tiny", preprocess=to_bytes, named_weights={"imagenet": load_imagenet})
 def build_convnext_tiny(layers: LayerFactory, image: keras.KerasTensor, config: Config) -> Backbone:
-    """ConvNeXt-Tiny; features of 768, 384 and 192 channels. `free_body=1` freezes all of it."""
+    """ConvNeXt-Tiny; features of 768, 384 and 192 channels.
+
+    `free_body=1` freezes all of it. Its kernels have no weight decay.
+    """
     if config.backbone_width != 1.0:
-        raise ConfigError("backbone_width: convnext_tiny has a fixed width, it must be 1.0")
+        width = config.backbone_width
+        raise ConfigError(f"backbone_width = {width}: convnext_tiny has one width, must be 1.0")
     trunk = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_tensor=image)
     # A stage ends where the next one downsamples, the last one before the final normalisation.
     fv3, fv2 = (trunk.get_layer(f"convnext_tiny_downsampling_block_{i}").input for i in (1, 2))
