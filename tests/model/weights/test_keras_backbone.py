@@ -262,7 +262,7 @@ def test_other_keras_files(tmp_path, darknet):
     with untouched(darknet.target), pytest.raises(WeightsError, match="contains no layers"):
         load_pretrained(darknet.target, tmp_path / "data.h5")
     with h5py.File(tmp_path / "last.state.h5", "w") as file:
-        file.attrs["progress"] = "{}"
+        file.attrs["run_state"] = "{}"
     with pytest.raises(WeightsError, match=r"state of a training run.*best\.weights\.h5"):
         load_pretrained(darknet.target, tmp_path / "last.state.h5")
     layers = detector(darknet)[0]
