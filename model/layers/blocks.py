@@ -31,7 +31,7 @@ class LayerFactory:
         synchronized: bool = False,
     ) -> None:
         self.weight_decay = weight_decay
-        self.bn_settings = {
+        self.bn_settings: dict[str, Any] = {
             "momentum": bn_momentum,
             "frozen_statistics": frozen_bn,
             "synchronized": synchronized,

@@ -47,7 +47,7 @@ class DilatedConv2D(keras.layers.Conv2D):
                     output += _shifted(inputs, tap, row * reach, column * reach)
         return output
 
-    def crops_taps(self, shape: tuple[int | None, ...]) -> bool:
+    def crops_taps(self, shape: tuple) -> bool:
         """Whether inputs of shape (N, H, W, C) are convolved tap by tap."""
         reach = self.dilation_rate[0]
         height, width = shape[1:3]

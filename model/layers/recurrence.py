@@ -22,8 +22,11 @@ def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-class _UnrolledLoop:
+class _UnrolledLoop(keras.layers.RNN):
     """Mixin that replaces Keras' `inner_loop`; `_make_step` of a subclass returns one time step."""
+
+    def _make_step(self) -> Step:
+        raise NotImplementedError
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
