@@ -22,10 +22,7 @@ from config.schema import load_config
 
 def main() -> None:
     arguments = _parser().parse_args()
-    overrides = arguments.overrides
-    if arguments.weights:
-        overrides = [*overrides, f"evaluate_model={arguments.weights}"]
-    config = load_config(arguments.config, overrides)
+    config = load_config(arguments.config, arguments.overrides)
     quiet_tensorflow()
 
     from utils.evaluation.report import report
@@ -33,7 +30,7 @@ def main() -> None:
     annotations = Path(config.evaluate_set)
     name = arguments.name or f"{annotations.parent.name}_{annotations.stem}"
     folder = Path(arguments.output) / name
-    print(report(config, folder, dump=arguments.dump, pictures=arguments.pictures))
+    print(report(config, folder, arguments.weights, arguments.dump, arguments.pictures))
     print(f"Results are in {folder}/")
 
 

@@ -3,7 +3,7 @@
     python train.py --config config/config.json
     python train.py --config config/demo.json --set batch_size=8 epoches=20
 
-Writes to log_path: last.state.h5 (to resume from), best.weights.h5 (best validation Acc@0.5),
+Writes to log_path: last.state.h5 (to resume from), best.weights.h5 (best box accuracy so far),
 epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
 """
 
@@ -20,14 +20,13 @@ def main() -> None:
     config = load_config(arguments.config, arguments.overrides)
     quiet_tensorflow()
 
-    from utils.training.trainer import Trainer
+    from utils.training.builder import build_trainer
 
-    progress = Trainer(config).run()
-    best = progress.get("best_det_acc")
-    if best is not None:
+    state = build_trainer(config).run()
+    if state.best_det_acc is not None:
         print(
-            f"Best Acc@0.5 {100 * best:.2f} % after epoch {progress['best_epoch']}: "
-            f"{config.log_path}/best.weights.h5"
+            f"Best Acc@{config.det_acc_thresh:g} {100 * state.best_det_acc:.2f} % after epoch "
+            f"{state.best_epoch}: {config.log_path}/best.weights.h5"
         )
 
 

@@ -75,8 +75,8 @@ def trained(prepared):
 
 def test_training_resumes_and_writes_its_log(trained):
     log, first, second = trained
-    assert "going on after epoch 1" in second
-    assert "going on" not in first
+    assert "resuming after epoch 1" in second
+    assert "resuming" not in first
     epochs = [json.loads(line) for line in (log / "epochs.jsonl").read_text().splitlines()]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     for epoch in epochs:

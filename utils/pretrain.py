@@ -1,7 +1,59 @@
-"""`python -m utils.pretrain`."""
+"""Pretrains a visual backbone as a detector of all objects, as the published ones were.
 
-from config.command_line import run
-from utils.training.pretrain import main
+    python -m utils.pretrain --config config/demo.json --epochs 12 \\
+        --instances data/demo/raw/refcoco/instances.json --leave_out data/demo/eval_images.txt \\
+        --output log/demo_backbone.weights.h5
+
+To train from the result, set `pretrained_weights` to it. The backbone must not see images of the
+evaluation sets: write their names with `data_process.py --list_eval_images` and pass the file as
+--leave_out.
+"""
+
+import argparse
+from pathlib import Path
+
+from config.command_line import add_config_arguments, run
+from config.quiet import quiet_tensorflow
+from config.schema import load_config
+
+
+def main() -> None:
+    parser = add_config_arguments(argparse.ArgumentParser(description=__doc__))
+    parser.add_argument(
+        "--instances", required=True, metavar="FILE", help="COCO-style instances.json"
+    )
+    parser.add_argument(
+        "--leave_out",
+        metavar="FILE",
+        help="text file with the names of images that must not be seen, one per line",
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=20, help="passes over the images (default: 20)"
+    )
+    parser.add_argument(
+        "--trained_on",
+        metavar="NAME",
+        help="what the backbone was trained on, such as coco-clean; stored in the file",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="backbone to write, NAME.weights.h5"
+    )
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, arguments.overrides)
+    left_out: list[str] = []
+    if arguments.leave_out:
+        left_out = Path(arguments.leave_out).read_text(encoding="utf-8").splitlines()
+    quiet_tensorflow()
+
+    from model.weights import save_weights
+    from model.weights.native import check_name
+    from utils.training.pretraining import pretrain
+
+    check_name(arguments.output)  # Before hours of training.
+    backbone = pretrain(config, arguments.instances, left_out, arguments.epochs)
+    save_weights(backbone, arguments.output, trained_on=arguments.trained_on)
+    print(f"Backbone written to {arguments.output}; to train from it, set pretrained_weights to it")
+
 
 if __name__ == "__main__":
-    run(main, "Nothing was written: the same command starts anew.")
+    run(main, "Nothing was written; run the same command to start again.")

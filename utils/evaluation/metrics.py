@@ -1,21 +1,230 @@
-"""What an evaluation reports: box accuracy, mask IoU, precision at IoU thresholds, inconsistency.
+"""Metrics of an evaluation: box accuracy, mask IoU, precision at IoU thresholds, inconsistency.
 
-Measures of single expressions are functions; `Metrics` adds them up over a data set. Only sums
-are kept, so memory does not grow with the set and no mean of batch means is ever taken.
+A metric is one function decorated with `@metric`: it gives a numerator and a denominator per
+expression, and its value over a set is the ratio of their sums. Every registered metric is
+computed, written to results, logged and printed. Only sums are kept, so memory does not grow with
+the set, and no mean of batch means is taken.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
 import numpy as np
+
+from config.errors import UserError
 
 PRECISION_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 BOX_EPSILON = 1e-7
 MASK_EPSILON = 1e-10
 CONSISTENCY_THRESHOLD = 0.5
+TASKS = ("REC", "RES", "both")
+
+# Value by metric, and "n_expressions"; {part: value} for a metric with parts.
+Result = dict[str, Any]
 
 
-def detection_iou(box_a, box_b):
-    """IoU of boxes by the published convention, 1e-7 in numerator and denominator.
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Overlaps of predicted with true boxes and masks, of which metrics are made.
 
-    An overlap of exactly one half thereby counts as more than one half.
+    Attributes:
+        det_thresh: IoU that a correct box exceeds.
+        det_iou: (n,) IoU of each box by `detection_iou`.
+        seg_iou, intersection, union: (n,) of each mask, by `mask_iou`.
+    """
+
+    det_thresh: float
+    det_iou: np.ndarray
+    seg_iou: np.ndarray
+    intersection: np.ndarray
+    union: np.ndarray
+
+    @cached_property
+    def ones(self) -> np.ndarray:
+        """(n,) ones, the denominator of a mean over the expressions."""
+        return np.ones(len(self.det_iou))
+
+    @cached_property
+    def box_correct(self) -> np.ndarray:
+        """(n,) bool, whether the IoU of the box exceeds `det_thresh`."""
+        return self.det_iou > self.det_thresh
+
+    @cached_property
+    def mask_correct(self) -> np.ndarray:
+        """(n,) bool, whether the IoU of the mask exceeds one half."""
+        return self.seg_iou > CONSISTENCY_THRESHOLD
+
+
+Terms = Callable[[Overlaps], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric over a set: the sum of numerators divided by the sum of denominators.
+
+    Attributes:
+        name: key in the result.
+        task: "REC", "RES" or "both".
+        label: in tables and logs; may contain {det_thresh} and {part}.
+        terms: `Overlaps` of n expressions → (numerators, denominators), each (n,), or (n, parts)
+            for a metric with parts.
+        parts: names of the values of a metric that has several, such as thresholds.
+        epsilon: added to both sums.
+    """
+
+    name: str
+    task: str
+    label: str
+    terms: Terms
+    parts: tuple[str, ...] = ()
+    epsilon: float = 0.0
+
+    def sums(self, overlaps: Overlaps) -> np.ndarray:
+        """Sums over n expressions: float64 (2,) or (2, parts), numerators and denominators."""
+        sums = [np.sum(term, axis=0, dtype=np.float64) for term in self.terms(overlaps)]
+        return np.stack(np.broadcast_arrays(*sums))
+
+    def value(self, sums: np.ndarray) -> float | dict[str, float]:
+        """The metric for sums over a set: one number, or one per part."""
+        numerator, denominator = sums + self.epsilon
+        ratio = (numerator / denominator).tolist()
+        return dict(zip(self.parts, ratio, strict=True)) if self.parts else ratio
+
+    def labelled(self, result: Result, det_thresh: float) -> Iterator[tuple[str, float]]:
+        """Yields (label, value) for each value of this metric in a result."""
+        value = result[self.name]
+        for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+            yield self.label.format(det_thresh=f"{det_thresh:g}", part=part), number
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    name: str, *, task: str, label: str, parts: Sequence[str] = (), epsilon: float = 0.0
+) -> Callable[[Terms], Terms]:
+    """Registers a function `Overlaps` → (numerators, denominators); see `Metric`.
+
+    Raises:
+        ValueError: the name is taken, or there is no such task.
+    """
+
+    def register(terms: Terms) -> Terms:
+        if name in METRICS or name == "n_expressions":
+            raise ValueError(f"a metric named {name!r} is registered already")
+        if task not in TASKS:
+            raise ValueError(f"metric {name}: task {task!r} is not one of {TASKS}")
+        METRICS[name] = Metric(name, task, label, terms, tuple(parts), epsilon)
+        return terms
+
+    return register
+
+
+@metric("det_acc", task="REC", label="Acc@{det_thresh}")
+def box_accuracy(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Share of correct boxes."""
+    return overlaps.box_correct, overlaps.ones
+
+
+@metric("seg_iou", task="RES", label="mean IoU")
+def mean_mask_iou(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the mask IoU over the expressions."""
+    return overlaps.seg_iou, overlaps.ones
+
+
+@metric("overall_iou", task="RES", label="overall IoU", epsilon=MASK_EPSILON)
+def overall_mask_iou(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the intersections of all masks over the sum of their unions."""
+    return overlaps.intersection, overlaps.union
+
+
+@metric("seg_prec", task="RES", label="Prec@{part}", parts=[f"{t:g}" for t in PRECISION_THRESHOLDS])
+def mask_precision(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Share of masks whose IoU exceeds each threshold."""
+    above = overlaps.seg_iou[:, None] > np.asarray(PRECISION_THRESHOLDS)  # (n, 10)
+    return above, overlaps.ones
+
+
+@metric("ie_score", task="both", label="inconsistency (IE)")
+def inconsistency_error(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Share of expressions for which exactly one of box and mask is correct."""
+    return overlaps.box_correct != overlaps.mask_correct, overlaps.ones
+
+
+class Metrics:
+    """Sums of all registered metrics over a set.
+
+    Args:
+        det_thresh: IoU that a correct box exceeds.
+
+    Attributes:
+        n_expressions: number of expressions added.
+        sums: by name of the metric, the sums of its numerators and denominators, see
+            `Metric.sums`; 0 before the first update.
+    """
+
+    def __init__(self, det_thresh: float = 0.5) -> None:
+        self.det_thresh = float(det_thresh)
+        self.n_expressions = 0
+        self.sums: dict[str, np.ndarray] = {name: np.zeros(()) for name in METRICS}
+
+    def update(
+        self,
+        det_iou: float | np.ndarray,
+        seg_iou: float | np.ndarray,
+        intersection: float | np.ndarray,
+        union: float | np.ndarray,
+    ) -> None:
+        """Adds expressions.
+
+        Args:
+            det_iou: number or (n,), IoU of each box by `detection_iou`.
+            seg_iou, intersection, union: numbers or (n,), of each mask, by `mask_iou`.
+
+        Raises:
+            ValueError: the arguments differ in length, or one contains NaN or infinity.
+        """
+        given = (det_iou, seg_iou, intersection, union)
+        values = [np.atleast_1d(np.asarray(value, np.float64)) for value in given]
+        if len({value.shape for value in values}) != 1 or values[0].ndim != 1:
+            raise ValueError(f"expected one value per expression, got {[v.shape for v in values]}")
+        if not all(np.isfinite(value).all() for value in values):
+            raise ValueError("the overlaps of an expression must be finite numbers")
+        overlaps = Overlaps(self.det_thresh, *values)
+        self.n_expressions += len(overlaps.det_iou)
+        for name in self.sums:
+            self.sums[name] = self.sums[name] + METRICS[name].sums(overlaps)
+
+    def merge(self, other: "Metrics") -> None:
+        """Adds the sums of another worker. Raises ValueError if its `det_thresh` differs."""
+        if other.det_thresh != self.det_thresh:
+            raise ValueError(f"det_thresh differs: {self.det_thresh} and {other.det_thresh}")
+        self.n_expressions += other.n_expressions
+        for name in self.sums:
+            self.sums[name] = self.sums[name] + other.sums[name]
+
+    def result(self) -> Result:
+        """The metrics over all expressions added so far, as fractions of one.
+
+        Returns:
+            dict: n_expressions (int), then the value of each metric by name; {part: value} for a
+            metric with parts.
+
+        Raises:
+            UserError: no expression has been added.
+        """
+        if not self.n_expressions:
+            raise UserError("no expression was evaluated; is the evaluation set empty?")
+        values = {name: METRICS[name].value(sums) for name, sums in self.sums.items()}
+        return {"n_expressions": self.n_expressions, **values}
+
+
+def detection_iou(box_a: np.ndarray, box_b: np.ndarray) -> np.ndarray:
+    """IoU of boxes by the published convention, with 1e-7 in numerator and denominator.
+
+    An overlap of exactly one half therefore exceeds 0.5.
 
     Args:
         box_a, box_b: (..., 4) x1, y1, x2, y2 in pixels of one frame; shapes broadcast.
@@ -31,128 +240,75 @@ def detection_iou(box_a, box_b):
     return (intersection + BOX_EPSILON) / (union + BOX_EPSILON)
 
 
-def _area(box):
+def _area(box: np.ndarray) -> np.ndarray:
     return (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
 
 
-def mask_iou(predicted, truth):
-    """IoU of two masks with 1e-10 in numerator and denominator.
+def mask_iou(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, int, int]:
+    """IoU of two masks, with 1e-10 in numerator and denominator.
 
     Args:
-        predicted, truth: (H, W) bool or numbers; whatever is not zero is object.
+        predicted, truth: (H, W) bool or numbers; every value but zero belongs to the object.
 
     Returns:
-        (iou float, intersection int, union int), the latter two in pixels.
+        (IoU, intersection, union), the latter two in pixels.
 
     Raises:
         ValueError: the masks differ in shape.
     """
     predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
     if predicted.shape != truth.shape:
-        raise ValueError(f"masks of shapes {predicted.shape} and {truth.shape} do not compare")
+        raise ValueError(f"masks of shapes {predicted.shape} and {truth.shape} cannot be compared")
     intersection = int(np.count_nonzero(predicted & truth))
     union = int(np.count_nonzero(predicted | truth))
     return (intersection + MASK_EPSILON) / (union + MASK_EPSILON), intersection, union
 
 
-class Metrics:
-    """Adds up the measures of expressions.
-
-    Attributes:
-        det_thresh: IoU above which, strictly, a box is right.
-        sums: float64 (6 + 10,), all that is kept: expressions, right boxes, Σ mask IoU,
-            Σ intersection, Σ union, inconsistent expressions, masks above each of
-            `PRECISION_THRESHOLDS`. The sums of several workers add up.
-    """
-
-    def __init__(self, det_thresh=0.5):
-        self.det_thresh = float(det_thresh)
-        self.sums = np.zeros(6 + len(PRECISION_THRESHOLDS), np.float64)
-
-    def update(self, det_iou, seg_iou, intersection, union):
-        """Adds expressions.
-
-        Args:
-            det_iou: number or (n,), IoU of each box by `detection_iou`.
-            seg_iou, intersection, union: numbers or (n,), as `mask_iou` gives them.
-
-        Raises:
-            ValueError: the arguments differ in length or a measure is not a finite number.
-        """
-        given = (det_iou, seg_iou, intersection, union)
-        values = [np.atleast_1d(np.asarray(value, np.float64)) for value in given]
-        if len({value.shape for value in values}) != 1 or values[0].ndim != 1:
-            raise ValueError(f"one value an expression expected, got {[v.shape for v in values]}")
-        if not all(np.isfinite(value).all() for value in values):
-            raise ValueError("a measure of an expression is not a finite number")
-        det_iou, seg_iou, intersection, union = values
-        box_right = det_iou > self.det_thresh
-        mask_right = seg_iou > CONSISTENCY_THRESHOLD
-        above = seg_iou[:, None] > np.asarray(PRECISION_THRESHOLDS)  # (n, 10)
-        self.sums[0] += len(det_iou)
-        self.sums[1] += box_right.sum()
-        self.sums[2] += seg_iou.sum()
-        self.sums[3] += intersection.sum()
-        self.sums[4] += union.sum()
-        self.sums[5] += (box_right != mask_right).sum()
-        self.sums[6:] += above.sum(axis=0)
-
-    def merge(self, other):
-        """Adds what another worker has measured. Raises ValueError: det_thresh differs."""
-        if other.det_thresh != self.det_thresh:
-            raise ValueError(f"det_thresh differs: {self.det_thresh} here, {other.det_thresh}")
-        self.sums += other.sums
-
-    def result(self):
-        """The measures over everything added so far, as fractions of one.
-
-        Returns:
-            dict: n_expressions (int), det_acc, seg_iou (mean over expressions), overall_iou
-            (Σ intersections / Σ unions), seg_prec {"0.5": share of masks with IoU > 0.5, …},
-            ie_score (share of expressions where exactly one of box and mask is right).
-
-        Raises:
-            ValueError: nothing was added.
-        """
-        expressions, boxes, iou, intersection, union, inconsistent = self.sums[:6].tolist()
-        if not expressions:
-            raise ValueError("no expression was evaluated; is the evaluation set empty?")
-        return {
-            "n_expressions": int(expressions),
-            "det_acc": boxes / expressions,
-            "seg_iou": iou / expressions,
-            "overall_iou": (intersection + MASK_EPSILON) / (union + MASK_EPSILON),
-            "seg_prec": {
-                f"{threshold:g}": count / expressions
-                for threshold, count in zip(
-                    PRECISION_THRESHOLDS, self.sums[6:].tolist(), strict=True
-                )
-            },
-            "ie_score": inconsistent / expressions,
-        }
-
-
-def format_table(result, title, det_thresh=0.5):
-    """A result as lines of text, in percent.
+def format_table(result: Result, title: str, det_thresh: float = 0.5) -> str:
+    """Formats a result as a table, in percent.
 
     Args:
-        result: dict of `Metrics.result`.
+        result: of `Metrics.result`.
         title: first line, such as the name of the set.
-        det_thresh: threshold the boxes were judged by.
+        det_thresh: threshold of the box accuracy.
 
     Returns:
-        str without a line break at its end.
+        Lines without a line break at the end.
     """
-    rows = [
-        ("REC", f"Acc@{det_thresh:g}", result["det_acc"]),
-        ("RES", "mean IoU", result["seg_iou"]),
-        ("RES", "overall IoU", result["overall_iou"]),
-        *(("RES", f"Prec@{key}", share) for key, share in result["seg_prec"].items()),
-        ("both", "inconsistency (IE)", result["ie_score"]),
-    ]
     lines = [title, f"  {result['n_expressions']:,} expressions"]
-    before = None
-    for task, name, share in rows:
-        lines.append(f"  {task if task != before else '':<5}{name:<20}{100 * share:>7.2f} %")
-        before = task
+    for task in TASKS:
+        rows = [
+            row
+            for metric in METRICS.values()
+            if metric.task == task
+            for row in metric.labelled(result, det_thresh)
+        ]
+        for index, (label, value) in enumerate(rows):
+            lines.append(f"  {'' if index else task:<5}{label:<20}{100 * value:>7.2f} %")
     return "\n".join(lines)
+
+
+def format_summary(result: Result, det_thresh: float = 0.5) -> str:
+    """Formats the metrics that have a single value in one line, in percent."""
+    return ", ".join(
+        f"{label} {100 * value:.2f} %"
+        for metric in METRICS.values()
+        if not metric.parts
+        for label, value in metric.labelled(result, det_thresh)
+    )
+
+
+def flat_result(result: Result) -> dict[str, float]:
+    """Names every number of a result, for logs of scalars.
+
+    Returns:
+        dict: metrics with a single value by name, those with parts by label, such as "Prec@0.5".
+    """
+    numbers: dict[str, float] = {}
+    for name, value in result.items():
+        if isinstance(value, dict):
+            label = METRICS[name].label
+            numbers |= {label.format(part=part): number for part, number in value.items()}
+        else:
+            numbers[name] = value
+    return numbers

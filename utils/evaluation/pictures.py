@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.loading.images import read_image
-from utils.evaluation.evaluator import Evaluator, Measured
+from utils.evaluation.evaluator import Evaluator, Measurement
 from utils.prediction.grounder import Grounder
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.panels import contact_sheet
@@ -37,7 +37,7 @@ def best_median_worst(
     evaluator: Evaluator,
     grounder: Grounder,
     word_len: int,
-    measured: Sequence[Measured],
+    measured: Sequence[Measurement],
     count: int,
 ) -> np.ndarray:
     """Draws the `count` best, median and worst expressions of a set, one row each.
@@ -46,7 +46,7 @@ def best_median_worst(
 
     Args:
         evaluator, grounder, word_len: as in `draw_panels`.
-        measured: `Measured` of every expression, in the order of the set.
+        measured: `Measurement` of every expression, in the order of the set.
         count: pictures per row; fewer if the set is smaller.
 
     Returns:

@@ -1,1 +1,7 @@
-"""Training, resumable to the bit. Start with `trainer.py`."""
+"""Training, resumable bit by bit. Start with `trainer.py`, the loop.
+
+`builder.py` builds a run from its config. `train_step.py` is the compiled step, `optimizer.py` and
+`schedule.py` update the weights, `distribution.py` selects the devices, and `feature_cache.py`
+computes frozen features once. `run_state.py`, `checkpoints.py` and `run_log.py` are what a run
+leaves on disk. `pretraining.py` is the body of utils/pretrain.py.
+"""

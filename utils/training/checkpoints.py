@@ -1,9 +1,9 @@
-"""The state of a training run on disk: its last state, to go on from, and its best weights.
+"""The state of a training run on disk: its last state, to resume from, and its best weights.
 
-`last.state.h5` holds every variable of the network (the seeds of its dropout included), every
-variable of the optimiser and a small record of progress, so that a run that was stopped and
-resumed computes what it would have computed without the stop. Files are written beside their
-final place and moved there when complete: a crash while saving leaves the previous state.
+`last.state.h5` contains every variable of the network, including the seeds of its dropout, every
+variable of the optimiser and the `RunState`. A run that was stopped and resumed therefore computes
+exactly what it would have computed without the stop. Files are replaced only once they are
+complete: a crash while saving leaves the previous state.
 """
 
 import itertools
@@ -11,33 +11,45 @@ import json
 import os
 import re
 import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 
 from config.errors import UserError
+from config.files import written_atomically
 from model.weights import save_weights
+from utils.training.run_state import RunState
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(UserError):
-    """A state that cannot be restored; the message names the file and the way out."""
+    """A state that cannot be restored; the message names the file and what to do."""
 
 
 class Checkpoints:
     """Saves and restores a run in one folder.
 
     Args:
-        folder: where `last.state.h5` and `best.weights.h5` are kept; made when first needed.
-        model: network with its weights created.
-        optimizer: Keras optimiser; it is built here unless it is already. Under a
-            tf.distribute strategy create this object inside `strategy.scope()`.
-        writer: whether this process writes; of several workers only one does.
+        folder: where `last.state.h5` and `best.weights.h5` are kept; created when needed.
+        model: network whose weights exist.
+        optimizer: Keras optimiser; it is built here unless it already is. Under a tf.distribute
+            strategy, create this object inside `strategy.scope()`.
+        writer: whether this process writes; of several workers, only one does.
     """
 
-    def __init__(self, folder, model, optimizer, *, writer=True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        writer: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.last_path = self.folder / "last.state.h5"
         self.best_path = self.folder / "best.weights.h5"
@@ -47,126 +59,100 @@ class Checkpoints:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
 
-    def save_last(self, progress):
-        """Writes the state of network and optimiser, and `progress`, to `last.state.h5`.
-
-        Args:
-            progress: dict of plain values, such as {"epoch": 3, "best_det_acc": 0.7}.
+    def save_last(self, state: RunState) -> None:
+        """Writes the variables of network and optimiser, and `state`, to `last.state.h5`.
 
         Raises:
-            OSError: the file cannot be written; the previous one is intact.
+            OSError: the file cannot be written; the previous one stays unchanged.
         """
         if not self.writer:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.last_path.with_name("partial-" + self.last_path.name)
-        try:
-            with h5py.File(partial, "w") as file:
-                file.attrs["format"] = FORMAT
-                file.attrs["progress"] = json.dumps(progress)
-                for group, variables in self._state().items():
-                    _write_group(file.create_group(group), variables)
-            _flush_to_disk(partial)
-            os.replace(partial, self.last_path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with written_atomically(self.last_path) as opened, h5py.File(opened, "w") as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["run_state"] = json.dumps(asdict(state))
+            for group, variables in self._variables().items():
+                _write_group(file.create_group(group), variables)
 
-    def restore_last(self):
+    def restore_last(self) -> RunState | None:
         """Fills network and optimiser from `last.state.h5`.
 
         Returns:
-            The progress that was saved with it, or None if there is no such file.
+            The `RunState` saved with them, or None if there is no such file.
 
         Raises:
-            CheckpointError: the file is damaged or of another network. Then nothing was assigned.
+            CheckpointError: the file is damaged or belongs to another network. Nothing has been
+                assigned then.
         """
         if not self.last_path.exists():
             return None
         try:
             with h5py.File(self.last_path, "r") as file:
-                progress = self._read_progress(file)
-                state = self._state()
-                for group, variables in state.items():
+                state = self._read_run_state(file)
+                groups = self._variables().items()
+                for group, variables in groups:
                     self._compare(file, group, variables)
-                # Read twice: once to see that all is sound, then to assign, so that neither a
-                # half-filled network nor a second copy of everything in memory can come about.
-                for group, variables in state.items():
-                    for dataset, _ in self._pairs(file, group, variables):
+                # Every array is read twice, to check all of them before the first is assigned,
+                # without a second copy of everything in memory.
+                for group, variables in groups:
+                    for dataset, _ in _pairs(file, group, variables):
                         self._read(dataset)
-                for group, variables in state.items():
-                    for dataset, variable in self._pairs(file, group, variables):
+                for group, variables in groups:
+                    for dataset, variable in _pairs(file, group, variables):
                         variable.assign(self._read(dataset))
-        except (OSError, KeyError, RuntimeError) as error:  # What h5py raises on damaged files.
+        except (OSError, KeyError, RuntimeError) as error:  # What h5py raises for damaged files.
             raise self._damaged(error) from None
-        return progress
+        return state
 
-    def save_best(self, det_acc, epoch, progress):
-        """Writes `best.weights.h5` if `det_acc` exceeds the best so far.
+    def save_best(self) -> None:
+        """Writes the weights of the network to `best.weights.h5`.
 
-        Args:
-            det_acc: Acc@0.5 on the validation set, a fraction of one.
-            epoch: the epoch it was measured after.
-            progress: dict of the run; its "best_det_acc" and "best_epoch" are updated, so that
-                `save_last` carries them into a resumed run.
-
-        Returns:
-            bool, whether these are the best weights so far.
+        Raises:
+            OSError: the file cannot be written; the previous one stays unchanged.
         """
-        best = progress.get("best_det_acc")
-        if best is not None and not det_acc > best:
-            return False
         if self.writer:
             save_weights(self.model, self.best_path)
-        progress["best_det_acc"], progress["best_epoch"] = float(det_acc), int(epoch)
-        return True
 
-    def _state(self):
+    def _variables(self) -> dict[str, list[keras.Variable]]:
         return {"model": self.model.variables, "optimizer": self.optimizer.variables}
 
-    def _read_progress(self, file):
-        if "progress" not in file.attrs or file.attrs.get("format") != FORMAT:
+    def _read_run_state(self, file: h5py.File) -> RunState:
+        if "run_state" not in file.attrs or file.attrs.get("format") != FORMAT:
             raise CheckpointError(
-                f"{self.last_path}: is not a training state this version can read; "
-                "delete it or set another log_path to start afresh"
+                f"{self.last_path}: not a training state that this version can read; delete it, or "
+                "set another log_path, to start from the beginning"
             )
         try:
-            return json.loads(file.attrs["progress"])
-        except json.JSONDecodeError as error:
+            return RunState(**json.loads(file.attrs["run_state"]))
+        except (json.JSONDecodeError, TypeError) as error:
             raise self._damaged(error) from None
 
-    def _compare(self, file, group, variables):
+    def _compare(self, file: h5py.File, group: str, variables: Iterable[keras.Variable]) -> None:
         """Raises CheckpointError at the first variable that differs in name or shape."""
-        theirs = [(_path(dataset), dataset.shape) for dataset in _datasets(file[group])]
-        ours = [(variable.path, tuple(variable.shape)) for variable in variables]
-        for their, our in itertools.zip_longest(theirs, ours, fillvalue=("nothing", None)):
-            if _without_counters(their[0]) != _without_counters(our[0]) or their[1] != our[1]:
-                raise self._other_network(group, _text(*their), _text(*our))
+        stored = [(_path(dataset), dataset.shape) for dataset in _datasets(file[group])]
+        built = [(variable.path, tuple(variable.shape)) for variable in variables]
+        for theirs, ours in itertools.zip_longest(stored, built, fillvalue=("nothing", None)):
+            if _without_counters(theirs[0]) != _without_counters(ours[0]) or theirs[1] != ours[1]:
+                raise CheckpointError(
+                    f"{self.last_path}: belongs to another run: its {group} has {_text(*theirs)} "
+                    f"where this one has {_text(*ours)}. Set another log_path, restore the "
+                    "settings of that run (config.json beside it), or delete the file to start "
+                    "from the beginning"
+                )
 
-    def _pairs(self, file, group, variables):
-        return zip(_datasets(file[group]), variables, strict=True)
-
-    def _read(self, dataset):
+    def _read(self, dataset: h5py.Dataset) -> np.ndarray:
         array = dataset[()]
         if _checksum(array) != dataset.attrs["crc32"]:
-            raise self._damaged(f"checksum of {_path(dataset)} differs")
+            raise self._damaged(f"wrong checksum of {_path(dataset)}")
         return array
 
-    def _other_network(self, group, theirs, ours):
+    def _damaged(self, error: object) -> CheckpointError:
         return CheckpointError(
-            f"{self.last_path}: is the state of another run: its {group} has {theirs} where this "
-            f"one has {ours}. Set another log_path, restore the settings that the file was "
-            "written with (config.json beside it), or delete the file to start afresh"
-        )
-
-    def _damaged(self, error):
-        return CheckpointError(
-            f"{self.last_path}: damaged, cannot be read ({error}). Delete it to start afresh, "
-            f"from {self.best_path.name} if you set pretrained_weights to it"
+            f"{self.last_path}: damaged, cannot be read ({error}). Delete it to start from the "
+            f"beginning, or from {self.best_path.name} by setting pretrained_weights to it"
         )
 
 
-def _write_group(group, variables):
+def _write_group(group: h5py.Group, variables: Iterable[keras.Variable]) -> None:
     for index, variable in enumerate(variables):
         array = np.asarray(variable.numpy())
         dataset = group.create_dataset(f"{index:05d}", data=array)
@@ -174,30 +160,31 @@ def _write_group(group, variables):
         dataset.attrs["crc32"] = _checksum(array)
 
 
-def _datasets(group):
+def _pairs(
+    file: h5py.File, group: str, variables: Iterable[keras.Variable]
+) -> Iterator[tuple[h5py.Dataset, keras.Variable]]:
+    return zip(_datasets(file[group]), variables, strict=True)
+
+
+def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
     return [group[key] for key in sorted(group)]
 
 
-def _path(dataset):
+def _path(dataset: h5py.Dataset) -> str:
     return str(dataset.attrs["path"])
 
 
-def _checksum(array):
+def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).tobytes())
 
 
-def _without_counters(path):
-    """A variable's path without the numbers that Keras gives to layers it names by itself.
+def _without_counters(path: str) -> str:
+    """A variable's path without the numbers that Keras appends to automatic layer names.
 
-    They count what was built before in the process, which is no part of the network.
+    They count the layers built earlier in the process and say nothing about the network.
     """
     return re.sub(r"_\d+(?=[/_]|$)", "", path)
 
 
-def _text(path, shape):
-    return path if shape is None else f"{path} {'×'.join(map(str, shape)) or '(one number)'}"
-
-
-def _flush_to_disk(path):
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _text(path: str, shape: tuple[int, ...] | None) -> str:
+    return path if shape is None else f"{path} {'×'.join(map(str, shape)) or '(a scalar)'}"

@@ -1,19 +1,18 @@
-"""Where a training step runs: one device, the GPUs of a machine, or several machines."""
+"""Where a training step runs: on one device, on all GPUs of a machine, or on several machines."""
+
+import tensorflow as tf
 
 
-def make_strategy(name):
-    """The tf.distribute strategy of the config key `distribute`.
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Creates the tf.distribute strategy of the config key `distribute`.
+
+    Call it before TensorFlow is used for anything else: workers can only connect to each other
+    when a program starts.
 
     Args:
-        name: "one": the default device; "mirrored": every GPU of this machine; "multiworker":
-            the machines that the environment variable TF_CONFIG lists.
-
-    Returns:
-        tf.distribute.Strategy. Make it before anything else of TensorFlow is used: workers can
-        only meet at the start of a program.
+        name: "one", the default device; "mirrored", all GPUs of this machine; "multiworker", the
+            machines listed in the environment variable TF_CONFIG.
     """
-    import tensorflow as tf
-
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multiworker":
@@ -21,8 +20,8 @@ def make_strategy(name):
     return tf.distribute.get_strategy()
 
 
-def is_chief(strategy):
-    """Whether this process writes checkpoints and logs: one process of each run does."""
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes checkpoints and logs, which only one process of a run does."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -31,10 +30,10 @@ def is_chief(strategy):
     )
 
 
-def distribute(strategy, dataset):
-    """Splits the batches of a tf.data.Dataset among the replicas of a strategy."""
-    import tensorflow as tf
-
+def distribute(
+    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Splits the batches of a dataset among the replicas of a strategy."""
     if strategy.num_replicas_in_sync == 1:
         return dataset
     options = tf.data.Options()

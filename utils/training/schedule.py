@@ -1,24 +1,32 @@
-"""The learning rate of every optimiser step."""
+"""The learning rate of each optimiser step."""
 
 import math
+from collections.abc import Sequence
 
 
-def learning_rate(epoch, step, steps_per_epoch, *, initial, epochs, schedule, divide_at, warmup=0):
-    """The learning rate of one step.
+def learning_rate(
+    epoch: int,
+    step: int,
+    steps_per_epoch: int,
+    *,
+    initial: float,
+    epochs: int,
+    schedule: str,
+    divide_at: Sequence[int],
+    warmup: int = 0,
+) -> float:
+    """Returns the learning rate of one step.
 
     Args:
-        epoch: number of the epoch, from 1.
-        step: step within the epoch, from 0.
-        steps_per_epoch: steps of an epoch.
+        epoch: number of the epoch, counted from 1.
+        step: number of the step within the epoch, counted from 0.
+        steps_per_epoch: number of steps per epoch.
         initial: rate after the warm-up.
-        epochs: epochs in all.
-        schedule: "steps", a tenth at each epoch of `divide_at` (counted from 1, that epoch
-            included), or "cosine", half a cosine down to zero at the end of the last epoch.
-        divide_at: ascending epochs.
-        warmup: steps over which the rate rises linearly from initial / warmup.
-
-    Returns:
-        float.
+        epochs: total number of epochs.
+        schedule: "steps" divides the rate by 10 at the start of each epoch of `divide_at`;
+            "cosine" decays it along half a cosine to 0 at the end of the last epoch.
+        divide_at: ascending epochs, counted from 1.
+        warmup: number of steps over which the rate rises linearly from initial / warmup.
     """
     done = (epoch - 1) * steps_per_epoch + step
     if schedule == "cosine":

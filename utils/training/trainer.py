@@ -1,131 +1,115 @@
-"""Training, section 4.2 of the paper: one explicit loop, resumable, for one replica or many."""
+"""Training, section 4.2 of the paper: one explicit loop, resumable, on one replica or several.
+
+`utils.training.builder.build_trainer` builds the parts of a run; `Trainer` runs them.
+"""
 
 import math
 import time
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import nullcontext
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from config.errors import UserError
-from data.loading.anchors import read_anchors
-from data.loading.annotations import read_annotations
+from config.schema import Config
 from data.loading.pipeline import TrainingSet, training_batches, unwrap_errors
 from data.support.progress import Progress
-from model.losses import l2_penalty, mcn_losses
-from model.mcn import build_mcn
-from model.targets import box_targets
-from model.weights import load_pretrained
-from model.weights.bert import load_bert
-from model.weights.provenance import leak_warning
-from utils.evaluation.evaluator import build_evaluator
+from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.metrics import Result, flat_result, format_summary
 from utils.evaluation.pictures import draw_panels
-from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
 from utils.training.checkpoints import Checkpoints
-from utils.training.distribution import distribute, is_chief, make_strategy
-from utils.training.feature_cache import build_feature_store, trained_part
-from utils.training.optimizer import build_optimizer, sum_over_replicas
+from utils.training.distribution import distribute, is_chief
 from utils.training.run_log import RunLog
+from utils.training.run_state import RunState
 from utils.training.schedule import learning_rate
+from utils.training.train_step import TrainStep, make_train_step
 
-REPORT_EVERY = 10  # steps; reading a loss waits for the device
+REPORT_EVERY = 10  # Steps; reading a loss waits for the device.
 
 
 class TrainingError(UserError):
-    """Training cannot go on; the message says which term failed, where, and what to try."""
+    """Training cannot continue; the message names the loss term or setting and what to try."""
 
 
 class Trainer:
-    """A training run: network, optimiser, data, checkpoints and log.
+    """A training run.
 
     Args:
-        config: `config.schema.Config`.
+        config: the settings of the run.
+        strategy: tf.distribute.Strategy under which network and optimiser were built.
+        training_set: what to train on.
+        evaluator: evaluates the network after each epoch.
+        grounder: runs the network that is trained.
+        optimizer: of `build_optimizer`, already built.
+        checkpoints: saves and restores network and optimiser.
+
+    Raises:
+        TrainingError: the training set is smaller than a batch, and there are several replicas.
     """
 
-    def __init__(self, config):
-        self.config = config
-        self.strategy = make_strategy(config.distribute)
-        self.chief = is_chief(self.strategy)
-        self.anchors = read_anchors(config.anchors_file)
-        self.training_set, self.evaluator = build_sets(config)
-        with self.strategy.scope():
-            self.model = build_mcn(config)
-            if config.text_encoder == "bert":
-                print(load_bert(self.model, config.bert_path))
-            if config.pretrained_weights:
-                print(load_pretrained(self.model, config.pretrained_weights))
-                sets = [config.train_set, config.evaluate_set]
-                if warning := leak_warning(config.pretrained_weights, sets):
-                    print(f"warning: {warning}")
-            if config.cache_features:
-                store = build_feature_store(config, self.model, self.training_set.images)
-                self.training_set = replace(self.training_set, features=store)
-            self.optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
-            self.checkpoints = Checkpoints(
-                config.log_path, self.model, self.optimizer, writer=self.chief
-            )
-        self.grounder = Grounder(self.model, self.anchors, bool(config.jit_compile))
+    def __init__(
+        self,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        training_set: TrainingSet,
+        evaluator: Evaluator,
+        grounder: Grounder,
+        optimizer: keras.optimizers.Optimizer,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.config, self.strategy, self.chief = config, strategy, is_chief(strategy)
+        self.training_set, self.evaluator = training_set, evaluator
+        self.grounder, self.model = grounder, grounder.model
+        self.optimizer, self.checkpoints = optimizer, checkpoints
         self.steps_per_epoch = self._count_steps()
-        self._step = None
+        self._step: TrainStep | None = None
 
-    def run(self):
-        """Trains to the last epoch, from where an earlier run of this folder stopped.
+    def run(self) -> RunState:
+        """Trains to the last epoch and returns the state of the run.
 
-        Returns:
-            dict: the progress, with "epoch", "best_det_acc" and "best_epoch".
+        Resumes from the last complete epoch if the log folder contains the state of an earlier
+        run.
         """
         config = self.config
-        progress = self.checkpoints.restore_last()
-        if progress is None:
-            progress = {"epoch": config.start_epoch}
+        state = self.checkpoints.restore_last()
+        if state is None:
+            state = RunState(config.start_epoch)
         elif self.chief:
-            print(f"{self.checkpoints.last_path}: going on after epoch {progress['epoch']}")
-        if progress["epoch"] >= config.epoches:
-            print(f"All {config.epoches} epochs are done; raise epoches to train longer.")
-            return progress
-        with RunLog(config.log_path, config.to_dict()) if self.chief else _Silent() as log:
-            for epoch in range(progress["epoch"] + 1, config.epoches + 1):
-                record = {"train": self.train_epoch(epoch)}
-                if self.chief:
-                    record["val"] = self.evaluate(epoch, log)
-                    self.checkpoints.save_best(record["val"]["det_acc"], epoch, progress)
-                    self._write_down(log, epoch, record)
-                progress["epoch"] = epoch
-                self.checkpoints.save_last(progress)
-        return progress
+            print(f"{self.checkpoints.last_path}: resuming after epoch {state.epoch}")
+        if state.epoch >= config.epoches:
+            print(f"All {config.epoches} epochs are complete; raise epoches to train longer.")
+            return state
+        with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
+            for epoch in range(state.epoch + 1, config.epoches + 1):
+                train, det_acc = self.train_epoch(epoch), None
+                if log is not None:
+                    val = self.evaluate(epoch, log)
+                    det_acc = val["det_acc"]
+                    if state.is_improved_by(det_acc):
+                        self.checkpoints.save_best()
+                    self._record(log, epoch, train, val)
+                state = state.after(epoch, det_acc)
+                self.checkpoints.save_last(state)
+        return state
 
-    def train_epoch(self, epoch):
-        """One pass over the training set.
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Trains for one pass over the training set.
 
         Returns:
-            dict: mean of every loss term over the samples, learning rate at the end, seconds and
+            Mean of each loss term over the samples, learning rate of the last step, seconds and
             samples per second.
 
         Raises:
             TrainingError: a loss term is not finite.
         """
         config = self.config
-        batches = training_batches(
-            self.training_set,
-            epoch,
-            config.batch_size,
-            config.workers,
-            config.max_queue_size,
-            drop_remainder=self.strategy.num_replicas_in_sync > 1,
-        )
-        batches = distribute(self.strategy, batches)
+        batches = self._batches(epoch)
         if self._step is None:
-            self._step = make_train_step(
-                self.strategy,
-                self.model,
-                self.optimizer,
-                self.anchors,
-                config,
-                batches.element_spec,
-            )
-        means, unread = _Means(), []
+            self._step = self._make_step(batches.element_spec)
+        means, unread = LossMeans(), []
         started = time.perf_counter()
         samples = min(self.steps_per_epoch * config.batch_size, len(self.training_set))
         with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
@@ -136,7 +120,7 @@ class Trainer:
                 if len(unread) == REPORT_EVERY or step + 1 == self.steps_per_epoch:
                     means.add(unread, epoch)
                     unread = []
-                    bar.update(int(means.samples), loss=means.last["loss"])
+                    bar.update(int(means.samples), loss=means.result()["loss"])
         seconds = time.perf_counter() - started
         return {
             **means.result(),
@@ -145,34 +129,55 @@ class Trainer:
             "samples_per_s": means.samples / seconds,
         }
 
-    def evaluate(self, epoch, log):
-        """Measures the network on the evaluation set: dict of
-        `utils.evaluation.metrics.Metrics.result`."""
+    def evaluate(self, epoch: int, log: RunLog) -> Result:
+        """Evaluates the network on the evaluation set and logs pictures of its first expressions.
+
+        Returns:
+            dict of `utils.evaluation.metrics.Metrics.result`.
+        """
         config = self.config
         result = self.evaluator.evaluate(
             self.grounder, config.word_len, f"  validate {epoch}/{config.epoches}"
         )
         if config.log_images:
             first = range(min(config.log_images, self.evaluator.n_expressions))
-            log.images(
-                epoch, "val", draw_panels(self.evaluator, self.grounder, config.word_len, first)
-            )
+            panels = draw_panels(self.evaluator, self.grounder, config.word_len, first)
+            log.images(epoch, "val", panels)
         return result
 
-    def _write_down(self, log, epoch, record):
-        log.epoch(epoch, record)
-        train, val = record["train"], dict(record["val"])
+    def _record(self, log: RunLog, epoch: int, train: dict[str, float], val: Result) -> None:
+        log.epoch(epoch, {"train": train, "val": val})
         scalars = {f"train/{name}": value for name, value in train.items()}
-        precisions = val.pop("seg_prec")
-        scalars |= {f"val/{name}": value for name, value in val.items()}
-        scalars |= {f"val/Prec@{threshold}": value for threshold, value in precisions.items()}
+        scalars |= {f"val/{name}": value for name, value in flat_result(val).items()}
         log.scalars(epoch, scalars)
-        print(
-            f"epoch {epoch}: loss {train['loss']:.3f}, Acc@0.5 {100 * val['det_acc']:.2f} %, "
-            f"mIoU {100 * val['seg_iou']:.2f} %, IE {100 * val['ie_score']:.2f} %"
+        summary = format_summary(val, self.config.det_acc_thresh)
+        print(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")
+
+    def _batches(self, epoch: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        config = self.config
+        batches = training_batches(
+            self.training_set,
+            epoch,
+            config.batch_size,
+            config.workers,
+            config.max_queue_size,
+            drop_remainder=self.strategy.num_replicas_in_sync > 1,
+        )
+        return distribute(self.strategy, batches)
+
+    def _make_step(self, batch_spec: object) -> TrainStep:
+        return make_train_step(
+            self.strategy,
+            self.model,
+            self.optimizer,
+            self.grounder.anchors_px,
+            mask_weight=self.config.seg_loss_weight,
+            cached_features=self.training_set.features is not None,
+            jit_compile=bool(self.config.jit_compile),
+            batch_spec=batch_spec,
         )
 
-    def _learning_rate(self, epoch, step):
+    def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
         return learning_rate(
             epoch,
@@ -185,113 +190,39 @@ class Trainer:
             warmup=config.warmup_steps,
         )
 
-    def _count_steps(self):
-        samples, batch = len(self.training_set), self.config.batch_size
+    def _count_steps(self) -> int:
+        samples, batch_size = len(self.training_set), self.config.batch_size
         if self.strategy.num_replicas_in_sync == 1:
-            return math.ceil(samples / batch)
-        if samples < batch:
+            return math.ceil(samples / batch_size)
+        if samples < batch_size:
             raise TrainingError(
-                f"train_set holds {samples} referents, less than batch_size {batch}; several "
-                "replicas need whole batches"
+                f"train_set holds {samples} referents, less than batch_size {batch_size}; several "
+                "replicas need complete batches"
             )
-        return samples // batch
+        return samples // batch_size
 
 
-def build_sets(config):
-    """(`TrainingSet`, `Evaluator`) of a config, their words looked up once for both."""
-    referents = read_annotations(config.train_set)
-    evaluated = read_annotations(config.evaluate_set)
-    words = build_words(config, [*referents, *evaluated], cache_dir=Path(config.train_set).parent)
-    training_set = TrainingSet(
-        referents,
-        words,
-        config.image_path,
-        config.seg_gt_path,
-        config.input_size,
-        config.seg_out_stride,
-        config.word_len,
-        config.seed,
-        config.mask_target,
-    )
-    return training_set, build_evaluator(config, words)
+class LossMeans:
+    """Means of loss terms over samples.
 
-
-def make_train_step(strategy, model, optimizer, anchors, config, batch_spec=None):
-    """The compiled training step.
-
-    Args:
-        strategy: tf.distribute.Strategy of the network and its optimiser.
-        model, optimizer: what is trained, and with.
-        anchors: (A, 2) float, width and height in input pixels.
-        config: `config.schema.Config`.
-        batch_spec: `element_spec` of the batches. With it the step is traced once; without, once
-            more for a last batch that is shorter.
-
-    Returns:
-        Function of a batch of `data.loading.pipeline.training_batches`, giving a dict of float32
-        scalars: every loss term, their sum "loss" and the number of "samples".
+    Attributes:
+        samples: number of samples added.
     """
-    variables = model.trainable_variables
-    after_cache = trained_part(model) if config.cache_features else None
 
-    def network(batch):
-        if after_cache is None:
-            image = tf.cast(batch["image"], tf.float32) / 255.0
-            return model({"image": image, "words": batch["words"]}, training=True)
-        features = [
-            tf.cast(batch[f"feature_{number}"], tensor.dtype)
-            for number, tensor in enumerate(after_cache.inputs[:-1])
-        ]
-        return after_cache([*features, batch["words"]], training=True)
+    def __init__(self) -> None:
+        self.samples = 0.0
+        self._sums: dict[str, float] = {}
 
-    def on_replica(batch):
-        local = tf.shape(batch["mask"])[0]
-        total = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.cast(local, tf.float32)
-        )
-        targets = box_targets(batch["box_xyxy_px"], anchors, config.input_size)
-        with tf.GradientTape() as tape:
-            outputs = network(batch)
-            terms = mcn_losses(
-                outputs,
-                targets,
-                batch["mask"],
-                anchors,
-                config.input_size,
-                config.seg_loss_weight,
-                batch_size=total,
-            )
-            # Frozen kernels would only add a constant.
-            terms["l2"] = l2_penalty(variables) / strategy.num_replicas_in_sync
-            loss = tf.add_n(list(terms.values()))
-            scaled = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        optimizer.apply(sum_over_replicas(gradients), variables)
-        return {**terms, "loss": loss, "samples": tf.cast(local, tf.float32)}
+    def add(self, results: Iterable[dict[str, tf.Tensor]], epoch: int) -> None:
+        """Adds results of the training step.
 
-    @tf.function(
-        input_signature=None if batch_spec is None else [batch_spec],
-        reduce_retracing=True,
-        autograph=False,
-        jit_compile=bool(config.jit_compile),
-    )
-    def train_step(batch):
-        results = strategy.run(on_replica, args=(batch,))
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for name, value in results.items()
-        }
+        Args:
+            results: of the function that `make_train_step` returns.
+            epoch: for the error message.
 
-    return train_step
-
-
-class _Means:
-    """Means of loss terms over samples, from the results of steps."""
-
-    def __init__(self):
-        self.sums, self.samples, self.last = {}, 0.0, {}
-
-    def add(self, results, epoch):
+        Raises:
+            TrainingError: a loss term is not finite.
+        """
         for result in results:
             values = {name: float(value) for name, value in result.items()}
             broken = [name for name, value in values.items() if not np.isfinite(value)]
@@ -302,19 +233,9 @@ class _Means:
                 )
             samples = values.pop("samples")
             for name, value in values.items():
-                self.sums[name] = self.sums.get(name, 0.0) + samples * value
+                self._sums[name] = self._sums.get(name, 0.0) + samples * value
             self.samples += samples
-            self.last = values
 
-    def result(self):
-        return {name: total / self.samples for name, total in self.sums.items()}
-
-
-class _Silent:
-    """What a worker that is not the chief has for a log."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+    def result(self) -> dict[str, float]:
+        """The mean of each term."""
+        return {name: total / self.samples for name, total in self._sums.items()}

@@ -1,4 +1,4 @@
-"""Evaluation against a plain loop: one expression after the other, by the whole network."""
+"""Evaluation gives the results of a plain loop that runs the whole network per expression."""
 
 import dataclasses
 
@@ -17,14 +17,14 @@ SIDE, WORD_LEN = NETWORK["input_size"], NETWORK["word_len"]
 
 
 def vectors_of(expression, words):
-    found = np.zeros((1, WORD_LEN, NETWORK["embed_dim"]), np.float32)
+    vectors = np.zeros((1, WORD_LEN, NETWORK["embed_dim"]), np.float32)
     for place, word in enumerate(expression.split()[:WORD_LEN]):
-        found[0, place] = words.get(word, 0.0)
-    return found
+        vectors[0, place] = words.get(word, 0.0)
+    return vectors
 
 
 def top_box(raw):
-    """(x1, y1, x2, y2) in input pixels and score of the surest cell and anchor."""
+    """(x1, y1, x2, y2) in input pixels, and score, of the most confident cell and anchor."""
     raw = raw.reshape(3, 3, 3, 5).astype(np.float64)
     row, column, anchor = np.unravel_index(raw[..., 4].argmax(), (3, 3, 3))
     tx, ty, tw, th, logit = raw[row, column, anchor]
@@ -87,9 +87,9 @@ def one_expression(raw_boxes, logits, tiny_set, referent, expression, use_nls, t
 
 @pytest.fixture(scope="module")
 def plain_loop(network, tiny_set):
-    """`plain_loop(use_nls, thresh)`: the list of all expressions, in the order of the set."""
+    """Function (use_nls, thresh) → results of all expressions, in the order of the set."""
     model = tf.function(network())
-    found = [
+    predictions = [
         (run_network(model, tiny_set, referent, expression), referent, expression)
         for referent in tiny_set.val
         for expression in referent.expressions
@@ -98,7 +98,7 @@ def plain_loop(network, tiny_set):
     def measured(use_nls, thresh):
         return [
             one_expression(*outputs, tiny_set, referent, expression, use_nls, thresh)
-            for outputs, referent, expression in found
+            for outputs, referent, expression in predictions
         ]
 
     return measured
@@ -122,9 +122,9 @@ def evaluator_of(tiny_set, **changes):
     return build_evaluator(tiny_set.config(**changes))
 
 
-def check_rows(found, expected):
-    assert len(found) == len(expected)
-    for ours, wanted in zip(found, expected, strict=True):
+def check_rows(measurements, expected):
+    assert len(measurements) == len(expected)
+    for ours, wanted in zip(measurements, expected, strict=True):
         assert (ours.image, ours.expression) == (wanted["image"], wanted["expression"])
         np.testing.assert_allclose(ours.box_xyxy, wanted["box_xyxy"], atol=1e-3)
         np.testing.assert_array_equal(ours.box_xyxy_input, wanted["box_xyxy_input"])
@@ -143,15 +143,15 @@ def test_same_as_a_plain_loop(tiny_set, grounder, plain_loop, batch_size, use_nl
     )  # fmt: skip
     seen = []
     result = evaluator.evaluate(grounder, WORD_LEN, on_measured=seen.append)
-    check_rows(sorted(seen, key=lambda found: found.index), expected)
-    assert [found.index for found in seen] != list(range(len(seen)))  # image by image
+    check_rows(sorted(seen, key=lambda case: case.index), expected)
+    assert [case.index for case in seen] != list(range(len(seen)))  # image by image
     wanted = summary(expected, det_thresh=0.2)
     assert result.keys() == wanted.keys()
     for key, value in wanted.items():
         assert result[key] == pytest.approx(value, abs=1e-5), key
 
 
-def test_the_plain_loop_is_worth_comparing_with(plain_loop):
+def test_the_plain_loop_covers_the_interesting_cases(plain_loop):
     rows = plain_loop(1, 0.35)
     assert len(rows) == 12
     assert any(UNKNOWN_WORD in row["expression"] for row in rows)
@@ -162,11 +162,11 @@ def test_the_plain_loop_is_worth_comparing_with(plain_loop):
     assert {row["image"] for row in rows} == set(IMAGES)
 
 
-def test_masks_are_handed_on_when_asked_for(tiny_set, grounder, plain_loop):
+def test_masks_are_kept_on_request(tiny_set, grounder, plain_loop):
     evaluator = evaluator_of(tiny_set)
-    found = sorted(evaluator.measure(grounder, WORD_LEN, keep_masks=True), key=lambda m: m.index)
+    cases = sorted(evaluator.measure(grounder, WORD_LEN, keep_masks=True), key=lambda c: c.index)
     truths = [referent for referent in tiny_set.val for _ in referent.expressions]
-    for ours, wanted, referent in zip(found, plain_loop(1, 0.35), truths, strict=True):
+    for ours, wanted, referent in zip(cases, plain_loop(1, 0.35), truths, strict=True):
         assert np.mean(ours.mask != wanted["mask"]) < 1e-3
         truth = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
         np.testing.assert_array_equal(ours.true_mask, truth)
@@ -182,13 +182,13 @@ def test_restricted_to_some_expressions(tiny_set, grounder, plain_loop):
     chosen = [7, 0, 3, 10, 1]
     part = evaluator.restricted(chosen)
     assert part.n_expressions == 5
-    found = sorted(part.measure(grounder, WORD_LEN), key=lambda measured: measured.index)
-    check_rows(found, [rows[index] for index in chosen])
+    cases = sorted(part.measure(grounder, WORD_LEN), key=lambda case: case.index)
+    check_rows(cases, [rows[index] for index in chosen])
     result = part.evaluate(grounder, WORD_LEN)
     assert result["det_acc"] == summary([rows[i] for i in chosen], 0.2)["det_acc"]
 
 
-def test_a_set_is_evaluated_as_often_as_one_likes(tiny_set, grounder):
+def test_a_set_can_be_evaluated_repeatedly(tiny_set, grounder):
     evaluator = evaluator_of(tiny_set)
     assert evaluator.evaluate(grounder, WORD_LEN) == evaluator.evaluate(grounder, WORD_LEN)
 
@@ -211,7 +211,7 @@ class CountingGrounder:
 def test_an_expression_is_encoded_once(tiny_set, grounder, plain_loop, monkeypatch, kept):
     monkeypatch.setattr("utils.evaluation.evaluator.EXPRESSIONS_KEPT", kept)
     rows = plain_loop(1, 0.35)
-    # Batches of one image, twice the same two expressions of different images.
+    # Batches of one image: the same two expressions, of different images, twice.
     chosen = [0, 11, 0, 11]
     assert rows[0]["image"] != rows[11]["image"]
     assert rows[0]["expression"] != rows[11]["expression"]
@@ -222,20 +222,20 @@ def test_an_expression_is_encoded_once(tiny_set, grounder, plain_loop, monkeypat
         for group in evaluator_of(tiny_set).restricted(chosen[index : index + 1]).groups
     ]
     counted = CountingGrounder(grounder)
-    found = list(evaluator.measure(counted, WORD_LEN))
-    check_rows(found, [rows[index] for index in chosen])
+    cases = list(evaluator.measure(counted, WORD_LEN))
+    check_rows(cases, [rows[index] for index in chosen])
     assert counted.encoded == (2 if kept > 1 else 4)
 
 
-def test_other_sets_by_their_path(tiny_set):
+def test_another_set_by_its_path(tiny_set):
     evaluator = build_evaluator(tiny_set.config(), set_path=str(tiny_set.root / "train.txt"))
     assert evaluator.n_expressions == sum(len(r.expressions) for r in tiny_set.train)
 
 
 def test_dump_lines(tiny_set, grounder):
-    found = next(evaluator_of(tiny_set).measure(grounder, WORD_LEN))
-    found = dataclasses.replace(found, box_xyxy=(1.23456, 2, 3, 4), score=0.1234567)
-    line = found.to_json()
+    case = next(evaluator_of(tiny_set).measure(grounder, WORD_LEN))
+    case = dataclasses.replace(case, box_xyxy=(1.23456, 2, 3, 4), score=0.1234567)
+    line = case.to_json()
     assert line["box_xyxy"] == [1.235, 2.0, 3.0, 4.0]
     assert line["score"] == 0.1234567
     assert all(type(v) is int for v in line["box_xyxy_input"])

@@ -1,14 +1,19 @@
-"""Measures of single expressions, and their sums."""
+"""IoU of single expressions, metrics over a set, and the registry that computes and prints them."""
 
 import numpy as np
 import pytest
 
+from utils.evaluation import metrics as metrics_module
 from utils.evaluation.metrics import (
+    METRICS,
     PRECISION_THRESHOLDS,
     Metrics,
     detection_iou,
+    flat_result,
+    format_summary,
     format_table,
     mask_iou,
+    metric,
 )
 
 
@@ -19,7 +24,7 @@ def test_box_iou_of_known_overlaps():
     np.testing.assert_allclose(detection_iou(boxes, others), expected, atol=1e-8)
 
 
-def test_half_an_overlap_counts_as_right():
+def test_an_overlap_of_one_half_counts_as_correct():
     assert detection_iou([0, 0, 100, 100], [0, 0, 100, 50]) > 0.5
     assert detection_iou([0, 0, 100, 100], [0, 0, 100, 49.99]) < 0.5
 
@@ -38,12 +43,12 @@ def test_mask_iou_counts_pixels():
     assert iou == pytest.approx(1 / 3)
 
 
-def test_summed_parts_of_a_mask_are_object():
+def test_every_value_but_zero_belongs_to_the_object():
     truth = np.array([[0, 1, 2]])
     assert mask_iou(truth > 0, truth) == (1.0, 2, 2)
 
 
-def test_two_empty_masks_agree():
+def test_two_empty_masks_are_equal():
     assert mask_iou(np.zeros((2, 2)), np.zeros((2, 2)))[0] == 1.0
 
 
@@ -77,7 +82,7 @@ def test_thresholds_are_strict():
     assert result["ie_score"] == 0.0
 
 
-def test_workers_merge_to_what_one_measures():
+def test_merged_sums_of_workers_equal_those_of_one():
     rng = np.random.default_rng(0)
     rows = rng.uniform(size=(100, 4))
     whole, first, second = Metrics(), Metrics(), Metrics()
@@ -86,7 +91,10 @@ def test_workers_merge_to_what_one_measures():
     for row in rows[37:]:
         second.update(*row)
     first.merge(second)
-    np.testing.assert_allclose(first.sums, whole.sums, rtol=1e-12)
+    assert first.n_expressions == 100
+    assert first.sums.keys() == whole.sums.keys() == METRICS.keys()
+    for name, sums in whole.sums.items():
+        np.testing.assert_allclose(first.sums[name], sums, rtol=1e-12)
     with pytest.raises(ValueError, match="det_thresh"):
         first.merge(Metrics(0.75))
 
@@ -94,11 +102,12 @@ def test_workers_merge_to_what_one_measures():
 @pytest.mark.parametrize(
     "row", [(0.5, [0.5, 0.5], 1, 2), (0.5, np.nan, 1, 2), (np.zeros((1, 2)),) * 4]
 )
-def test_measures_that_do_not_fit_are_refused(row):
+def test_malformed_overlaps_are_refused(row):
     metrics = Metrics()
     with pytest.raises(ValueError, match="expression"):
         metrics.update(*row)
-    assert not metrics.sums.any()
+    assert metrics.n_expressions == 0
+    assert not any(sums.any() for sums in metrics.sums.values())
 
 
 def test_an_empty_set_has_no_result():
@@ -106,12 +115,58 @@ def test_an_empty_set_has_no_result():
         Metrics().result()
 
 
-def test_table_shows_percent():
+@pytest.fixture
+def result():
     metrics = Metrics()
     metrics.update([0.9] * 1234, [0.72346] * 1234, [1] * 1234, [4] * 1234)
-    table = format_table(metrics.result(), "refcoco val")
+    return metrics.result()
+
+
+def test_table_shows_percent(result):
+    table = format_table(result, "refcoco val")
     assert table.splitlines()[:2] == ["refcoco val", "  1,234 expressions"]
     assert "Acc@0.5              100.00 %" in table
     assert "mean IoU              72.35 %" in table
     assert "overall IoU           25.00 %" in table
     assert "Prec@0.75              0.00 %" in table
+    assert "both inconsistency (IE)     0.00 %" in table
+    assert "Acc@0.25" in format_table(result, "", det_thresh=0.25)
+
+
+def test_every_metric_is_printed_and_logged(result):
+    table = format_table(result, "refcoco val")
+    rows = [row[7:27].strip() for row in table.splitlines()[2:]]
+    precisions = [f"Prec@{threshold:g}" for threshold in PRECISION_THRESHOLDS]
+    assert rows == ["Acc@0.5", "mean IoU", "overall IoU", *precisions, "inconsistency (IE)"]
+    assert [row[2:6].strip() for row in table.splitlines()[2:]] == [
+        "REC", "RES", *[""] * 11, "both",
+    ]  # fmt: skip
+    assert format_summary(result, 0.3) == (
+        "Acc@0.3 100.00 %, mean IoU 72.35 %, overall IoU 25.00 %, inconsistency (IE) 0.00 %"
+    )
+    numbers = flat_result(result)
+    assert list(numbers) == [
+        "n_expressions", "det_acc", "seg_iou", "overall_iou", *precisions, "ie_score",
+    ]  # fmt: skip
+    assert numbers["Prec@0.7"] == 1.0
+
+
+def test_a_registered_metric_appears_everywhere(monkeypatch):
+    monkeypatch.setattr(metrics_module, "METRICS", dict(METRICS))
+
+    @metric("area", task="REC", label="mean union of {part}", parts=["masks", "half"])
+    def mean_union(overlaps):
+        return np.stack([overlaps.union, overlaps.union / 2], axis=1), overlaps.ones
+
+    metrics = Metrics()
+    metrics.update([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [1, 2, 3], [4, 5, 9])
+    result = metrics.result()
+    assert result["area"] == {"masks": 6.0, "half": 3.0}
+    assert flat_result(result)["mean union of half"] == 3.0
+    table = format_table(result, "").splitlines()
+    assert table[2].split() == ["REC", "Acc@0.5", "0.00", "%"]
+    assert table[3].split() == ["mean", "union", "of", "masks", "600.00", "%"]
+    with pytest.raises(ValueError, match="registered already"):
+        metric("area", task="RES", label="")(mean_union)
+    with pytest.raises(ValueError, match="'depth' is not one of"):
+        metric("other", task="depth", label="")(mean_union)

@@ -17,17 +17,17 @@ WORD_LEN = NETWORK["word_len"]
 
 @pytest.fixture(scope="module")
 def evaluated(tiny_set, grounder):
-    """(evaluator, grounder, all `Measured` in the order of the set, with their masks)."""
+    """(evaluator, grounder, every `Measurement` in the order of the set, with masks)."""
     evaluator = build_evaluator(tiny_set.config())
     measured = evaluator.measure(grounder, WORD_LEN, keep_masks=True)
-    return evaluator, grounder, sorted(measured, key=lambda found: found.index)
+    return evaluator, grounder, sorted(measured, key=lambda case: case.index)
 
 
-def picture(found, tiny_set):
+def picture(case, tiny_set):
     return draw_prediction(
-        np.asarray(Image.open(tiny_set.images / found.image).convert("RGB")),
-        found.expression, found.box_xyxy, found.mask, found.true_box_xyxy, found.true_mask,
-        found.score, found.det_iou, found.seg_iou,
+        np.asarray(Image.open(tiny_set.images / case.image).convert("RGB")),
+        case.expression, case.box_xyxy, case.mask, case.true_box_xyxy, case.true_mask,
+        case.score, case.det_iou, case.seg_iou,
     )  # fmt: skip
 
 
@@ -39,17 +39,17 @@ def test_pictures_of_chosen_expressions_in_their_order(evaluated, tiny_set):
     for panel, index in zip(panels, chosen, strict=True):
         expected = picture(measured[index], tiny_set)
         assert panel.shape == expected.shape
-        # Figures under the picture may differ in their last digit by the size of a batch.
+        # Numbers below the picture may differ in their last digit with another batch size.
         assert np.mean(panel != expected) < 0.02
     assert np.mean(picture(measured[9], tiny_set)[:60, :40] != panels[1][:60, :40]) > 0.5
 
 
 def test_best_median_and_worst(evaluated, tiny_set):
     evaluator, grounder, measured = evaluated
-    ranks = [5, 2, 8, 0, 10, 7, 1, 9, 3, 6, 4, 11]  # of the expressions in the order of the set
+    ranks = [5, 2, 8, 0, 10, 7, 1, 9, 3, 6, 4, 11]  # of the expressions, in the order of the set
     graded = [
-        dataclasses.replace(found, det_iou=1 - rank / 20, seg_iou=0.5 - rank / 40)
-        for found, rank in zip(measured, ranks, strict=True)
+        dataclasses.replace(case, det_iou=1 - rank / 20, seg_iou=0.5 - rank / 40)
+        for case, rank in zip(measured, ranks, strict=True)
     ]
     best_first = sorted(range(12), key=lambda index: ranks[index])
     expected = [*best_first[:2], *best_first[5:7], *best_first[-2:]]

@@ -1,6 +1,7 @@
-"""What an evaluation writes down."""
+"""The files and the table that an evaluation writes."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ def weights(network, tmp_path_factory):
 def reported(tiny_set, weights, tmp_path_factory):
     """(config, folder of the results, table, dumped lines)."""
     root = tmp_path_factory.mktemp("reported")
-    config = tiny_set.config(evaluate_model=weights, segment_thresh=0.4, det_acc_thresh=0.2)
+    config = tiny_set.config(segment_thresh=0.4, det_acc_thresh=0.2)
     folder = root / "result" / "tiny"
-    table = report(config, folder, dump=str(root / "out" / "dump.jsonl"), pictures=2)
+    table = report(config, folder, weights, str(root / "out" / "dump.jsonl"), pictures=2)
     lines = (root / "out" / "dump.jsonl").read_text(encoding="utf-8").splitlines()
     return config, folder, table, [json.loads(line) for line in lines]
 
 
-def test_figures_are_those_of_the_evaluation(reported, grounder):
+def test_results_are_those_of_the_evaluation(reported, grounder):
     config, folder, _, _ = reported
     evaluator = build_evaluator(config)
     expected = evaluator.evaluate(grounder, NETWORK["word_len"])
@@ -40,12 +41,15 @@ def test_figures_are_those_of_the_evaluation(reported, grounder):
         assert written[key] == pytest.approx(value, abs=1e-6), key
 
 
-def test_figures_stand_beside_what_they_were_measured_with(reported):
+def test_results_are_written_with_the_settings_they_depend_on(reported, weights):
     config, folder, table, _ = reported
     written = json.loads((folder / "result.json").read_text())
     assert written["settings"]["segment_thresh"] == 0.4
-    assert written["settings"]["evaluate_model"] == config.evaluate_model
+    assert written["settings"]["evaluate_model"] == weights
+    assert written["settings"]["anchors_file"] == config.anchors_file
+    assert written["settings"]["aspp_dilations"] == config.aspp_dilations
     assert written["versions"]["tensorflow"]
+    assert written["versions"]["device"]
     text = (folder / "result.txt").read_text(encoding="utf-8")
     assert text.startswith(table)
     assert "segment_thresh = 0.4\n" in text
@@ -53,7 +57,7 @@ def test_figures_stand_beside_what_they_were_measured_with(reported):
     assert "12 expressions" in table
 
 
-def test_dump_has_one_line_an_expression_in_the_order_of_the_set(reported, tiny_set):
+def test_dump_has_one_line_per_expression_in_the_order_of_the_set(reported, tiny_set):
     lines = reported[3]
     expected = [(r.image, e) for r in tiny_set.val for e in r.expressions]
     assert [(line["image"], line["expression"]) for line in lines] == expected
@@ -61,6 +65,15 @@ def test_dump_has_one_line_an_expression_in_the_order_of_the_set(reported, tiny_
     ious = [line["seg_iou"] for line in lines]
     assert np.mean(ious) == pytest.approx(written["seg_iou"])
     assert np.mean([line["det_iou"] > 0.2 for line in lines]) == pytest.approx(written["det_acc"])
+
+
+def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
+    report(tiny_set.config(evaluate_model=weights), tmp_path)
+    device, data, loaded, *_, parameters = capsys.readouterr().out.splitlines()
+    assert device.startswith("device: ")
+    assert data == "data: 12 expressions in 4 images"
+    assert loaded.startswith(weights)
+    assert re.fullmatch(r"parameters: [\d,]+ trained, [\d,]+ frozen", parameters)
 
 
 def test_pictures(reported):

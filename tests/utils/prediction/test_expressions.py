@@ -42,7 +42,7 @@ def bert_arrays(path):
 
 def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):
     from data.loading.pipeline import training_batches
-    from utils.training.trainer import build_sets
+    from utils.training.builder import build_sets
 
     config = bert_config(tiny_set, bert[0], tmp_path)
     training_set, evaluator = build_sets(config)
@@ -57,11 +57,11 @@ def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):
 @pytest.mark.slow
 def test_training_and_evaluation_end_to_end(tiny_set, bert, tmp_path):
     from utils.evaluation.report import report
-    from utils.training.trainer import Trainer
+    from utils.training.builder import build_trainer
 
     folder, tensors = bert
     config = bert_config(tiny_set, folder, tmp_path / "log")
-    progress = Trainer(config).run()
+    state = build_trainer(config).run()
     weights = tmp_path / "log/best.weights.h5"
 
     kept = bert_arrays(weights).values()
@@ -72,4 +72,4 @@ def test_training_and_evaluation_end_to_end(tiny_set, bert, tmp_path):
 
     report(config.replace(evaluate_model=str(weights)), tmp_path / "result")
     text = (tmp_path / "result/result.json").read_text()
-    assert f'"det_acc": {progress["best_det_acc"]}' in text
+    assert f'"det_acc": {state.best_det_acc}' in text

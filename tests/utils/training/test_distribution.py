@@ -1,4 +1,4 @@
-"""Who writes, and what is split; several replicas are tried in test_training.py."""
+"""Which process writes, and what is split; test_trainer.py runs several replicas."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Training on cached features computes what training on images computes."""
+"""Training on cached features computes the same as training on images."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from config.schema import ConfigError
 from data.loading.pipeline import training_batches
 from tests.tiny import network_config, weights_of
-from utils.training.trainer import Trainer
+from utils.training.builder import build_trainer
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
     trained = []
     for name, cache in (("cached", 1), ("plain", 0)):
         config = frozen_config(tiny_set, tmp_path / name, free_body=free_body, cache_features=cache)
-        trainer = Trainer(config)
+        trainer = build_trainer(config)
         record = trainer.train_epoch(1)
         trained.append((record["loss"], weights_of(trainer.model)))
     (loss, cached), (plain_loss, plain) = trained
@@ -33,15 +33,15 @@ def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
 def test_the_cache_is_reused_and_rejected_with_other_weights(tiny_set, tmp_path, capsys):
     folder = str(tmp_path / "features")
     config = frozen_config(tiny_set, tmp_path / "log", cache_features=1, cache_dir=folder)
-    Trainer(config)
-    assert "features of" in capsys.readouterr().out
-    trainer = Trainer(config)
-    assert "features of" not in capsys.readouterr().out
+    build_trainer(config)
+    assert "computing features of" in capsys.readouterr().out
+    trainer = build_trainer(config)
+    assert "computing features of" not in capsys.readouterr().out
     batch = next(iter(training_batches(trainer.training_set, 1, 2, 1, 1)))
     assert "image" not in batch
     assert batch["feature_0"].shape[0] == 2
-    Trainer(config.replace(seed=config.seed + 1))
-    assert "features of other weights; built anew" in capsys.readouterr().out
+    build_trainer(config.replace(seed=config.seed + 1))
+    assert "contained features of other weights; computing them again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("setting", [{"free_body": 0}, {"free_body": 1, "frozen_bn": "batch"}])

@@ -8,7 +8,7 @@ from model.mcn import build_mcn
 from tests.tiny import ANCHORS, network_config, scramble
 from utils.prediction.grounder import Grounder
 from utils.training.optimizer import build_optimizer
-from utils.training.trainer import make_train_step
+from utils.training.train_step import make_train_step
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +31,8 @@ def test_grounding(cell):
 
 def test_a_training_step():
     losses = []
-    for jit_compile in (0, 1):
-        config = network_config(rnn_cell="gru", rnn_drop_out=0.0, jit_compile=jit_compile)
+    for jit_compile in (False, True):
+        config = network_config(rnn_cell="gru", rnn_drop_out=0.0)
         model = build_mcn(config)
         optimizer = build_optimizer(1e-3)
         optimizer.build(model.trainable_variables)
@@ -44,7 +44,8 @@ def test_a_training_step():
             "box_xyxy_px": tf.constant([[10.0, 12.0, 40.0, 50.0], [30.0, 20.0, 80.0, 90.0]]),
             "mask": tf.constant(rng.integers(0, 2, (2, cells, cells, 1), np.uint8)),
         }
-        step = make_train_step(tf.distribute.get_strategy(), model, optimizer, ANCHORS, config)
+        strategy = tf.distribute.get_strategy()
+        step = make_train_step(strategy, model, optimizer, ANCHORS, jit_compile=jit_compile)
         losses.append([float(step(batch)["loss"]) for _ in range(3)])
     assert losses[0][2] < losses[0][0]
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-2)

@@ -1,11 +1,11 @@
-"""The fused Adam is Keras' Adam."""
+"""The optimiser is Keras' Adam with the published constants, clipping and loss scaling."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.training.optimizer import Adam, build_optimizer
+from utils.training.optimizer import build_optimizer
 
 SHAPES = ((3, 4), (5,), ())
 
@@ -25,7 +25,7 @@ def keras_adam(**kwargs):
 
 
 def run(optimizer, steps=6):
-    """Values and state after steps whose learning rate is set anew, in one compiled function."""
+    """Values and state after steps with different learning rates, in one compiled function."""
     values = variables()
     optimizer.build(values)
     step = tf.function(lambda *grads: optimizer.apply(list(grads), values))
@@ -41,28 +41,15 @@ def test_same_as_keras(clip_norm):
     ours = run(build_optimizer(1.0, clip_norm))
     theirs = run(keras_adam(global_clipnorm=clip_norm or None))
     start = [np.array(v) for v in variables()]
-    for index, (found, expected) in enumerate(zip(ours, theirs, strict=True)):
-        np.testing.assert_allclose(found, expected, rtol=5e-5, atol=1e-7)
+    for index, (value, expected) in enumerate(zip(ours, theirs, strict=True)):
+        np.testing.assert_array_equal(value, expected)
         if index < len(start):
-            assert np.abs(found - start[index]).max() > 1e-3
+            assert np.abs(value - start[index]).max() > 1e-3
 
 
-def test_clipping_counts():
+def test_clipping_changes_the_update():
     free, clipped = run(build_optimizer(1.0)), run(build_optimizer(1.0, 0.5))
     assert np.abs(free[0] - clipped[0]).max() > 1e-3
-
-
-def test_amsgrad_and_sparse_gradients_are_left_to_keras():
-    for kwargs in ({"amsgrad": True}, {}):
-        results = []
-        for kind in (Adam, keras.optimizers.Adam):
-            optimizer, [table, *_] = kind(0.01, **kwargs), variables()
-            for _ in range(2):
-                sparse = tf.IndexedSlices(tf.ones((2, 4)), tf.constant([0, 2]), (3, 4))
-                dense = tf.fill((3, 4), 2.0)
-                optimizer.apply([dense if kwargs else sparse], [table])
-            results.append(np.array(table))
-        np.testing.assert_allclose(*results, rtol=1e-6)
 
 
 def test_published_constants():
@@ -87,8 +74,8 @@ def test_loss_scale_of_float16():
     scale = float(optimizer.scale_loss(tf.constant(1.0)))
     assert scale > 1
     before = [np.array(v) for v in values]
-    broken = [tf.fill(v.shape, np.float32("inf")) for v in values]
-    optimizer.apply(broken, values)
+    overflow = [tf.fill(v.shape, np.float32("inf")) for v in values]
+    optimizer.apply(overflow, values)
     assert all(np.array_equal(b, v) for b, v in zip(before, values, strict=True))
     assert float(optimizer.scale_loss(tf.constant(1.0))) == scale / 2
     optimizer.apply([g * scale / 2 for g in gradients(0)], values)

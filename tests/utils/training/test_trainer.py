@@ -1,6 +1,7 @@
-"""Real runs of the tiny network: what trains, what does not, and going on after a stop."""
+"""Real runs of the tiny network: what trains, what stays frozen, and resuming after a stop."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,26 +13,26 @@ import pytest
 from model.losses import LOSS_TERMS
 from model.mcn import build_mcn
 from tests.tiny import weights_of
-from utils.training.trainer import Trainer, TrainingError
+from utils.training.builder import build_trainer
+from utils.training.trainer import LossMeans, TrainingError
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
-# Layers without weights of their own effect: see test_mcn.py.
+# Weights that have no effect on the outputs: see test_mcn.py.
 WITHOUT_GRADIENT = ("key_bias", "cem_mask/bias", "cem_box/bias")
 
 
-class Snapshots(Trainer):
-    """Keeps a copy of the log as it was when an epoch began: all that a stopped run leaves."""
+def keep_snapshots(trainer, folder):
+    """Copies the log folder when an epoch begins: what a run stopped in this epoch leaves."""
+    train_epoch = trainer.train_epoch
 
-    def __init__(self, config, folder):
-        super().__init__(config)
-        self.folder = folder
+    def snapshot_and_train(epoch):
+        if Path(trainer.config.log_path).exists():
+            shutil.copytree(trainer.config.log_path, folder / f"before_{epoch}")
+        return train_epoch(epoch)
 
-    def train_epoch(self, epoch):
-        if Path(self.config.log_path).exists():
-            shutil.copytree(self.config.log_path, self.folder / f"before_{epoch}")
-        return super().train_epoch(epoch)
+    trainer.train_epoch = snapshot_and_train
 
 
 def state_of(trainer):
@@ -41,7 +42,7 @@ def state_of(trainer):
 
 
 def records_of(folder):
-    """The lines of epochs.jsonl without what a clock says."""
+    """The lines of epochs.jsonl without durations."""
     lines = (Path(folder) / "epochs.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -51,23 +52,24 @@ def records_of(folder):
 
 @pytest.fixture(scope="module")
 def finished(tiny_set, tmp_path_factory):
-    """(trainer after two epochs with the body frozen, its first weights, folder of snapshots)."""
+    """(trainer after two epochs with a frozen backbone, initial weights, folder of snapshots)."""
     folder = tmp_path_factory.mktemp("training")
     config = tiny_set.config(
         free_body=1, epoches=2, steps=[2], lr=2e-3, log_path=str(folder / "log"), log_images=1
     )
-    trainer = Snapshots(config, folder)
+    trainer = build_trainer(config)
+    keep_snapshots(trainer, folder)
     before = weights_of(trainer.model)
-    trainer.progress = trainer.run()
+    trainer.state = trainer.run()
     return trainer, before, folder
 
 
 @pytest.fixture(scope="module")
 def resumed(finished):
-    """Another trainer that goes on from what the first left after one epoch."""
+    """Another trainer that resumes from what the first one left after one epoch."""
     config, folder = finished[0].config, finished[2]
-    trainer = Trainer(config.replace(log_path=str(folder / "before_2")))
-    trainer.progress = trainer.run()
+    trainer = build_trainer(config.replace(log_path=str(folder / "before_2")))
+    trainer.state = trainer.run()
     return trainer
 
 
@@ -75,8 +77,8 @@ def test_two_epochs_of_every_sample(finished):
     trainer, _, _ = finished
     records = records_of(trainer.config.log_path)
     assert [record["epoch"] for record in records] == [1, 2]
-    assert trainer.progress["epoch"] == 2
-    assert int(trainer.optimizer.iterations) == 6  # five samples by twos, twice
+    assert trainer.state.epoch == 2
+    assert int(trainer.optimizer.iterations) == 6  # five samples in batches of two, twice
     for record in records:
         train = record["train"]
         assert set(train) == {*LOSS_TERMS, "l2", "loss", "learning_rate"}
@@ -110,43 +112,70 @@ def test_what_is_frozen_stays_and_the_rest_trains(finished):
     assert not {"backbone_21_bn", "backbone_22_conv", "fusion_bn"} & set(frozen)
 
 
-def test_what_a_run_leaves(finished):
+def test_the_start_and_each_epoch_are_reported(tiny_set, tmp_path, capsys):
+    config = tiny_set.config(
+        free_body=1, epoches=1, det_acc_thresh=0.3, log_path=str(tmp_path), workers=1
+    )
+    build_trainer(config).run()
+    printed = capsys.readouterr().out
+    start, _, epochs = printed.partition("epoch 1: ")
+    assert re.fullmatch(
+        r"device: .+\n"
+        r"data: 5 referents in 4 images to train on, 12 expressions in 4 images to evaluate on\n"
+        r"parameters: [\d,]+ trained, [\d,]+ frozen\n",
+        start,
+    )
+    assert re.match(
+        r"loss [\d.]+, Acc@0\.3 [\d.]+ %, mean IoU [\d.]+ %, overall IoU [\d.]+ %, "
+        r"inconsistency \(IE\) [\d.]+ %\n",
+        epochs,
+    )
+
+
+def test_means_are_over_samples():
+    means = LossMeans()
+    means.add([{"loss": 3.0, "samples": 2.0}, {"loss": 0.0, "samples": 1.0}], epoch=1)
+    assert means.result() == {"loss": 2.0}
+    assert means.samples == 3.0
+
+
+def test_files_of_a_run(finished):
     trainer, _, _ = finished
     folder = Path(trainer.config.log_path)
-    left = {path.name for path in folder.iterdir()}
+    files = {path.name for path in folder.iterdir()}
     assert {
         "last.state.h5", "best.weights.h5", "epochs.jsonl", "config.json", "versions.json",
         "tensorboard",
-    } <= left  # fmt: skip
+    } <= files  # fmt: skip
     assert json.loads((folder / "config.json").read_text()) == trainer.config.to_dict()
-    assert trainer.progress["best_epoch"] in (1, 2)
+    assert trainer.state.best_epoch in (1, 2)
     records = records_of(folder)
     best = max(record["val"]["det_acc"] for record in records)
-    assert trainer.progress["best_det_acc"] == best
+    assert trainer.state.best_det_acc == best
 
 
-def test_stopped_and_gone_on_is_never_stopped(finished, resumed):
+def test_a_resumed_run_equals_one_that_never_stopped(finished, resumed):
     trainer, _, folder = finished
     assert [r["epoch"] for r in records_of(folder / "before_2")][:1] == [1]
     assert len(state_of(trainer)) == len(state_of(resumed))
-    for expected, found in zip(state_of(trainer), state_of(resumed), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for expected, array in zip(state_of(trainer), state_of(resumed), strict=True):
+        np.testing.assert_array_equal(array, expected)
     assert records_of(resumed.config.log_path) == records_of(trainer.config.log_path)
-    assert resumed.progress == trainer.progress
+    assert resumed.state == trainer.state
 
 
 def test_a_finished_run_says_so(finished, capsys):
     trainer, _, _ = finished
     before = state_of(trainer)
-    assert trainer.run() == trainer.progress
-    assert "All 2 epochs are done" in capsys.readouterr().out
+    assert trainer.run() == trainer.state
+    assert "All 2 epochs are complete" in capsys.readouterr().out
     assert all(np.array_equal(a, b) for a, b in zip(before, state_of(trainer), strict=True))
 
 
 @pytest.mark.parametrize("term", ["mask", "xy"])
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(resumed, term):
     layer = resumed.model.get_layer({"mask": "mask_logits", "xy": "box_logits"}[term])
-    resumed.checkpoints.save_last(resumed.progress)
+    resumed.checkpoints.save_last(resumed.state)
     layer.bias.assign(np.full(layer.bias.shape, np.nan))
     others = "wh, confidence, " if term == "xy" else ""
     with pytest.raises(
@@ -161,9 +190,9 @@ def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_p
         backbone="vgg", rnn_cell="gru", free_body=1, frozen_bn="batch", start_epoch=1, epoches=2,
         lr_schedule="cosine", warmup_steps=8, lr=1e-3, clip_norm=0.1, log_path=str(tmp_path),
     )  # fmt: skip
-    trainer = Trainer(config)
+    trainer = build_trainer(config)
     before = weights_of(trainer.model)
-    assert trainer.run()["epoch"] == 2
+    assert trainer.run().epoch == 2
     # The last of six steps: near the end of the cosine, still in the warm-up.
     [record] = records_of(tmp_path)
     assert record["epoch"] == 2
@@ -175,7 +204,7 @@ def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_p
             for variable in layer.weights:
                 assert np.array_equal(before[variable.path], after[variable.path]), variable.path
     momentum = [v for v in trainer.optimizer.variables if "momentum" in v.path]
-    # Three gradients of norm 0.1 at the most, weighed 0.1, 0.09 and 0.081.
+    # Three gradients of norm 0.1 at most, with the weights 0.1, 0.09 and 0.081.
     norm = np.sqrt(sum(float(np.sum(np.square(v))) for v in momentum))
     assert 0 < norm <= 0.0272
 
@@ -189,10 +218,10 @@ def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_p
         ({"embed_dim": 9}, "embed_dim"),
     ],
 )
-def test_what_is_missing_is_named_before_anything_is_built(tiny_set, changes, message, tmp_path):
+def test_missing_files_are_named_before_the_network_is_built(tiny_set, changes, message, tmp_path):
     config = tiny_set.config(**{"log_path": str(tmp_path / "log")} | changes)
     with pytest.raises((OSError, ValueError), match=message):
-        Trainer(config)
+        build_trainer(config)
     assert not (tmp_path / "log").exists()
 
 
@@ -208,38 +237,42 @@ from config.schema import load_config
 from model.mcn import build_mcn
 from tests.tiny import ANCHORS, scramble
 from data.loading.pipeline import training_batches
+from utils.training.builder import build_sets
 from utils.training.distribution import distribute
 from utils.training.optimizer import build_optimizer
-from utils.training.trainer import build_sets, make_train_step
+from utils.training.train_step import make_train_step
 
 config = load_config(sys.argv[1])
 training_set, _ = build_sets(config)
 results = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     several = strategy.num_replicas_in_sync > 1
-    tf.config.run_functions_eagerly(not several)  # what is compared with needs no graph
+    tf.config.run_functions_eagerly(not several)  # the reference needs no graph
     with strategy.scope():
         model = scramble(build_mcn(config.replace(distribute="mirrored" if several else "one")))
         optimizer = build_optimizer(1e-3, config.clip_norm)
         optimizer.build(model.trainable_variables)
     batches = training_batches(training_set, 1, 4, 1, 1, drop_remainder=True)
     batches = distribute(strategy, batches)
-    step = make_train_step(strategy, model, optimizer, ANCHORS, config, batches.element_spec)
+    step = make_train_step(
+        strategy, model, optimizer, ANCHORS, mask_weight=config.seg_loss_weight,
+        batch_spec=batches.element_spec,
+    )
     losses = step(next(iter(batches)))
-    found = {f"loss/{k}": float(v) for k, v in losses.items()}
-    found |= {f"gradient/{v.path.split('/')[-1]}": 10 * np.array(v) for v in optimizer.variables
+    values = {f"loss/{k}": float(v) for k, v in losses.items()}
+    values |= {f"gradient/{v.path.split('/')[-1]}": 10 * np.array(v) for v in optimizer.variables
               if "momentum" in v.path}
-    found |= {f"mean/{v.path}": np.array(v) for v in model.weights if "moving_mean" in v.path}
-    results.append(found)
+    values |= {f"mean/{v.path}": np.array(v) for v in model.weights if "moving_mean" in v.path}
+    results.append(values)
 np.savez(sys.argv[2], **results[0])
 np.savez(sys.argv[3], **results[1])
 """
 
 
 def test_two_replicas_compute_what_one_does(tiny_set, tmp_path):
-    """On the same batch: losses, gradients (clipped as one) and BatchNorm's statistics.
+    """The same losses, jointly clipped gradients and BatchNorm statistics for one batch.
 
-    In a process of its own, since a CPU can be divided only before it is used.
+    In a process of its own, since a CPU can only be divided before it is used.
     """
     config = tiny_set.config(
         backbone="vgg", free_body=1, rnn_drop_out=0.0, clip_norm=1.0, log_path=str(tmp_path)
@@ -251,19 +284,20 @@ def test_two_replicas_compute_what_one_does(tiny_set, tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = np.load(one), np.load(two)
-    assert set(found) == set(expected)
-    assert float(found["loss/samples"]) == 4
-    assert sum(name.startswith("gradient/") for name in found) > 50
+    expected, replicated = np.load(one), np.load(two)
+    assert set(replicated) == set(expected)
+    assert float(replicated["loss/samples"]) == 4
+    gradients = [name for name in replicated if name.startswith("gradient/")]
+    assert len(gradients) > 50
     for name in expected:
         scale = max(1.0, np.abs(expected[name]).max())
-        assert np.abs(found[name] - expected[name]).max() < 1e-4 * scale, name
-    norm = np.sqrt(sum(np.sum(found[n] ** 2) for n in found if n.startswith("gradient/")))
+        assert np.abs(replicated[name] - expected[name]).max() < 1e-4 * scale, name
+    norm = np.sqrt(sum(np.sum(replicated[name] ** 2) for name in gradients))
     assert norm == pytest.approx(1.0, rel=1e-3)
 
 
-def test_a_seed_is_a_run(finished):
-    """The first weights are those of `build_mcn` under the same seed."""
+def test_the_seed_determines_the_initial_weights(finished):
+    """They are those of `build_mcn` with the same seed."""
     trainer, before, _ = finished
     fresh = weights_of(build_mcn(trainer.config))
     assert all(np.array_equal(before[path], fresh[path]) for path in fresh)

@@ -1,4 +1,4 @@
-"""Pretraining a backbone as a detector, through its command line, on four tiny images."""
+"""Pretraining of a backbone as a detector, through its command line, on four tiny images."""
 
 import json
 import re
@@ -12,14 +12,15 @@ from model.losses import smooth_l1
 from model.mcn import build_mcn
 from model.weights import WeightsError, load_pretrained
 from tests.tiny import weights_of, write_instances
-from utils.training import pretrain
+from utils import pretrain
+from utils.training.pretraining import OBJECT_WEIGHT, detection_loss
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def command(tiny_set, tmp_path, monkeypatch):
-    """Runs the command line with settings and arguments; returns the config."""
+    """Function that runs the command with arguments and settings and returns the config."""
 
     def run(*arguments, output="backbone.weights.h5", **settings):
         given = {"batch_size": 4, "lr": 0.01, "bn_momentum": 0.5, "free_body": 1} | settings
@@ -35,7 +36,7 @@ def command(tiny_set, tmp_path, monkeypatch):
     return run
 
 
-def test_learns_and_its_output_starts_a_training(command, tmp_path, capsys):
+def test_the_loss_falls_and_training_can_start_from_the_output(command, tmp_path, capsys):
     left_out = tmp_path / "left out.txt"
     left_out.write_text("c.png\nnot there.png\n")
     config = command("--epochs", 12, "--leave_out", left_out)
@@ -50,21 +51,21 @@ def test_learns_and_its_output_starts_a_training(command, tmp_path, capsys):
     assert "fusion_1_conv" in report.missing
     after = weights_of(model)
     for path in before:
-        # Frozen or not in the training to come, all of the backbone learns here.
+        # All of the backbone trains, whether or not later training freezes it.
         assert np.array_equal(before[path], after[path]) != path.startswith("backbone_"), path
 
 
-def test_output_is_checked_before_the_work(command):
-    with pytest.raises(WeightsError, match=r"backbone\.h5: must end in \.weights\.h5"):
+def test_the_output_name_is_checked_first(command):
+    with pytest.raises(WeightsError, match=r"backbone\.h5: the name must end in \.weights\.h5"):
         command(output="backbone.h5")
 
 
 def grid(cells):
-    """(1, 2, 2, 9): object or not, box, classes of two groups of two, of one sample."""
-    found = np.zeros((1, 2, 2, 9), np.float32)
+    """(1, 2, 2, 9) of one sample: object or not, box, classes of two groups of two."""
+    channels = np.zeros((1, 2, 2, 9), np.float32)
     for place, values in cells.items():
-        found[(0, *place)] = values
-    return tf.constant(found)
+        channels[(0, *place)] = values
+    return tf.constant(channels)
 
 
 def cross_entropy(label, logit):
@@ -73,14 +74,14 @@ def cross_entropy(label, logit):
 
 
 def test_detection_loss_by_hand():
-    truth = grid({(0, 1): (1, 0.25, 0.5, 0.1, -1, 1, 0, 0, 0)})  # its second class is not known
-    said = grid(
+    truth = grid({(0, 1): (1, 0.25, 0.5, 0.1, -1, 1, 0, 0, 0)})  # its second class is unknown
+    prediction = grid(
         {(0, 1): (2, 0.5, 0.5, 0.1, -1.5, 3, 1, 5, -5), (1, 0): (-1, 9, 9, 9, 9, 9, 9, 9, 9)}
     )
     background = 2 * cross_entropy(0, 0) + cross_entropy(0, -1)
-    found = pretrain.OBJECT_WEIGHT * cross_entropy(1, 2)
+    confidence = OBJECT_WEIGHT * cross_entropy(1, 2)
     box = float(smooth_l1(tf.constant(-0.25)) + smooth_l1(tf.constant(0.5)))
     classes = np.log(1 + np.exp(-2))
-    loss = pretrain.detection_loss((2, 2))(truth, said)
+    loss = detection_loss((2, 2))(truth, prediction)
     assert loss.shape == (1,)
-    assert float(loss[0]) == pytest.approx(background + found + box + classes, rel=1e-5)
+    assert float(loss[0]) == pytest.approx(background + confidence + box + classes, rel=1e-5)

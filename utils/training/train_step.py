@@ -1,0 +1,105 @@
+"""The compiled training step: forward pass, losses, gradients and update, on all replicas."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.losses import l2_penalty, mcn_losses
+from model.targets import box_targets
+from utils.training.feature_cache import trained_part
+from utils.training.optimizer import sum_over_replicas
+
+Batch = dict[str, tf.Tensor]
+TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
+
+
+def make_train_step(
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    anchors_px: np.ndarray,
+    *,
+    mask_weight: float = 1.0,
+    cached_features: bool = False,
+    jit_compile: bool = False,
+    batch_spec: object = None,
+) -> TrainStep:
+    """Compiles the training step.
+
+    Args:
+        strategy: tf.distribute.Strategy under which model and optimiser were built.
+        model: network of `build_mcn`.
+        optimizer: of `build_optimizer`, already built.
+        anchors_px: (A, 2) float, width and height in input pixels.
+        mask_weight: factor on the mask term of the loss (config key seg_loss_weight).
+        cached_features: whether batches contain cached features instead of images.
+        jit_compile: whether to compile with XLA.
+        batch_spec: `element_spec` of the batches. With it, the step is traced once; without it, a
+            smaller last batch causes a second trace.
+
+    Returns:
+        Function that updates the network on one batch of
+        `data.loading.pipeline.training_batches` and returns float32 scalars: every loss term,
+        their sum "loss" and the number of "samples".
+    """
+    forward = _forward_pass(model, cached_features)
+    variables, input_size = model.trainable_variables, model.input["image"].shape[1]
+
+    def replica_step(batch):
+        samples = tf.cast(tf.shape(batch["mask"])[0], tf.float32)
+        batch_size = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, samples
+        )
+        targets = box_targets(batch["box_xyxy_px"], anchors_px, input_size)
+        with tf.GradientTape() as tape:
+            terms = mcn_losses(
+                forward(batch), targets, batch["mask"], anchors_px, input_size, mask_weight,
+                batch_size=batch_size,
+            )  # fmt: skip
+            # Of the trained variables only: frozen ones would add a constant.
+            terms["l2"] = l2_penalty(variables) / strategy.num_replicas_in_sync
+            loss = tf.add_n(list(terms.values()))
+            scaled_loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
+        optimizer.apply(sum_over_replicas(gradients), variables)
+        return {**terms, "loss": loss, "samples": samples}
+
+    @tf.function(
+        input_signature=None if batch_spec is None else [batch_spec],
+        reduce_retracing=True,
+        autograph=False,
+        jit_compile=jit_compile,
+    )
+    def train_step(batch):
+        results = strategy.run(replica_step, args=(batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for name, value in results.items()
+        }
+
+    return train_step
+
+
+def _forward_pass(
+    model: keras.Model, cached_features: bool
+) -> Callable[[Batch], dict[str, tf.Tensor]]:
+    """Batch → outputs of the network in training mode, from images or from cached features."""
+
+    def from_images(batch):
+        image = tf.cast(batch["image"], tf.float32) / 255.0
+        return model({"image": image, "words": batch["words"]}, training=True)
+
+    if not cached_features:
+        return from_images
+    head = trained_part(model)
+
+    def from_features(batch):
+        features = [
+            tf.cast(batch[f"feature_{index}"], tensor.dtype)
+            for index, tensor in enumerate(head.inputs[:-1])
+        ]
+        return head([*features, batch["words"]], training=True)
+
+    return from_features
