@@ -1,4 +1,4 @@
-"""The operations of the network in numpy, float64, as the paper and Keras 2.2.4 have them."""
+"""The operations of the network in NumPy and float64, as defined by the paper and Keras 2.2.4."""
 
 import numpy as np
 
@@ -59,22 +59,22 @@ def hard_sigmoid(x):
 
 
 def recurrent(cell, words, kernel, recurrent_kernel, bias, mask=None):
-    """All outputs (N, T, u) of a cell of Keras 2.2.4; a masked step repeats the one before."""
+    """All outputs (N, T, u) of a cell of Keras 2.2.4; a masked step repeats the previous output."""
     step = {"gru": _gru_step, "lstm": _lstm_step}[cell]
     units = recurrent_kernel.shape[0]
     h = c = np.zeros((len(words), units))
     outputs = []
     for t in range(words.shape[1]):
         new_h, new_c = step(words[:, t], h, c, kernel, recurrent_kernel, bias)
-        seen = np.ones((len(words), 1), bool) if mask is None else mask[:, t, None]
-        h, c = np.where(seen, new_h, h), np.where(seen, new_c, c)
+        unmasked = np.ones((len(words), 1), bool) if mask is None else mask[:, t, None]
+        h, c = np.where(unmasked, new_h, h), np.where(unmasked, new_c, c)
         outputs.append(h)
     return np.stack(outputs, axis=1)
 
 
 def _gru_step(x, h, c, kernel, recurrent_kernel, bias):
     units = recurrent_kernel.shape[0]
-    x = x @ kernel + bias  # the gates stand in the order update, reset, candidate
+    x = x @ kernel + bias  # the order of the gates is update, reset, candidate
     gates = hard_sigmoid(x[:, : 2 * units] + h @ recurrent_kernel[:, : 2 * units])
     update, reset = gates[:, :units], gates[:, units:]
     candidate = np.tanh(x[:, 2 * units :] + (reset * h) @ recurrent_kernel[:, 2 * units :])
@@ -89,7 +89,7 @@ def _lstm_step(x, h, c, kernel, recurrent_kernel, bias):
 
 
 def garan(feature, fq, weights, groups=2):
-    """F_att with K, V and S formed group by group.
+    """F_att with K, V and S computed group by group.
 
     Args:
         feature: (N, h, w, d).
@@ -123,8 +123,8 @@ def garan(feature, fq, weights, groups=2):
 
 
 def co_energy(mask_energy, box_energy, mask_feature, box_feature):
-    """E_sᵀ C E_c of one sample after the other, (N, 1)."""
-    found = []
+    """E_sᵀ C E_c, sample by sample, (N, 1)."""
+    energies = []
     for e_s, e_c, f_s, f_c in zip(mask_energy, box_energy, mask_feature, box_feature, strict=True):
         e_s, e_c = softmax(e_s.reshape(-1), 0), softmax(e_c.reshape(-1), 0)
         f_s, f_c = f_s.reshape(-1, f_s.shape[-1]), f_c.reshape(-1, f_c.shape[-1])
@@ -134,5 +134,5 @@ def co_energy(mask_energy, box_energy, mask_feature, box_feature):
                 norms = [np.sqrt(max((v * v).sum(), 1e-6)) for v in (vector_s, vector_c)]
                 cosine = (vector_s @ vector_c) / (norms[0] * norms[1])
                 total += weight_s * weight_c * np.clip((cosine + 1) / 2, 1e-6, 1 - 1e-6)
-        found.append([total])
-    return np.array(found)
+        energies.append([total])
+    return np.array(energies)

@@ -8,8 +8,8 @@ from model.boxes import cxcywh_to_xyxy, iou_xyxy
 
 
 def test_cxcywh_to_xyxy():
-    found = cxcywh_to_xyxy(tf.constant([[[10.0, 20.0, 4.0, 6.0]], [[0.5, 0.5, 1.0, 1.0]]]))
-    np.testing.assert_array_equal(found, [[[8, 17, 12, 23]], [[0, 0, 1, 1]]])
+    result = cxcywh_to_xyxy(tf.constant([[[10.0, 20.0, 4.0, 6.0]], [[0.5, 0.5, 1.0, 1.0]]]))
+    np.testing.assert_array_equal(result, [[[8, 17, 12, 23]], [[0, 0, 1, 1]]])
 
 
 @pytest.mark.parametrize(

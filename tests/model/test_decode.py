@@ -61,9 +61,9 @@ def test_a_target_written_as_raw_boxes_decodes_to_its_box():
     raw[0, row, column, anchor] = [
         *np.log(centre / (1 - centre)), *np.log((21, 22) / ANCHORS[anchor]), 9,
     ]  # fmt: skip
-    found, score = best_box(tf.constant(raw), ANCHORS, 96)
+    result, score = best_box(tf.constant(raw), ANCHORS, 96)
     # The target's centre is rounded down to whole pixels: (20, 51) for (20.5, 51).
-    np.testing.assert_allclose(found[0], (9.5, 40, 30.5, 62), atol=1e-4)
+    np.testing.assert_allclose(result[0], (9.5, 40, 30.5, 62), atol=1e-4)
     assert float(score[0]) > 0.999
     inputs = LossInputs({"boxes": raw}, target, None, ANCHORS, 96)
     assert float(wh_loss(inputs)) == pytest.approx(0, abs=1e-6)
@@ -72,6 +72,6 @@ def test_a_target_written_as_raw_boxes_decodes_to_its_box():
 
 def test_round_box():
     boxes = [(0.5, 1.49, 9.5, 95.5), (-0.6, -7, 96.4, 200), (-0.4, 2.5, 3.5, 95.49)]
-    found = round_box(tf.constant(boxes), 96)
-    assert found.dtype == tf.int32
-    np.testing.assert_array_equal(found, [(1, 1, 10, 96), (0, 0, 96, 96), (0, 3, 4, 95)])
+    result = round_box(tf.constant(boxes), 96)
+    assert result.dtype == tf.int32
+    np.testing.assert_array_equal(result, [(1, 1, 10, 96), (0, 0, 96, 96), (0, 3, 4, 95)])

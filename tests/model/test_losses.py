@@ -30,7 +30,7 @@ def targets_of(*boxes):
 
 
 def quiet_grid(n=1):
-    """Raw boxes that are all far from confident and far too small to overlap anything."""
+    """Raw boxes that have low confidence and are too small to overlap anything."""
     raw = np.zeros((n, 3, 3, 3, 5), np.float32)
     raw[..., 2:4], raw[..., 4] = -5, -4
     return raw
@@ -51,17 +51,17 @@ def test_smooth_l1(x, y):
 def test_box_terms_by_hand():
     raw = quiet_grid()
     raw[0, 0, 0, 1] = (0.3, -0.2, 0.05, -0.5, 1.5)
-    found = detection(raw, targets_of(BOX))
+    result = detection(raw, targets_of(BOX))
     weight = 2 - (40 / 96) ** 2
     xy = cross_entropy(0.875, 0.3) + cross_entropy(0.875, -0.2)
-    assert found["xy"] == pytest.approx(weight * xy, rel=1e-5)
+    assert result["xy"] == pytest.approx(weight * xy, rel=1e-5)
     wh = 4.5 * 0.05**2 + (0.5 - 1 / 18)
-    assert found["wh"] == pytest.approx(0.5 * weight * wh, rel=1e-5)
+    assert result["wh"] == pytest.approx(0.5 * weight * wh, rel=1e-5)
     confidence = cross_entropy(1, 1.5) + 26 * cross_entropy(0, -4)
-    assert found["confidence"] == pytest.approx(confidence, rel=1e-5)
+    assert result["confidence"] == pytest.approx(confidence, rel=1e-5)
 
 
-def test_a_box_that_overlaps_by_half_is_neither_right_nor_wrong():
+def test_a_box_that_overlaps_by_half_is_ignored():
     targets = targets_of(BOX)
     raw = quiet_grid()
     # Another anchor of the same cell, decoded to the true box: centre 16 + …, width 40.
@@ -72,12 +72,12 @@ def test_a_box_that_overlaps_by_half_is_neither_right_nor_wrong():
     ignored = detection(raw, targets)["confidence"]
     raw[0, 0, 0, 0, 4] = 7
     assert detection(raw, targets)["confidence"] == pytest.approx(ignored)
-    raw[0, 0, 0, 0, 2] = -5  # now it overlaps nothing and its confidence is wrong
+    raw[0, 0, 0, 0, 2] = -5  # it no longer overlaps and counts as background
     assert detection(raw, targets)["confidence"] > ignored + 6.9
 
 
 @pytest.mark.parametrize(("factor", "counted"), [(1.98, 0), (2.02, 1)])
-def test_the_border_lies_at_one_half(factor, counted):
+def test_the_threshold_is_one_half(factor, counted):
     raw = quiet_grid()
     raw[0, 1, 1, 1] = (0, 0, np.log(factor), 0, 0)  # factor·40×40 around (48, 48)
     targets = np.zeros((1, 3, 3, 3, 5), np.float32)
@@ -99,14 +99,14 @@ def test_the_offset_of_a_centre_on_a_cell_border_is_zero(size):
     assert float(xy) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_responsible_anchor_is_always_judged():
+def test_the_assigned_anchor_always_counts():
     raw = quiet_grid()
-    raw[0, 0, 0, 1] = (np.log(7), np.log(7), 0, 0, -2)  # the true box itself, unsure
-    found = detection(raw, targets_of(BOX))["confidence"]
-    assert found == pytest.approx(cross_entropy(1, -2) + 26 * cross_entropy(0, -4), rel=1e-5)
+    raw[0, 0, 0, 1] = (np.log(7), np.log(7), 0, 0, -2)  # the true box itself, with low confidence
+    result = detection(raw, targets_of(BOX))["confidence"]
+    assert result == pytest.approx(cross_entropy(1, -2) + 26 * cross_entropy(0, -4), rel=1e-5)
 
 
-def test_samples_are_judged_by_their_own_box():
+def test_samples_are_compared_with_their_own_box():
     raw = quiet_grid(2)
     raw[:, 0, 0, 0] = (np.log(7), np.log(7), np.log(2), np.log(40 / 24), 3)
     mask = np.array(background_mask(raw, targets_of(BOX, (70, 70, 90, 90)), ANCHORS, SIZE))
@@ -133,12 +133,12 @@ def masks(n=2):
 
 def test_mask_and_energy_terms_by_hand():
     given = outputs()
-    found = losses(given, (BOX, BOX), masks())
+    result = losses(given, (BOX, BOX), masks())
     pixels = cross_entropy(masks().astype(float), np.array(given["mask"], np.float64))
-    assert float(found["mask"]) == pytest.approx(0.1 * pixels.sum() / 2, rel=1e-5)
+    assert float(result["mask"]) == pytest.approx(0.1 * pixels.sum() / 2, rel=1e-5)
     energy = -np.log(np.array(given["co_energy"], np.float64) + 1e-6).sum() / 2
-    assert float(found["cem"]) == pytest.approx(energy, rel=1e-5)
-    assert list(found) == ["xy", "wh", "confidence", "mask", "cem"]
+    assert float(result["cem"]) == pytest.approx(energy, rel=1e-5)
+    assert list(result) == ["xy", "wh", "confidence", "mask", "cem"]
 
 
 def test_terms_are_sums_over_samples_divided_by_their_number():
@@ -156,8 +156,8 @@ def test_terms_are_sums_over_samples_divided_by_their_number():
 def test_a_registered_term_is_part_of_the_loss(monkeypatch):
     monkeypatch.setattr("model.losses.LOSS_TERMS", dict(LOSS_TERMS))
     loss_term("size")(lambda inputs: tf.constant(6.0) * inputs.input_size)
-    found = losses(outputs(), (BOX, BOX), masks())
-    assert float(found["size"]) == 6.0 * SIZE / 2
+    result = losses(outputs(), (BOX, BOX), masks())
+    assert float(result["size"]) == 6.0 * SIZE / 2
     with pytest.raises(ValueError, match="'size' is registered already"):
         loss_term("size")(lambda inputs: tf.constant(0.0))
 
@@ -180,20 +180,20 @@ def test_gradients_are_finite_without_a_box_and_at_the_ends_of_the_energy(boxes,
     given = outputs(co_energy=np.full((2, 1), energy))
     with tf.GradientTape() as tape:
         tape.watch(given)
-        found = losses(given, boxes, masks())
-        total = tf.add_n(list(found.values()))
+        result = losses(given, boxes, masks())
+        total = tf.add_n(list(result.values()))
     assert np.isfinite(float(total))
     for name, gradient in tape.gradient(total, given).items():
         assert np.isfinite(gradient).all(), name
         assert np.any(gradient), name
     if boxes == (EMPTY, EMPTY):
-        assert float(found["xy"]) == float(found["wh"]) == 0
+        assert float(result["xy"]) == float(result["wh"]) == 0
 
 
 def test_a_grid_without_an_object_is_all_background():
     raw = quiet_grid()
-    found = detection(raw, targets_of(EMPTY))
-    assert found["confidence"] == pytest.approx(27 * cross_entropy(0, -4), rel=1e-5)
+    result = detection(raw, targets_of(EMPTY))
+    assert result["confidence"] == pytest.approx(27 * cross_entropy(0, -4), rel=1e-5)
 
 
 def test_l2_penalty():

@@ -1,4 +1,4 @@
-"""The whole network: its faces, what is frozen, saving and loading, its three parts."""
+"""The whole network: inputs and outputs, freezing, saving and loading, its three parts."""
 
 import random
 
@@ -52,13 +52,13 @@ def test_inputs_and_outputs(variant):
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
-def test_every_sample_has_its_own_answer(variant):
+def test_samples_are_independent(variant):
     config, model = variant
     batch = random_batch(config)
     both = {"image": [0, 1, 0, 1], "words": [0, 1, 1, 0]}
-    found = outputs_of(model, {key: batch[key][rows] for key, rows in both.items()})
+    result = outputs_of(model, {key: batch[key][rows] for key, rows in both.items()})
     alone = outputs_of(model, {key: batch[key][1:] for key in both})
-    for name, value in found.items():
+    for name, value in result.items():
         np.testing.assert_allclose(value[1], alone[name][0], atol=2e-5)
         for first, second, other in ((0, 1, "both"), (0, 2, "words"), (1, 2, "image")):
             assert np.abs(value[first] - value[second]).max() > 1e-4, (name, other)
@@ -68,11 +68,11 @@ def test_seed_decides_the_initial_weights():
     one, same = (build_mcn(network_config(seed=1, **VARIANTS["vgg"])) for _ in range(2))
     other = build_mcn(network_config(seed=2, **VARIANTS["vgg"]))
     weights, again, different = weights_of(one), weights_of(same), weights_of(other)
-    assert weights.keys() == again.keys()  # names do not count what was built before
+    assert weights.keys() == again.keys()  # names are independent of earlier networks
     assert all(np.array_equal(weights[path], again[path]) for path in weights)
     assert any(not np.array_equal(weights[path], different[path]) for path in weights)
     assert [layer.name for layer in one.layers] == [layer.name for layer in same.layers]
-    assert len(weights) == len(one.weights)  # no path stands for two
+    assert len(weights) == len(one.weights)  # paths are unique
 
 
 def test_building_leaves_global_random_generators_alone():
@@ -97,14 +97,14 @@ FROZEN = {"free_body": 1, "frozen_bn": "batch"}
 
 
 @pytest.mark.slow
-def test_saved_whole_and_loaded(network, tmp_path):
+def test_saved_as_keras_file_and_loaded(network, tmp_path):
     config, model = network_config(**FROZEN), network(**FROZEN)
     model.save(tmp_path / "mcn.keras")
     loaded = keras.models.load_model(tmp_path / "mcn.keras")
     batch = random_batch(config)
-    expected, found = outputs_of(model, batch), outputs_of(loaded, batch)
+    expected, result = outputs_of(model, batch), outputs_of(loaded, batch)
     for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(result[name], expected[name])
     flags = {layer.name: layer.trainable for layer in model.layers}
     assert {layer.name: layer.trainable for layer in loaded.layers} == flags
     assert loaded.get_layer("backbone_1_bn").frozen_statistics == "batch"
@@ -123,12 +123,12 @@ def test_mixed_precision(network, precision, tolerance):
     assert model.get_layer("fusion_1_conv").compute_dtype == precision.removeprefix("mixed_")
     assert all(variable.dtype == "float32" for variable in model.trainable_variables)
     batch = random_batch(network_config())
-    expected, found = outputs_of(full, batch), outputs_of(model, batch)
+    expected, result = outputs_of(full, batch), outputs_of(model, batch)
     trained = outputs_of(model, batch, training=True)
     for name in expected:
-        assert found[name].dtype == trained[name].dtype == np.float32
+        assert result[name].dtype == trained[name].dtype == np.float32
         assert np.isfinite(trained[name]).all()
-        assert np.abs(found[name] - expected[name]).max() < tolerance * np.ptp(expected[name])
+        assert np.abs(result[name] - expected[name]).max() < tolerance * np.ptp(expected[name])
 
 
 def test_parts_compose_to_the_whole(variant):
@@ -138,15 +138,15 @@ def test_parts_compose_to_the_whole(variant):
     features = encode_image(model)(batch["image"])
     text_features = tf.nest.flatten(encode_text(model)(batch["words"]))
     assert [feature.shape for feature in text_features] == [(3, config.rnn_hidden_size)]
-    found = ground(model)([*features, *text_features])
-    assert set(found) == {"boxes", "mask"}
-    for name, value in found.items():
+    result = ground(model)([*features, *text_features])
+    assert set(result) == {"boxes", "mask"}
+    for name, value in result.items():
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
     # Several expressions of one image, which is encoded once.
     rows = [1, 1, 1]
-    found = ground(model)([*(tf.gather(feature, rows) for feature in features), *text_features])
+    result = ground(model)([*(tf.gather(feature, rows) for feature in features), *text_features])
     expected = outputs_of(model, {**batch, "image": batch["image"][rows]})
-    for name, value in found.items():
+    for name, value in result.items():
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
 
 
@@ -157,10 +157,10 @@ def test_parts_share_the_weights(network):
     theirs = {id(variable) for part in parts for variable in part.weights}
     assert theirs <= ours
     left = {v.path.split("/")[0] for v in model.weights if id(v) not in theirs}
-    assert left == {"cem_mask", "cem_box"}  # the co-energy serves training alone
+    assert left == {"cem_mask", "cem_box"}  # only training uses the co-energy
 
 
-def test_visual_backbone_is_the_part_below_the_joints(network):
+def test_visual_backbone_ends_at_the_features(network):
     for name, side_channels in (("darknet", (32, 16)), ("vgg", (32, 32))):
         part = visual_backbone(network(**VARIANTS[name]))
         shapes = [tuple(t.shape)[1:] for t in part.outputs]
@@ -205,7 +205,7 @@ def test_frozen_bn_decides_how_a_frozen_backbone_normalises(network, frozen_bn):
     assert np.allclose(training, inference, atol=1e-5) == (frozen_bn == "moving")
 
 
-# A number added to all logits of a softmax changes nothing.
+# A constant added to all logits of a softmax has no effect.
 WITHOUT_EFFECT = {
     "garan_mask_attention/key_bias",
     "garan_box_attention/key_bias",
@@ -215,8 +215,8 @@ WITHOUT_EFFECT = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_weight_takes_part(network, name):
-    """Gradients of all losses in the inference phase, weight decay left out."""
+def test_every_weight_has_a_gradient(network, name):
+    """Gradients of all loss terms in inference mode, without weight decay."""
     config, model = network_config(**VARIANTS[name]), network(**VARIANTS[name])
     variables = model.trainable_variables
     boxes = np.array([(8, 8, 48, 48), (30, 20, 90, 80)], np.float32)
@@ -225,7 +225,7 @@ def test_every_weight_takes_part(network, name):
         outputs = model(random_batch(config), training=False)
         targets = box_targets(boxes, ANCHORS, config.input_size)
         terms = mcn_losses(outputs, targets, mask, ANCHORS, config.input_size, 0.1)
-        # Attended features of random weights look much alike, which leaves the energy little say.
+        # With random weights, attended features are similar and gradients of the energy small.
         terms["cem"] *= 1000.0
         total = tf.add_n([*terms.values()])
     gradients = tape.gradient(total, [variable.value for variable in variables])

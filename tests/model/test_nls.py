@@ -1,4 +1,4 @@
-"""Suppression of the mask outside the box, and its gain inside."""
+"""Suppression of mask probabilities outside the box and their boost inside."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ def maps(count=2):
 
 def test_asnls_by_hand():
     probability = np.full((SIDE, SIDE, 1), 0.5, np.float32)
-    found = asnls(probability, [(1, 2, 3, 4)], [0.8])
+    result = asnls(probability, [(1, 2, 3, 4)], [0.8])
     expected = np.full((SIDE, SIDE), 0.5 * 0.8)
-    expected[2:5, 1:4] = 0.5 * 1.2  # the box's last row and column included
-    np.testing.assert_allclose(found[..., 0], expected, rtol=1e-6)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(probability, 0.5)  # left as it was
+    expected[2:5, 1:4] = 0.5 * 1.2  # including the last row and column of the box
+    np.testing.assert_allclose(result[..., 0], expected, rtol=1e-6)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(probability, 0.5)  # unchanged
 
 
 def test_every_map_has_its_own_box_and_score():
@@ -30,7 +30,7 @@ def test_every_map_has_its_own_box_and_score():
         np.testing.assert_array_equal(together[..., k : k + 1], alone)
 
 
-def test_a_sure_box_leaves_only_its_inside_and_an_unsure_one_doubles_it():
+def test_confidences_of_one_and_zero():
     box = [(1, 1, 4, 3)]
     inside = np.zeros((SIDE, SIDE, 1), bool)
     inside[1:4, 1:5] = True
@@ -52,6 +52,6 @@ def test_a_box_as_large_as_the_input(box):
 
 
 def test_a_box_of_one_pixel_and_none_at_all():
-    found = hard_suppression(maps(1), [(2, 3, 2, 3)])
-    assert np.argwhere(found).tolist() == [[3, 2, 0]]
+    result = hard_suppression(maps(1), [(2, 3, 2, 3)])
+    assert np.argwhere(result).tolist() == [[3, 2, 0]]
     assert asnls(np.zeros((SIDE, SIDE, 0), np.float32), np.zeros((0, 4), int), []).size == 0

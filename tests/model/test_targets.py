@@ -1,4 +1,4 @@
-"""Which cell and anchor answer for a box."""
+"""Which cell and anchor a box is assigned to."""
 
 import numpy as np
 import pytest
@@ -26,16 +26,16 @@ def test_one_box_by_hand():
     ("size", "anchor"), [((20, 24), 0), ((40, 40), 1), ((60, 50), 2), ((30, 60), 1), ((5, 5), 0)]
 )
 def test_anchor_of_most_overlap(size, anchor):
-    (_, _, found), _ = place_and_values((0, 0, *size))
-    assert found == anchor
+    (_, _, assigned), _ = place_and_values((0, 0, *size))
+    assert assigned == anchor
 
 
 def test_equal_overlaps_go_to_the_first_anchor():
     anchors = np.array([(20, 40), (40, 20), (20, 40)], np.float32)
-    (_, _, found), _ = place_and_values((0, 0, 40, 40), anchors=anchors)
-    assert found == 0
-    (_, _, found), _ = place_and_values((0, 0, 30, 40), anchors=anchors)
-    assert found == 0
+    (_, _, assigned), _ = place_and_values((0, 0, 40, 40), anchors=anchors)
+    assert assigned == 0
+    (_, _, assigned), _ = place_and_values((0, 0, 30, 40), anchors=anchors)
+    assert assigned == 0
 
 
 @pytest.mark.parametrize("size", range(32, 1025, 32))

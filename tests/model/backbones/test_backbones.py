@@ -1,4 +1,4 @@
-"""Darknet-53 and VGG-16: which layers, in which order, handing on which features."""
+"""Darknet-53 and VGG-16: their layers, order and features."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The registry of backbones: a new one is one function, and what does not fit is explained."""
+"""The registry of backbones: a new backbone is one function, and mistakes are explained."""
 
 import keras
 import numpy as np
@@ -60,16 +60,16 @@ def test_a_registered_backbone_is_built_by_its_name(registry):
 
 
 def test_a_builder_gets_the_preprocessed_image(registry):
-    seen = []
+    inputs = []
 
     def build(layers, image, config):
-        seen.append(image)
+        inputs.append(image)
         return pooling_backbone()(layers, image, config)
 
     register_backbone("pooling", preprocess=lambda image: image * 255.0)(build)
     image = keras.Input((64, 64, 3))
     build_backbone(LayerFactory(), image, network_config(backbone="pooling"))
-    assert keras.Model(image, seen[0])(np.ones((1, 64, 64, 3), np.float32)).numpy().min() == 255
+    assert keras.Model(image, inputs[0])(np.ones((1, 64, 64, 3), np.float32)).numpy().min() == 255
 
 
 def test_named_weights(registry):

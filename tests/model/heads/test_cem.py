@@ -1,4 +1,4 @@
-"""The co-energy against one position after the other."""
+"""The co-energy against a loop over positions."""
 
 import keras
 import numpy as np
@@ -14,17 +14,17 @@ def data(seed=0):
     rng = np.random.default_rng(seed)
     mask_energy, box_energy = rng.normal(size=(3, 6, 4, 1)) * 3, rng.normal(size=(3, 3, 2, 1)) * 3
     mask_feature, box_feature = rng.normal(size=(3, 6, 4, 5)), rng.normal(size=(3, 3, 2, 5))
-    mask_feature[0, 0, 0] = 0.0  # a vector without length
+    mask_feature[0, 0, 0] = 0.0  # a zero vector
     mask_feature[1, 0, 0] = -2 * box_feature[1, 0, 0]  # opposite
     mask_feature[2, 0, 0] = 3 * box_feature[2, 0, 0]  # parallel
     return [x.astype(np.float32) for x in (mask_energy, box_energy, mask_feature, box_feature)]
 
 
-def test_same_as_one_position_after_the_other():
-    found, wanted = np.array(CoEnergy()(*data())), reference.co_energy(*data())
-    assert found.shape == (3, 1)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    assert np.ptp(wanted) > 0.01
+def test_same_as_a_loop_over_positions():
+    result, expected = np.array(CoEnergy()(*data())), reference.co_energy(*data())
+    assert result.shape == (3, 1)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+    assert np.ptp(expected) > 0.01
 
 
 def test_agreement_and_opposition_are_the_extremes():
@@ -40,8 +40,8 @@ def test_agreement_and_opposition_are_the_extremes():
 
 def test_large_energies_stay_finite():
     mask_energy, box_energy, *features = data()
-    found = CoEnergy()(1e4 * mask_energy, 1e4 * box_energy, *features)
-    assert np.isfinite(found).all()
+    result = CoEnergy()(1e4 * mask_energy, 1e4 * box_energy, *features)
+    assert np.isfinite(result).all()
 
 
 def test_block():
@@ -53,8 +53,8 @@ def test_block():
         kernel, bias = model.get_layer(name).get_weights()
         assert model.get_layer(name).kernel.regularizer is None
         energies.append(reference.conv_same(feature, kernel) + bias)
-    wanted = reference.co_energy(*energies, f_s, f_c)
-    np.testing.assert_allclose(model([f_s, f_c]), wanted, rtol=1e-5)
+    expected = reference.co_energy(*energies, f_s, f_c)
+    np.testing.assert_allclose(model([f_s, f_c]), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -1,4 +1,4 @@
-"""The bottom-up branch against numpy."""
+"""The bottom-up branch against NumPy."""
 
 import keras
 import numpy as np

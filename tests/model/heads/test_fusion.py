@@ -1,4 +1,4 @@
-"""The fusion of image and text against numpy."""
+"""The fusion of image and text against NumPy."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""GARAN against a computation that really forms K, V and S of each group."""
+"""GARAN against a computation of K, V and S for each group."""
 
 import keras
 import numpy as np
@@ -35,13 +35,13 @@ def kernels(layer):
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_same_as_forming_everything(groups):
+def test_same_as_computing_keys_values_and_scores(groups):
     layer, (feature, fq) = unit(groups), data()
     attended, collect, diffuse = reference.garan(feature, fq, kernels(layer), groups)
     np.testing.assert_allclose(layer(feature, fq), attended, atol=1e-5)
-    for found, wanted in zip(layer.attention_maps(feature, fq), (collect, diffuse), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert np.ptp(attended) > 1  # the comparison is not one of zeros
+    for result, expected in zip(layer.attention_maps(feature, fq), (collect, diffuse), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+    assert np.ptp(attended) > 1  # zeros would equal anything scaled
 
 
 def test_attention_maps_are_distributions_and_gates():
@@ -64,7 +64,7 @@ def test_groups_share_weights_and_nothing_else():
     np.testing.assert_allclose(swapped, np.roll(before, 6, axis=-1), atol=1e-5)
 
 
-def test_block_adds_the_feature_and_hands_on_what_was_attended():
+def test_block_adds_the_feature_and_returns_the_attended_one():
     feature, fq = keras.Input((4, 5, 12)), keras.Input((8,))
     model = keras.Model([feature, fq], build_garan(LayerFactory(), feature, fq, "unit"))
     scramble(model)
@@ -81,9 +81,11 @@ def test_block_adds_the_feature_and_hands_on_what_was_attended():
 )
 def test_mixed_precision(policy, tolerance):
     full, mixed, (feature, fq) = unit(), unit(dtype=policy), data()
-    output, wanted = mixed(feature, fq), np.array(full(feature, fq))
+    output, expected = mixed(feature, fq), np.array(full(feature, fq))
     assert keras.backend.standardize_dtype(output.dtype) == policy.removeprefix("mixed_")
-    assert np.abs(np.array(output, np.float32) - wanted).max() < tolerance * np.abs(wanted).max()
+    assert (
+        np.abs(np.array(output, np.float32) - expected).max() < tolerance * np.abs(expected).max()
+    )
 
 
 def test_configuration_is_kept():

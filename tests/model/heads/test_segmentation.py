@@ -1,4 +1,4 @@
-"""The top-down branch against concatenations and joint kernels written out in numpy."""
+"""The top-down branch against concatenations and joint kernels in NumPy."""
 
 import keras
 import numpy as np
@@ -13,16 +13,20 @@ COARSE, FINE, FILTERS = 6, 10, 8
 DILATIONS = (1, 2, 4)
 
 
-@pytest.fixture(scope="module")
-def merge():
+def build():
     coarse, fine = keras.Input((3, 4, COARSE)), keras.Input((6, 8, FINE))
     layers = LayerFactory()
     side = build_side(layers, fine, COARSE, FILTERS, 2)
     return keras.Model([coarse, fine], build_merge(layers, coarse, side, FINE, 2))
 
 
-def test_initial_kernels_have_the_range_of_the_joint_one(merge):
-    # Before `scramble`: this test comes first in the file and looks at fresh weights.
+@pytest.fixture(scope="module")
+def merge():
+    return scramble(build())
+
+
+def test_initial_kernels_have_the_range_of_the_joint_one():
+    merge = build()
     limit = np.sqrt(6 / (COARSE + FINE + FILTERS))
     kernels = [merge.get_layer(f"merge_2_{half}").get_weights()[0] for half in ("top", "side")]
     for kernel in kernels:
@@ -30,7 +34,6 @@ def test_initial_kernels_have_the_range_of_the_joint_one(merge):
 
 
 def test_merge_is_a_joint_convolution_of_the_concatenation(merge):
-    scramble(merge)
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, 3, 4, COARSE)).astype(np.float32)
     fine = rng.normal(size=(2, 6, 8, FINE)).astype(np.float32)

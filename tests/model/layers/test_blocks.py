@@ -68,13 +68,13 @@ def test_training_moves_the_variance_by_the_unbiased_estimate(shape):
     for layer in (ours, theirs):
         layer(samples(shape), training=True)
     n = np.prod(shape[:-1])
-    seen = np.array(theirs.moving_variance) - MOMENTUM * before
-    expected = MOMENTUM * before + seen * n / (n - 1)
+    batch_variance = np.array(theirs.moving_variance) - MOMENTUM * before
+    expected = MOMENTUM * before + batch_variance * n / (n - 1)
     np.testing.assert_allclose(ours.moving_variance, expected, rtol=1e-5)
     assert not np.allclose(ours.moving_variance, theirs.moving_variance, rtol=1e-4)
 
 
-def test_several_steps_forget_at_the_same_pace():
+def test_moving_mean_over_several_steps():
     ours, theirs = pair(SHAPES["maps"])
     for seed in range(5):
         for layer in (ours, theirs):
@@ -97,7 +97,7 @@ def test_frozen_with_batch_statistics(shape):
 
 
 @pytest.mark.parametrize("frozen", ["moving", "batch"])
-def test_frozen_statistics_do_not_move(frozen):
+def test_frozen_statistics_are_not_updated(frozen):
     ours = filled(BatchNorm(frozen_statistics=frozen, trainable=False), SHAPES["maps"])
     before = ours.get_weights()
     ours(samples(SHAPES["maps"]), training=True)
@@ -105,7 +105,7 @@ def test_frozen_statistics_do_not_move(frozen):
 
 
 @pytest.mark.parametrize("training", [None, False])
-def test_inference_moves_nothing(training):
+def test_inference_updates_no_statistics(training):
     ours = filled(BatchNorm(), SHAPES["maps"])
     before = ours.get_weights()
     ours(samples(SHAPES["maps"]), training=training)
@@ -157,7 +157,7 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("x", "y"), [(-3, 0), (-2.5, 0), (-1, 0.3), (0, 0.5), (1, 0.7), (2.5, 1), (3, 1)]
 )
-def test_hard_sigmoid_has_the_old_slope(x, y):
+def test_hard_sigmoid_has_the_slope_of_keras_2(x, y):
     assert float(hard_sigmoid(tf.constant(float(x)))) == pytest.approx(y)
 
 

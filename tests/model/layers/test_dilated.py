@@ -1,4 +1,4 @@
-"""Cropped taps give the dilated convolution, forwards and backwards."""
+"""Cropped taps compute the dilated convolution, forward and backward."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ def test_cropped_equals_the_library(shape, dilation):
         (16, 512, 18, False),
     ],
 )
-def test_crops_where_it_pays(side, channels, dilation, crops):
+def test_crops_where_it_is_faster(side, channels, dilation, crops):
     layer = DilatedConv2D(4, 3, padding="same", dilation_rate=dilation)
     assert layer.crops_taps((None, side, side, channels)) is crops
 

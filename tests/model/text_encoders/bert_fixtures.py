@@ -59,7 +59,7 @@ def original_tensors(settings, seed=0):
 
 
 def write_tensors(folder, tensors):
-    """Writes bert_model.ckpt.{index,data-00000-of-00001}, a checkpoint that goes by names."""
+    """Writes bert_model.ckpt.{index,data-00000-of-00001}, a checkpoint of named tensors."""
     import tensorflow as tf
 
     tf.raw_ops.SaveV2(
@@ -81,7 +81,7 @@ def write_settings(folder, vocabulary=VOCABULARY, **changes):
 
 
 def write_original(folder, vocabulary=VOCABULARY, seed=0, **changes):
-    """A whole folder as Google's archives hold it. Returns (settings, tensors)."""
+    """A complete folder as in Google's archives. Returns (settings, tensors)."""
     settings = write_settings(folder, vocabulary, **changes)
     tensors = original_tensors(settings, seed)
     write_tensors(folder, tensors)

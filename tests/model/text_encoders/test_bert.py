@@ -1,4 +1,4 @@
-"""BERT as the text branch: the same figures as NumPy, filled completely, frozen or fine-tuned."""
+"""BERT as the text encoder: the values of NumPy, complete loading, freezing and fine-tuning."""
 
 import json
 import shutil
@@ -46,13 +46,13 @@ def preset(tmp_path_factory):
 
 
 def text_network(folder, trainable=False, word_len=WORD_LEN):
-    """The text branch alone, as loading knows it: words → fq."""
+    """The text encoder alone: words → fq."""
     ids = keras.Input((word_len,), dtype="int32", name="words")
     return keras.Model(ids, build_language_feature(ids, str(folder), trainable))
 
 
 def random_ids(rows=5, seed=0):
-    """Expressions of different lengths, padded with 0; the last fills the whole length."""
+    """Expressions of different lengths, padded with 0; the last one has the full length."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(1, len(VOCABULARY), (rows, WORD_LEN)).astype(np.int32)
     for row in range(rows - 1):
@@ -132,7 +132,7 @@ class TestFigures:
 
 
 class TestLoading:
-    def test_every_variable_is_filled_and_the_rest_named(self, original):
+    def test_every_variable_is_filled_and_the_rest_reported(self, original):
         folder, _, tensors = original
         model = text_network(folder)
         for variable in model.weights:
@@ -154,7 +154,7 @@ class TestLoading:
         assert report.unused == ["pooled_dense/kernel", "pooled_dense/bias"]
         assert len(report.entries) == len(backbone.weights) - 2
 
-    def test_slots_of_an_optimiser_are_passed_over_and_named(self, tmp_path, original):
+    def test_variables_of_an_optimiser_are_skipped_and_reported(self, tmp_path, original):
         folder, _, tensors = original
         slots = {f"{LAYER_2}/output/dense/bias/adam_m": np.zeros(32, np.float32)}
         slots["global_step"] = np.int64(7)
@@ -290,7 +290,7 @@ class TestTraining:
         ]
         assert not np.array_equal(dense.kernel, kernel)
         if trainable:
-            # What is added to all keys alike cancels in the softmax.
+            # A constant added to all keys cancels in the softmax.
             assert all(path.endswith("/key/bias") for path in unchanged)
         else:
             assert len(unchanged) == len(before)
@@ -323,9 +323,9 @@ class TestWholeNetwork:
         return model({"image": images, "words": random_ids(2)})
 
     def same_outputs(self, model, other):
-        expected, found = self.outputs(model), self.outputs(other)
+        expected, result = self.outputs(model), self.outputs(other)
         for name, values in expected.items():
-            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(result[name], values, rtol=1e-5, atol=1e-5)
 
     def test_words_are_integers_and_encode_text_is_cut_out(self, original, network):
         assert network.input["words"].shape == (None, WORD_LEN)

@@ -1,4 +1,4 @@
-"""The text branch against the cells of Keras 2.2.4 written out in numpy."""
+"""The recurrent text encoder against the cells of Keras 2.2.4 in NumPy."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def branch(dropout=0.3, **settings):
 
 
 def expressions():
-    """Three expressions: full, padded, with an unknown word inside and padding behind."""
+    """Three expressions: full, padded, with an unknown word and padding."""
     words = np.random.default_rng(3).normal(size=(3, T, D)).astype(np.float32)
     words[1, 2:] = 0
     words[2, [1, 4]] = 0
@@ -48,10 +48,10 @@ def test_same_as_keras_2(cell, bidirectional, attention):
     model = branch(cell=cell, bidirectional=bidirectional, attention=attention)
     scramble(model)
     words = expressions()
-    found = np.array(model(words))
-    assert found.shape == (3, UNITS)
+    result = np.array(model(words))
+    assert result.shape == (3, UNITS)
     np.testing.assert_allclose(
-        found, expected(model, words, cell, bidirectional, attention), atol=1e-5
+        result, expected(model, words, cell, bidirectional, attention), atol=1e-5
     )
 
 
@@ -60,7 +60,7 @@ def test_padding_counts_with_attention_alone(attention):
     model = scramble(branch(cell="gru", bidirectional=False, attention=attention))
     words = np.zeros((2, T, D), np.float32)
     words[:, :2] = expressions()[0, :2]
-    words[1, 2] = 1e-3  # no zero row any more, though next to nothing
+    words[1, 2] = 1e-3  # nearly, but not exactly, a zero row
     padded, longer = np.array(model(words))
     assert np.allclose(padded, longer, atol=1e-3) == attention
 

@@ -1,4 +1,4 @@
-"""The registry of text encoders: a new one is one function, and what does not fit is explained."""
+"""The registry of text encoders: a new encoder is one function, and mistakes are explained."""
 
 import keras
 import numpy as np
