@@ -20,8 +20,14 @@ Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be 
 """
 
 import argparse
+import sys
 
-from config.command_line import add_set_argument, run
+from config.command_line import (
+    add_output_argument,
+    add_set_argument,
+    add_weights_argument,
+    run,
+)
 from config.quiet import quiet_tensorflow
 from config.schema import PROJECT_ROOT, load_config
 from utils.prediction.run_folder import settings_beside
@@ -40,8 +46,10 @@ def main() -> int:
     config = load_config(config_file, arguments.overrides)
     if arguments.serve:
         quiet_tensorflow()
+        from utils.environment import device_line
         from utils.page.server import serve
 
+        print(device_line())
         serve(config, arguments.weights, arguments.host, arguments.port)
         return 0
     return _predict(config, arguments)
@@ -56,11 +64,14 @@ def _predict(config, arguments):
     else:
         jobs = jobs_from_images(arguments.image, arguments.expression)
     output = Output(arguments.output, jobs)
-    quiet_tensorflow()
 
+    quiet_tensorflow()
+    from utils.environment import device_line
     from utils.prediction.batch import predict_jobs
     from utils.prediction.predictor import Predictor
 
+    # With --json, standard output holds records only.
+    print(device_line(), file=sys.stderr if arguments.json else sys.stdout)
     predictor = Predictor.from_config(config, arguments.weights)
     with output:
         failures = predict_jobs(predictor, jobs, output, arguments.json)
@@ -84,15 +95,10 @@ def _parser():
         metavar="TEXT",
         help="English expression for the object in --image; can be repeated",
     )
-    add("--weights", metavar="FILE", help="trained weights (default: see above)")
+    add_weights_argument(parser, help="trained weights (default: see above)")
     add("--config", metavar="FILE", help="JSON file with the settings (default: see above)")
     add_set_argument(parser)
-    add(
-        "--output",
-        metavar="DIR",
-        default="result/predict",
-        help="folder for results (default: result/predict)",
-    )
+    add_output_argument(parser, default="result/predict", help="folder for results")
     add("--json", action="store_true", help="print JSON lines instead of text")
     add(
         "--host",

@@ -81,6 +81,7 @@ def test_one_photograph(folder):
         "--weights", "run/best.weights.h5", "--image", "photos/turned.jpg",
         "--expression", "red box", "--expression", "the zorblax", cwd=folder,
     )  # fmt: skip
+    assert out.startswith("device: ")
     assert "photos/turned.jpg   60×100 px" in out
     assert "score 0." in out
     assert "unknown words, ignored: zorblax" in out
@@ -112,6 +113,7 @@ def test_a_folder_with_a_broken_file(folder, predict_here):
     names = [Path(record["image"]).name for record in records]
     assert names == ["palette.png", "turned.jpg"]
     assert {record["use_nls"] for record in records} == {0}
+    assert "device: " in err
     assert "broken.jpg: not a readable image" in err
     assert "1 of 3 photographs could not be read" in err
     assert "predict  100%  3/3" in err

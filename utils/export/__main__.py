@@ -15,7 +15,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.command_line import add_config_arguments, run
+from config.command_line import (
+    add_config_arguments,
+    add_output_argument,
+    add_weights_argument,
+    run,
+)
+from config.files import bytes_text
 from config.quiet import quiet_tensorflow
 from config.schema import load_config
 from utils.export.formats import PARTS, SUFFIXES
@@ -30,19 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from utils.export.files import export
 
     for path in export(config, options.weights, options.format, options.output, parts):
-        print(f"{path}  {_bytes_of(path) / 1e6:.1f} MB")
+        print(f"{path}  {bytes_text(_bytes_of(path))}")
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument(
-        "--weights", metavar="FILE", help="weights to export (default: evaluate_model)"
-    )
+    add_weights_argument(parser, help="weights to export (default: evaluate_model)")
     parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="file format")
-    parser.add_argument(
-        "--output", default="exported", metavar="DIR", help="output folder (default: exported)"
-    )
+    add_output_argument(parser, default="exported", help="output folder")
     parser.add_argument(
         "--part",
         choices=[*PARTS, "all"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from config.files import written_atomically
+from config.files import write_text, written_atomically
 from config.schema import Config
 from utils.export.formats import SUFFIXES, ExportError
 from utils.export.graph import build_exportables
@@ -162,5 +162,4 @@ def _describe(config, weights, exportable, path, file_format):
         "weights": Path(weights).name,
     }
     name = f"{path.name}.json" if path.suffix else f"{path.name}.{file_format}.json"
-    with written_atomically(path.with_name(name)) as file:
-        file.write((json.dumps(details, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    write_text(path.with_name(name), json.dumps(details, indent=2, ensure_ascii=False) + "\n")

@@ -74,6 +74,7 @@ class _Network:
 
     def locate(self, image_features, words):
         """Image features and words of N pairs → (N, 4) boxes, (N,) scores, (N, S/8, S/8) masks."""
+        # Keras returns a list of one output as a bare tensor.
         text_features = tf.nest.flatten(self.text_encoder(words, training=False))
         outputs = self.heads([*image_features, *text_features], training=False)
         box, score = best_box(outputs["boxes"], self.anchors_px, self.size)
@@ -172,12 +173,11 @@ def _variables(model):
 def _remove_recurrent_dropout(model):
     """Sets the dropout of recurrent layers to zero.
 
-    Keras draws their dropout masks in inference too, and the state of the random generator cannot
-    be exported.
+    Keras draws their dropout masks in inference too, so that the exported graph would draw random
+    numbers and write the state of their generator at each call.
     """
     for layer in model.layers:
         both = isinstance(layer, keras.layers.Bidirectional)
         for recurrent in (layer.forward_layer, layer.backward_layer) if both else (layer,):
             if isinstance(recurrent, keras.layers.RNN):
                 recurrent.cell.dropout = 0.0
-                recurrent.unroll = True

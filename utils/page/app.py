@@ -221,7 +221,7 @@ def _answer(answerer, path, expression, threshold, use_nls):
     """Values of the state, the picture, the facts and the attention maps."""
     try:
         answer = answerer.answer(path, expression, threshold, use_nls)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         return None, None, error_html(error), None, None
     return answer, answer.picture, answer.facts, answer.attention_mask, answer.attention_box
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.loading.letterbox import Letterbox, unletterbox_map
-from model.mcn import IMAGE_FEATURES
+from model.mcn import IMAGE_FEATURES, TEXT_FEATURES
 
 BRANCHES = ("mask", "box")
 PHOTOGRAPH_BRIGHTNESS = 0.55
@@ -63,7 +63,7 @@ class AttentionReader:
 
     def __init__(self, model: keras.Model) -> None:
         units = [model.get_layer(f"garan_{branch}_attention") for branch in BRANCHES]
-        names = (*IMAGE_FEATURES, "fq")
+        names = (*IMAGE_FEATURES, *TEXT_FEATURES)
         features = [model.get_layer(name).output for name in names]
         unit_inputs = keras.Model(features, [unit.input[0] for unit in units])
 

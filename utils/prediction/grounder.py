@@ -53,6 +53,7 @@ class Grounder:
 
         @compiled(tf.TensorSpec(words.shape, words.dtype))
         def encode_words(words):
+            # Keras returns a list of one output as a bare tensor.
             return tf.nest.flatten(text_encoder(words, training=False))
 
         @compiled(
