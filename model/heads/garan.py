@@ -26,6 +26,9 @@ class GaranAttention(keras.layers.Layer):
 
     Args:
         groups: number of groups k; divides the channels of F and fq.
+
+    Raises:
+        ValueError: it does not, when the layer is built.
     """
 
     def __init__(self, groups: int = 2, **kwargs: Any) -> None:
@@ -33,6 +36,11 @@ class GaranAttention(keras.layers.Layer):
         self.groups = groups
 
     def build(self, feature_shape: tuple, fq_shape: tuple) -> None:
+        channels = (feature_shape[-1], fq_shape[-1])
+        if any(count % self.groups for count in channels):
+            raise ValueError(
+                f"{self.groups} groups do not divide the channels of F and fq, {channels}"
+            )
         width, text_width = feature_shape[-1] // self.groups, fq_shape[-1] // self.groups
         for name, rows in (
             ("key", width),

@@ -91,3 +91,8 @@ def test_mixed_precision(policy, tolerance):
 def test_configuration_is_kept():
     again = GaranAttention.from_config(unit(groups=4, name="unit").get_config())
     assert (again.groups, again.name) == (4, "unit")
+
+
+def test_channels_that_the_groups_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match=r"2 groups do not divide .* F and fq, \(6, 5\)"):
+        GaranAttention(groups=2)(np.zeros((1, 2, 2, 6), "f"), np.zeros((1, 5), "f"))
