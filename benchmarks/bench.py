@@ -1,9 +1,10 @@
-"""Measures this implementation against the machine's ceiling and the published schedule.
+"""Measures speed and memory against the limit of the machine and the published schedule.
 
-    python benchmarks/bench.py                      # a quarter of an hour on two idle cores
-    python benchmarks/bench.py --quick              # small inputs, to see that it runs
+    python benchmarks/bench.py              # about 15 minutes on two idle cores
+    python benchmarks/bench.py --quick      # small inputs, to test that everything runs
 
-Prints a table of medians (± half the range over the median) and writes them to --output as JSON.
+Prints a table of medians and writes all results to --output as JSON, each time as a median with
+its spread (half the range divided by the median).
 """
 
 import argparse
@@ -12,8 +13,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-if not __package__:  # run as a file: make the project's packages importable from any folder
+if not __package__:  # Run as a script: make the packages of the project importable.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -22,33 +24,51 @@ import tensorflow as tf
 
 from benchmarks.flops import count_flops
 from benchmarks.plain import build_plain_mcn, evaluate_plainly
-from benchmarks.sets import ANCHORS, full_size, memory_of_evaluation, synthetic_set
+from benchmarks.sets import (
+    ANCHORS_PX,
+    benchmark_config,
+    evaluate_small_network,
+    ground_one_expression,
+    synthetic_set,
+)
 from benchmarks.timing import alternate, peak_memory
+from config.files import write_text
 from model.mcn import build_mcn, encode_image, encode_text, ground
-from utils.evaluation.evaluator import Evaluator
+from utils.environment import versions
 from utils.prediction.grounder import Grounder
 from utils.training.feature_cache import trained_part
 from utils.training.optimizer import build_optimizer
-from utils.training.trainer import make_train_step
+from utils.training.train_step import make_train_step
 
-EXPRESSIONS = 7  # per image, as in RefCOCO's evaluation sets
+Results = dict[str, Any]
+
+EXPRESSIONS_PER_IMAGE = 7  # As in the evaluation sets of RefCOCO.
+EXPRESSION_COUNTS = (1, 2, 4, 8, 16)
+MATRIX_SIDES = (1024, 2048)
+CONVOLUTIONS = (  # Side of the feature map, input and output channels.
+    (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
+    (13, 512, 1024),
+)  # fmt: skip
+TRAINING = {
+    "cached features": {"cache_features": 1},
+    "frozen backbone": {},
+    "all layers": {"free_body": 0},
+}
 
 
-def measure_ceiling(repeats):
-    """(a) The largest rates of a matrix product and of 3×3 convolutions, in GFLOP/s."""
+def measure_limit(repeats: int) -> Results:
+    """Measures the highest rates of matrix products and 3×3 convolutions in GFLOP/s."""
     tasks, flops = {}, {}
-    for n in (1024, 2048):
-        a, b = tf.random.normal((n, n)), tf.random.normal((n, n))
-        tasks[f"matrix product {n}"] = lambda a=a, b=b: tf.linalg.matmul(a, b).numpy()
-        flops[f"matrix product {n}"] = 2 * n**3
-    for side, cin, cout in (
-        (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
-        (13, 512, 1024),
-    ):  # fmt: skip
-        x, w = tf.random.normal((2, side, side, cin)), tf.random.normal((3, 3, cin, cout))
-        name = f"convolution {side}×{side}, {cin} to {cout}"
+    for side in MATRIX_SIDES:
+        a, b = tf.random.normal((side, side)), tf.random.normal((side, side))
+        name = f"matrix product {side}"
+        tasks[name] = lambda a=a, b=b: tf.linalg.matmul(a, b).numpy()
+        flops[name] = 2 * side**3
+    for side, inputs, outputs in CONVOLUTIONS:
+        x, w = tf.random.normal((2, side, side, inputs)), tf.random.normal((3, 3, inputs, outputs))
+        name = f"convolution {side}×{side}, {inputs} to {outputs}"
         tasks[name] = lambda x=x, w=w: tf.nn.conv2d(x, w, 1, "SAME").numpy()
-        flops[name] = 2 * 2 * side * side * 9 * cin * cout
+        flops[name] = 2 * 2 * side * side * 9 * inputs * outputs
     times = alternate(tasks, repeats)
     rates = {name: flops[name] / seconds / 1e9 for name, (seconds, _) in times.items()}
     best = {
@@ -58,118 +78,105 @@ def measure_ceiling(repeats):
     return {"gflops": rates, "best": best}
 
 
-def measure_network(backbone, quick, repeats, ceiling):
-    """(b), (e): encoding, grounding, latency, FLOPs, cost by expressions an image."""
-    config = full_size(backbone, quick)
+def measure_network(backbone: str, quick: bool, repeats: int, limit: Results) -> Results:
+    """Measures encoding, grounding, and latency by the number of expressions per image."""
+    config = benchmark_config(backbone, quick)
     model = build_mcn(config)
-    grounder = Grounder(model, ANCHORS)
+    grounder = Grounder(model, ANCHORS_PX)
     size, batch = config.input_size, config.eval_batch_size
     pixels = np.random.default_rng(0).integers(0, 255, (batch, size, size, 3), np.uint8)
-    words = np.random.default_rng(1).normal(size=(16, config.word_len, config.embed_dim))
-    words = words.astype(np.float32)
+    word_shape = (max(EXPRESSION_COUNTS), config.word_len, config.embed_dim)
+    words = np.random.default_rng(1).normal(size=word_shape).astype(np.float32)
     features = grounder.encode_images(pixels)
     text_features = [feature[:batch] for feature in grounder.encode_words(words)]
 
-    def picture(expressions):
-        of_one = grounder.encode_images(pixels[:1])
+    def one_image(expressions):
+        features = grounder.encode_images(pixels[:1])
         text = grounder.encode_words(words[:expressions])
-        for at in range(0, expressions, batch):
-            rows = np.zeros(min(batch, expressions - at), np.int32)
-            grounder.locate(of_one, rows, [feature[at : at + batch] for feature in text])
+        for start in range(0, expressions, batch):
+            rows = np.zeros(min(batch, expressions - start), np.int32)
+            grounder.locate(features, rows, [part[start : start + batch] for part in text])
 
     def pairs():
         text = grounder.encode_words(words[:batch])
         grounder.locate(grounder.encode_images(pixels), np.arange(batch), text)
 
-    tasks = {
-        "encode a batch": lambda: tf.nest.map_structure(np.asarray, grounder.encode_images(pixels)),
-        "ground a batch": lambda: grounder.locate(features, np.arange(batch), text_features),
-        "a batch of pairs": pairs,
-        **{f"1 image, {n} expressions": lambda n=n: picture(n) for n in (1, 2, 4, 8, 16)},
-    }
-    times = alternate(tasks, repeats)
+    times = alternate(
+        {
+            "image": lambda: [feature.numpy() for feature in grounder.encode_images(pixels)],
+            "ground": lambda: grounder.locate(features, np.arange(batch), text_features),
+            "whole": pairs,
+            **{f"1 image × {n}": lambda n=n: one_image(n) for n in EXPRESSION_COUNTS},
+        },
+        repeats,
+    )
     flops = {
         "image": count_flops(encode_image(model)),
         "text": count_flops(encode_text(model)),
         "ground": count_flops(ground(model)),
-        "plain, one pair": count_flops(build_plain_mcn(config, model)),
     }
-    done = {"image": flops["image"], "ground": flops["ground"]}
-    done["whole"] = flops["image"] + flops["text"] + flops["ground"]
-    seconds = {
-        "image": times["encode a batch"][0],
-        "ground": times["ground a batch"][0],
-        "whole": times["a batch of pairs"][0],
+    flops["whole"] = sum(flops.values())
+    gflops = {
+        part: batch * flops[part] / times[part][0] / 1e9 for part in ("image", "ground", "whole")
     }
-    gflops = {part: batch * done[part] / seconds[part] / 1e9 for part in done}
     return {
         "seconds": times,
         "batch": batch,
-        "images_per_s": batch / seconds["image"],
-        "expressions_per_s": batch / seconds["ground"],
-        "flops": flops,
+        "images_per_s": batch / times["image"][0],
+        "expressions_per_s": batch / times["ground"][0],
+        "flops": {**flops, "published, one pair": count_flops(build_plain_mcn(config, model))},
         "gflops": gflops,
-        "share_of_convolution_ceiling": {
-            part: rate / ceiling["best"]["convolution"] for part, rate in gflops.items()
+        "share_of_convolution_limit": {
+            part: rate / limit["best"]["convolution"] for part, rate in gflops.items()
         },
     }
 
 
-def measure_evaluation(backbone, quick, repeats, folder):
-    """(c) A set with seven expressions an image: ours against the published schedule."""
-    config = full_size(backbone, quick)
+def measure_evaluation(backbone: str, quick: bool, repeats: int) -> Results:
+    """Compares the evaluation of a set with the published schedule."""
+    config = benchmark_config(backbone, quick)
     model = build_mcn(config)
-    data = synthetic_set(folder, images=3, expressions=EXPRESSIONS, config=config)
-    grounder = Grounder(model, ANCHORS)
-    evaluator = Evaluator(
-        data.referents, data.words, data.image_path, data.mask_path,
-        batch_size=8, workers=2, use_nls=True,
-    )  # fmt: skip
+    grounder = Grounder(model, ANCHORS_PX)
     plain = build_plain_mcn(config, model)
     predict = tf.function(lambda image, words: plain({"image": image, "words": words}))
-    figures = {}
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = synthetic_set(folder, 3, EXPRESSIONS_PER_IMAGE, config)
+        evaluator = data.evaluator()
 
-    def ours():
-        figures["ours"] = evaluator.evaluate(grounder, config.word_len)
+        def ours():
+            results["ours"] = evaluator.evaluate(grounder, config.word_len)
 
-    def published():
-        figures["published"] = evaluate_plainly(
-            predict, data.referents, data.words, data.image_path, data.masks, ANCHORS, config
-        )
+        def published():
+            results["published"] = evaluate_plainly(predict, data, config)
 
-    times = alternate({"ours": ours, "published schedule": published}, repeats)
-    difference = max(
-        abs(figures["ours"][key] - figures["published"][key])
-        for key in ("det_acc", "seg_iou", "overall_iou", "ie_score")
-    )
+        times = alternate({"ours": ours, "published": published}, repeats)
     return {
         "seconds": times,
         "expressions": evaluator.n_expressions,
-        "ratio": times["published schedule"][0] / times["ours"][0],
-        "largest_difference_of_figures": difference,
+        "speedup": times["published"][0] / times["ours"][0],
+        "largest_difference": max(
+            abs(results["ours"][key] - results["published"][key])
+            for key in ("det_acc", "seg_iou", "overall_iou", "ie_score")
+        ),
     }
 
 
-def measure_training(backbone, quick, repeats):
-    """(d) A training step at batch 8 with the body frozen: features cached, frozen, all trained."""
+def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
+    """Measures a training step with cached features, a frozen backbone, and all layers trained."""
     batch = 2 if quick else 8
-    results, steps = {}, {}
-    for name, changes in (
-        ("cached features", {"cache_features": 1}),
-        ("frozen body", {}),
-        ("everything trained", {"free_body": 0}),
-    ):
-        config = full_size(backbone, quick).replace(batch_size=batch, **changes)
+    steps = {}
+    for name, changes in TRAINING.items():
+        config = benchmark_config(backbone, quick).replace(batch_size=batch, **changes)
         model = build_mcn(config)
         optimizer = build_optimizer(1e-4)
         optimizer.build(model.trainable_variables)
         size, cells = config.input_size, config.input_size // 8
         visual = {"image": tf.zeros((batch, size, size, 3), tf.uint8)}
-        if changes.get("cache_features"):
-            inputs = trained_part(model).inputs[:-1]
+        if config.cache_features:
             visual = {
-                f"feature_{k}": tf.random.normal((batch, *tensor.shape[1:]))
-                for k, tensor in enumerate(inputs)
+                f"feature_{index}": tf.random.normal((batch, *tensor.shape[1:]))
+                for index, tensor in enumerate(trained_part(model).inputs[:-1])
             }
         data = {
             **visual,
@@ -177,127 +184,112 @@ def measure_training(backbone, quick, repeats):
             "box_xyxy_px": tf.constant([[10.0, 12.0, 40.0, 50.0]] * batch),
             "mask": tf.zeros((batch, cells, cells, 1), tf.uint8),
         }
-        step = make_train_step(tf.distribute.get_strategy(), model, optimizer, ANCHORS, config)
+        step = make_train_step(
+            tf.distribute.get_strategy(), model, optimizer, ANCHORS_PX,
+            cached_features=bool(config.cache_features),
+        )  # fmt: skip
         steps[name] = lambda step=step, data=data: step(data)["loss"].numpy()
-    results["seconds"] = alternate(steps, repeats)
-    frozen = results["seconds"]["frozen body"][0]
-    results["batch"] = batch
-    results["cached_over_uncached"] = frozen / results["seconds"]["cached features"][0]
-    return results
+    times = alternate(steps, repeats)
+    speedup = times["frozen backbone"][0] / times["cached features"][0]
+    return {"seconds": times, "batch": batch, "speedup_by_cache": speedup}
 
 
-def measure_memory(quick):
-    """(e) Peak memory of an evaluation by the size of the set, each in a process of its own."""
+def measure_memory(quick: bool) -> Results:
+    """Measures the peak memory of evaluations of a small and a large set, in new processes."""
     sizes = (20, 60) if quick else (100, 2000)
-    peaks = {str(images): peak_memory(memory_of_evaluation, images) for images in sizes}
+    peaks = {str(images): peak_memory(evaluate_small_network, images) for images in sizes}
     small, large = peaks.values()
     return {"bytes": peaks, "growth": large / small - 1}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="small inputs: runs, means nothing")
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each (default 5)")
-    parser.add_argument("--backbones", nargs="+", default=["darknet", "vgg"])
-    parser.add_argument("--output", default="result/bench.json", help="JSON to write")
+    parser.add_argument(
+        "--quick", action="store_true", help="use small inputs; the results mean nothing"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="number of timed calls per task (default: 5)"
+    )
+    parser.add_argument(
+        "--backbones", nargs="+", default=["darknet", "vgg"], help="default: darknet vgg"
+    )
+    parser.add_argument(
+        "--output", default="result/bench.json", metavar="FILE",
+        help="JSON file to write (default: result/bench.json)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     quick, repeats = arguments.quick, arguments.repeats
+    few = max(repeats // 2, 1)
 
-    ceiling = measure_ceiling(2 * repeats)
-    found = {"ceiling": ceiling, "cores": os.cpu_count(), "quick": quick}
+    limit = measure_limit(2 * repeats)
+    results: Results = {"limit": limit, "quick": quick, "versions": versions(), "backbones": {}}
     for backbone in arguments.backbones:
-        found[backbone] = {
-            "network": measure_network(backbone, quick, repeats, ceiling),
-            "peak_bytes_of_one_picture": peak_memory(_one_picture, backbone, quick),
+        results["backbones"][backbone] = {
+            "network": measure_network(backbone, quick, repeats, limit),
+            "peak_bytes": peak_memory(ground_one_expression, backbone, quick),
+            "evaluation": measure_evaluation(backbone, quick, few),
+            "training": measure_training(backbone, quick, few),
         }
-        with tempfile.TemporaryDirectory() as folder:
-            found[backbone]["evaluation"] = measure_evaluation(
-                backbone, quick, max(repeats // 2, 1), folder
-            )
-        found[backbone]["training"] = measure_training(backbone, quick, max(repeats // 2, 1))
-    found["memory"] = measure_memory(quick)
-    output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(found, indent=2) + "\n")
-    print(table(found))
-    print(f"\nWritten to {output}")
+    results["memory"] = measure_memory(quick)
+    write_text(arguments.output, json.dumps(results, indent=2) + "\n")
+    print(format_table(results))
+    print(f"\nResults are in {arguments.output}")
 
 
-def table(found):
-    """The measured figures as Markdown."""
-    best = found["ceiling"]["best"]
+def format_table(results: Results) -> str:
+    """Formats the results as a Markdown table."""
+    best, memory = results["limit"]["best"], results["memory"]["bytes"]
     rows = [
-        ("matrix product, best", f"{best['matrix product']:.0f} GFLOP/s"),
-        ("3×3 convolution, best", f"{best['convolution']:.0f} GFLOP/s"),
+        ("matrix product, highest rate", f"{best['matrix product']:.0f} GFLOP/s"),
+        ("3×3 convolution, highest rate", f"{best['convolution']:.0f} GFLOP/s"),
     ]
-    for backbone in (name for name in ("darknet", "vgg") if name in found):
-        part = found[backbone]
-        network, evaluation, training = part["network"], part["evaluation"], part["training"]
-        flops = {name: count / 1e9 for name, count in network["flops"].items()}
-        seconds, spread = network["seconds"]["1 image, 1 expressions"]
-        rows += [
-            (f"{backbone}: images encoded", f"{network['images_per_s']:.2f} /s"),
-            (f"{backbone}: expressions grounded", f"{network['expressions_per_s']:.2f} /s"),
-            (f"{backbone}: one picture, one expression", f"{seconds:.2f} s ± {100 * spread:.0f} %"),
-            (
-                f"{backbone}: GFLOP image + text + ground (published: a pair)",
-                f"{flops['image']:.1f} + {flops['text']:.1f} + {flops['ground']:.1f} "
-                f"({flops['plain, one pair']:.1f})",
-            ),
-            (
-                f"{backbone}: rate of image; ground; whole network, batch {network['batch']}",
-                "; ".join(f"{rate:.0f}" for rate in network["gflops"].values()) + " GFLOP/s",
-            ),
-            (
-                f"{backbone}: the same as shares of the convolution ceiling",
-                "; ".join(
-                    f"{100 * share:.0f} %"
-                    for share in network["share_of_convolution_ceiling"].values()
-                ),
-            ),
-            (
-                f"{backbone}: 1, 2, 4, 8, 16 expressions of an image",
-                ", ".join(
-                    f"{network['seconds'][f'1 image, {n} expressions'][0]:.2f}"
-                    for n in (1, 2, 4, 8, 16)
-                )
-                + " s",
-            ),
-            (
-                f"{backbone}: evaluation, {EXPRESSIONS} expressions an image",
-                f"{evaluation['ratio']:.2f} × the published schedule",
-            ),
-            (
-                f"{backbone}: training step, batch {training['batch']} "
-                "(cached; frozen; everything)",
-                "; ".join(f"{training['seconds'][name][0]:.2f} s" for name in training["seconds"]),
-            ),
-            (
-                f"{backbone}: step with cached features",
-                f"{training['cached_over_uncached']:.2f} × faster than frozen without",
-            ),
-            (
-                f"{backbone}: peak memory, one picture",
-                f"{part['peak_bytes_of_one_picture'] / 1e9:.2f} GB",
-            ),
-        ]
-    memory = found["memory"]
-    sizes = " and ".join(f"{name} images" for name in memory["bytes"])
-    peaks = ", ".join(f"{size / 1e9:.3f} GB" for size in memory["bytes"].values())
-    rows.append((f"evaluation, small network: peak memory at {sizes}", peaks))
-    lines = ["| measured | median |", "|---|---|"]
-    return "\n".join(lines + [f"| {name} | {value} |" for name, value in rows])
+    for backbone, part in results["backbones"].items():
+        rows += [(f"{backbone}: {name}", value) for name, value in _backbone_rows(part)]
+    sizes = " and ".join(f"{images} images" for images in memory)
+    peaks = " and ".join(f"{size / 1e9:.3f} GB" for size in memory.values())
+    rows.append((f"scaled-down network: peak memory of evaluating {sizes}", peaks))
+    return "\n".join(["| | median |", "|---|---|"] + [f"| {name} | {v} |" for name, v in rows])
 
 
-def _one_picture(backbone, quick):
-    config = full_size(backbone, quick)
-    grounder = Grounder(build_mcn(config), ANCHORS)
-    size = config.input_size
-    features = grounder.encode_images(np.zeros((1, size, size, 3), np.uint8))
-    words = np.zeros((1, config.word_len, config.embed_dim), np.float32)
-    grounder.locate(features, np.zeros(1, np.int32), grounder.encode_words(words))
+def _backbone_rows(part: Results) -> list[tuple[str, str]]:
+    network, training = part["network"], part["training"]
+    seconds, flops = network["seconds"], {k: n / 1e9 for k, n in network["flops"].items()}
+    latency, spread = seconds["1 image × 1"]
+    shares = network["share_of_convolution_limit"].values()
+    return [
+        ("images encoded", f"{network['images_per_s']:.2f} per s"),
+        ("expressions grounded", f"{network['expressions_per_s']:.2f} per s"),
+        ("one image, one expression", f"{latency:.2f} s ± {100 * spread:.0f} %"),
+        (
+            f"one image, {', '.join(map(str, EXPRESSION_COUNTS))} expressions",
+            ", ".join(f"{seconds[f'1 image × {n}'][0]:.2f}" for n in EXPRESSION_COUNTS) + " s",
+        ),
+        (
+            "GFLOP of image + text + grounding (published, per expression)",
+            f"{flops['image']:.1f} + {flops['text']:.1f} + {flops['ground']:.1f} "
+            f"({flops['published, one pair']:.1f})",
+        ),
+        (
+            f"rate of image encoder, grounding, whole network, batch size {network['batch']}",
+            ", ".join(f"{rate:.0f}" for rate in network["gflops"].values()) + " GFLOP/s",
+        ),
+        (
+            "the same relative to the fastest convolution",
+            ", ".join(f"{100 * share:.0f} %" for share in shares),
+        ),
+        (
+            f"evaluation, {EXPRESSIONS_PER_IMAGE} expressions per image",
+            f"{part['evaluation']['speedup']:.2f} × faster than the published schedule",
+        ),
+        (
+            f"training step, batch size {training['batch']}: {', '.join(TRAINING)}",
+            ", ".join(f"{training['seconds'][name][0]:.2f} s" for name in TRAINING),
+        ),
+        ("training step with cached features", f"{training['speedup_by_cache']:.2f} × faster"),
+        ("peak memory, one image, one expression", f"{part['peak_bytes'] / 1e9:.2f} GB"),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Floating-point operations of a network, counted from its layers (two a multiply-add)."""
+"""Floating-point operations of a network, counted from its layers."""
 
 import math
 
@@ -8,17 +8,17 @@ from model.heads.garan import GaranAttention
 from model.layers.dilated import DilatedConv2D
 
 
-def count_flops(model):
-    """FLOPs of one sample: convolutions, dense and recurrent layers; the rest is under 1 %.
+def count_flops(model: keras.Model) -> int:
+    """Counts the FLOPs per sample, two per multiply-add.
 
-    Convolutions count in full, products with padding included, but for those that
-    `DilatedConv2D` leaves out.
+    Convolutions, dense, recurrent and attention layers are counted; all others together are below
+    1 %. Products with zero padding count, except those that `DilatedConv2D` skips.
     """
     return sum(layer_flops(layer) for layer in model.layers)
 
 
-def layer_flops(layer):
-    """FLOPs of one layer for one sample, 0 for layers without matrix products."""
+def layer_flops(layer: keras.layers.Layer) -> int:
+    """FLOPs of one layer per sample, 0 for layers without matrix products."""
     if isinstance(layer, keras.layers.Conv2D):
         height, width, channels = layer.output.shape[1:]
         per_tap = 2 * channels * layer.kernel.shape[2]
@@ -36,10 +36,10 @@ def layer_flops(layer):
         return _recurrent(layer.cell, layer.input.shape[1])
     if isinstance(layer, GaranAttention):
         height, width, depth = layer.output.shape[1:]
-        # Two logits and one weighted sum a position, each over all channels.
+        # Two logits and one weighted sum per position, each over all channels.
         return 2 * 3 * height * width * depth
     return 0
 
 
-def _recurrent(cell, steps):
+def _recurrent(cell: keras.layers.Layer, steps: int) -> int:
     return 2 * steps * (math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape))

@@ -1,15 +1,21 @@
-"""The network and its evaluation as published, plainly: what ours is compared with.
+"""The network and its evaluation as published, the reference of the benchmarks.
 
-The network concatenates and then convolves on the fine grid, forms keys, values and scores of the
-attention, and has Keras' own layers throughout. The evaluation opens the image, runs the whole
-network and decodes once for every expression.
+The network concatenates feature maps before each convolution on the finer grid, computes keys,
+values and scores of the attention, and consists of Keras' own layers. The evaluation loads the
+image, runs the whole network and decodes once per expression.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 from PIL import Image
 
+from benchmarks.sets import ANCHORS_PX, SyntheticSet
+from config.schema import Config
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
 from model.backbones import build_backbone
 from model.decode import best_box, round_box
@@ -22,23 +28,36 @@ from model.layers.blocks import LEAKY_SLOPE, LayerFactory
 from model.mcn import ANCHORS_PER_CELL
 from model.text_encoders.recurrent import build_language_feature
 from model.weights.layouts import mcn_slots
-from utils.evaluation.metrics import Metrics, detection_iou, mask_iou
+from utils.evaluation.metrics import Metrics, Result, detection_iou, mask_iou
 from utils.prediction.masks import place_masks
 
 
 class PlainFactory(LayerFactory):
     """Keras' own convolution and BatchNormalization for every layer."""
 
-    def conv(self, x, filters, size, name, *, decay=True, **kwargs):
+    def conv(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        size: int,
+        name: str,
+        *,
+        decay: bool = True,
+        **kwargs: Any,
+    ) -> keras.KerasTensor:
         kwargs = {"padding": "same", **kwargs}
         return keras.layers.Conv2D(filters, size, name=name, **kwargs)(x)
 
-    def batch_norm(self, name):
+    def batch_norm(self, name: str) -> keras.layers.Layer:
         return keras.layers.BatchNormalization(epsilon=BN_EPSILON, name=name)
 
 
-def build_plain_mcn(config, mcn):
-    """The published arithmetic with the weights of a network of `build_mcn`.
+def build_plain_mcn(config: Config, mcn: keras.Model) -> keras.Model:
+    """Builds the network as published, with the weights of a network of `build_mcn`.
+
+    Args:
+        config: the settings of both networks.
+        mcn: network of `build_mcn`.
 
     Returns:
         keras.Model with the inputs and outputs of `build_mcn`.
@@ -73,26 +92,28 @@ def build_plain_mcn(config, mcn):
     return plain
 
 
-def evaluate_plainly(predict, referents, words, image_path, masks, anchors, config):
-    """Everything once per expression, one sample at a time.
+def evaluate_plainly(
+    predict: Callable[..., dict[str, tf.Tensor]], data: SyntheticSet, config: Config
+) -> Result:
+    """Evaluates a network expression by expression.
 
     Args:
-        predict: function of image (1, S, S, 3) and words (1, T, D) to the network's outputs.
-        referents, words, image_path, anchors, config: as of an evaluation.
-        masks: true mask (h, w) of each referent.
+        predict: function of image (1, S, S, 3) and words (1, T, D) to the outputs of the network.
+        data: the set.
+        config: the settings.
 
     Returns:
         dict of `utils.evaluation.metrics.Metrics.result`.
     """
-    metrics, size = Metrics(config.det_acc_thresh), config.input_size
-    for referent, mask in zip(referents, masks, strict=True):
+    metrics, size, words = Metrics(config.det_acc_thresh), config.input_size, data.words
+    for referent, mask in zip(data.referents, data.masks, strict=True):
         for expression in referent.expressions:
-            image = Image.open(f"{image_path}/{referent.image}").convert("RGB")
+            image = Image.open(f"{data.folder}/{referent.image}").convert("RGB")
             geometry = Letterbox.fit(*image.size, size)
             pixels = letterbox_image(image, size).astype(np.float32)[None] / 255.0
             vectors = words.lookup(words.encode(expression, config.word_len)[None])
             outputs = predict(pixels, vectors)
-            box, score = best_box(outputs["boxes"], anchors, size)
+            box, score = best_box(outputs["boxes"], ANCHORS_PX, size)
             rounded = round_box(box, size).numpy()
             probability = ops.convert_to_numpy(ops.sigmoid(outputs["mask"][..., 0]))
             maps = place_masks(probability, rounded, score.numpy(), geometry, config.use_nls)
@@ -104,7 +125,13 @@ def evaluate_plainly(predict, referents, words, image_path, masks, anchors, conf
     return metrics.result()
 
 
-def _merge(layers, coarse, fine, filters, index):
+def _merge(
+    layers: LayerFactory,
+    coarse: keras.KerasTensor,
+    fine: keras.KerasTensor,
+    filters: int,
+    index: int,
+) -> keras.KerasTensor:
     coarse = keras.layers.UpSampling2D(2, interpolation="nearest")(coarse)
     fine = layers.cbl(fine, fine.shape[-1], 1, f"lateral_{index}")
     joined = keras.layers.Concatenate()([coarse, fine])
@@ -113,8 +140,14 @@ def _merge(layers, coarse, fine, filters, index):
     return keras.layers.LeakyReLU(negative_slope=LEAKY_SLOPE)(joined)
 
 
-def _garan(layers, feature, fq, name, groups=2):
-    """Keys, values and scores formed for every position, groups stacked along the batch."""
+def _garan(
+    layers: LayerFactory,
+    feature: keras.KerasTensor,
+    fq: keras.KerasTensor,
+    name: str,
+    groups: int = 2,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Attention with keys, values and scores of all positions; groups are stacked as a batch."""
     _, height, width, depth = feature.shape
     stacked = ops.concatenate(ops.split(feature, groups, axis=-1), axis=0)
     text = ops.concatenate(ops.split(fq, groups, axis=-1), axis=0)

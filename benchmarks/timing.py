@@ -1,25 +1,30 @@
-"""Repetitions that alternate between what is compared, and the memory of a child process."""
+"""Timing of tasks in alternation, and the peak memory of a child process."""
 
 import multiprocessing
 import re
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 
-def alternate(tasks, repeats):
-    """Times several tasks in turn, so that a drift of the machine meets all of them.
+def alternate(
+    tasks: Mapping[str, Callable[[], object]], repeats: int
+) -> dict[str, tuple[float, float]]:
+    """Times several tasks in turn, so that changes in the load of the machine affect all of them.
 
     Args:
-        tasks: dict of name → function without arguments; each is called once beforehand.
-        repeats: timed calls of each.
+        tasks: functions by name; each is called once before the timing starts.
+        repeats: number of timed calls per task.
 
     Returns:
-        dict of name → (median seconds, spread: half the range over the median).
+        For each task (median in seconds, spread): the spread is half the range divided by the
+        median.
     """
     for task in tasks.values():
         task()
-    seconds = {name: [] for name in tasks}
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
             started = time.perf_counter()
@@ -31,23 +36,35 @@ def alternate(tasks, repeats):
     }
 
 
-def peak_memory(function, *arguments):
-    """Peak resident memory in bytes of a fresh process that calls `function(*arguments)`.
+def peak_memory(function: Callable[..., object], *arguments: object) -> int:
+    """Measures the peak resident memory of a new process that calls `function(*arguments)`.
 
-    The function is named in a module, since it is started anew there. Linux only: the peak is
-    the one of /proc, because getrusage's is inherited from the process that starts another.
+    Linux only: the value comes from /proc, since a child process inherits the maximum that
+    getrusage reports.
+
+    Args:
+        function: a function of a module, which the new process imports.
+        *arguments: its arguments.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        RuntimeError: the process failed.
     """
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
-    process = context.Process(target=_measured, args=(queue, function, arguments))
+    process = context.Process(target=_call_and_measure, args=(queue, function, arguments))
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError(f"the measured process ended with {process.exitcode}")
+        raise RuntimeError(f"the measured process failed with exit code {process.exitcode}")
     return queue.get()
 
 
-def _measured(queue, function, arguments):
+def _call_and_measure(
+    queue: SimpleQueue, function: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
     function(*arguments)
     kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
     queue.put(int(kilobytes) * 1024)

@@ -1,17 +1,22 @@
-"""What the benchmarks compare with computes the same, and operations are counted right."""
+"""The reference of the benchmarks computes the same, and FLOPs are counted correctly."""
+
+import json
+import os
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import bench
 from benchmarks.flops import count_flops
 from benchmarks.plain import build_plain_mcn, evaluate_plainly
-from benchmarks.sets import ANCHORS, full_size, synthetic_set
-from benchmarks.timing import alternate
+from benchmarks.sets import ANCHORS_PX, benchmark_config, synthetic_set
+from benchmarks.timing import alternate, peak_memory
 from model.mcn import build_mcn
 from tests.tiny import random_batch, scramble
-from utils.evaluation.evaluator import Evaluator
 from utils.prediction.grounder import Grounder
 
 pytestmark = pytest.mark.slow
@@ -19,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def networks():
-    config = full_size("darknet", quick=True)
+    config = benchmark_config("darknet", quick=True)
     model = scramble(build_mcn(config))
     return config, model, build_plain_mcn(config, model)
 
@@ -33,15 +38,12 @@ def test_the_plain_network_is_the_same_function(networks):
         np.testing.assert_allclose(ours[name], value, atol=1e-4 * scale, rtol=1e-4)
 
 
-def test_the_plain_evaluation_gives_the_same_figures(networks, tmp_path):
+def test_the_plain_evaluation_gives_the_same_results(networks, tmp_path):
     config, model, plain = networks
     data = synthetic_set(tmp_path, images=2, expressions=3, config=config)
-    evaluator = Evaluator(data.referents, data.words, data.image_path, data.mask_path, workers=2)
-    ours = evaluator.evaluate(Grounder(model, ANCHORS), config.word_len)
+    ours = data.evaluator().evaluate(Grounder(model, ANCHORS_PX), config.word_len)
     predict = tf.function(lambda image, words: plain({"image": image, "words": words}))
-    theirs = evaluate_plainly(
-        predict, data.referents, data.words, data.image_path, data.masks, ANCHORS, config
-    )
+    theirs = evaluate_plainly(predict, data, config)
     assert ours["n_expressions"] == theirs["n_expressions"] == 6
     for key in ("det_acc", "seg_iou", "overall_iou", "ie_score"):
         assert ours[key] == pytest.approx(theirs[key], abs=1e-5)
@@ -60,3 +62,31 @@ def test_repetitions_alternate():
     times = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert calls == ["a", "b", "a", "b", "a", "b"]
     assert all(median >= 0 for median, _ in times.values())
+
+
+def test_every_measurement_is_tabulated(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "peak_memory", lambda function, *arguments: 1_500_000_000)
+    output = tmp_path / "results" / "bench.json"
+    arguments = ["--quick", "--repeats", "1", "--backbones", "vgg", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
+    bench.main()
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    results = json.loads(output.read_text())
+    assert bench.format_table(results).splitlines()[2:] == table[1:]
+    assert len(table) == 1 + 2 + 11 + 1
+    assert any(
+        line == "| vgg: peak memory, one image, one expression | 1.50 GB |" for line in table
+    )
+    measured = results["backbones"]["vgg"]
+    assert measured["evaluation"]["expressions"] == 21
+    assert measured["evaluation"]["largest_difference"] < 1e-5
+    assert set(measured["training"]["seconds"]) == set(bench.TRAINING)
+    assert results["versions"]["device"]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="peak memory is read from /proc")
+def test_peak_memory_is_that_of_the_call():
+    small, large = peak_memory(os.urandom, 1), peak_memory(os.urandom, 200_000_000)
+    assert 150_000_000 < large - small < 250_000_000
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        peak_memory(os.urandom, -1)
