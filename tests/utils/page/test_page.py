@@ -19,7 +19,12 @@ from model.weights import save_weights
 from predict import main
 from tests.utils.prediction.test_photographs import png_of_size
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Gradio 6 does not close the images of its examples and sets a deprecated option of pandas.
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+]
 
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
