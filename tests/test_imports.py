@@ -184,7 +184,7 @@ def test_the_checks_see_what_they_look_for(tmp_path):
     assert loops({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {frozenset("abc")}
     # Arrows that are certainly there.
     graph = module_graph()
-    assert {"data.loading.pipeline", "model.mcn"} <= graph["utils.training.trainer"]
+    assert {"data.loading.pipeline", "model.mcn"} <= graph["utils.training.builder"]
     assert {path.relative_to(ROOT).parts[0] for path in FILES} >= {*WINGS, "train.py", "test.py"}
 
 
