@@ -88,6 +88,12 @@ def test_training_resumes_and_writes_its_log(trained):
     assert json.loads((log / "config.json").read_text())["epoches"] == 2
 
 
+def test_commands_report_device_and_sizes(trained, tested):
+    for printed in (trained[1], tested[1]):
+        for start in ("device: ", "data: ", "parameters: "):
+            assert len(re.findall(f"^{start}", printed, re.MULTILINE)) == 1, printed
+
+
 def test_a_finished_run_is_reported_as_such(trained, prepared):
     folder, settings = prepared
     arguments = ("--config", ROOT / "config/demo.json", "--set", *settings)
