@@ -13,7 +13,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WINGS = ("config", "data", "model", "utils")
-ENTRY_POINTS = ("train", "test", "predict")
 MAY_IMPORT = {
     "config": {"config"},
     "data": {"config", "data"},
@@ -58,8 +57,26 @@ SCRIPTS = (
 )
 # Commands run as `python -m`; scripts of data/ can be run so, too.
 MODULE_COMMANDS = ("model.weights", "utils.export", "utils.pretrain")
-COMMANDS = {"utils.pretrain", *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s)}
+COMMANDS = {
+    "utils.pretrain",
+    "utils.export.__main__",
+    "model.weights.__main__",
+    *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s),
+}
 MOST_MODULES = 12
+# Entry points and commands import what they run inside their functions, so that --help loads
+# nothing heavy. Anywhere else an import inside a function needs a reason.
+IMPORTS_INSIDE_FUNCTIONS = {
+    "config.bert_folder": ({"keras_hub"}, "optional package"),
+    "config.quiet": ({"tensorflow"}, "silences the messages of this very import"),
+    "data.preparation.segmentation": ({"pycocotools"}, "not needed for masks that are images"),
+    "data.text.sources": ({"spacy"}, "slow to load, and cached word vectors do not need it"),
+    "model.weights": ({"model"}, "`python -m model.weights inspect` does not load TensorFlow"),
+    "model.weights.layouts": ({"model"}, "`python -m model.weights inspect`, too"),
+    "utils.export.files": ({"onnx", "tf2onnx"}, "optional packages"),
+    "utils.page.app": ({"gradio"}, "optional package"),
+    "utils.visualization.curves": ({"matplotlib"}, "slow to load, and evaluation draws no curves"),
+}
 HEAVY = ("tensorflow", "keras", "keras_hub", "spacy", "tf2onnx", "onnxruntime", "matplotlib")
 
 FILES = sorted([*ROOT.glob("*.py"), *(p for wing in WINGS for p in (ROOT / wing).rglob("*.py"))])
@@ -91,6 +108,17 @@ def imports(path, inside_functions=True):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_inside_functions_are_few_and_have_a_reason(module):
+    path = MODULES[module]
+    at_the_top = set(imports(path, inside_functions=False))
+    inside = {name.split(".")[0] for name, line in set(imports(path)) - at_the_top}
+    if path.parent == ROOT or module in COMMANDS:
+        assert inside <= {*WINGS}
+    else:
+        assert inside == IMPORTS_INSIDE_FUNCTIONS.get(module, (set(), ""))[0]
 
 
 def module_graph(paths=None):
@@ -127,9 +155,9 @@ def loops(graph):
 
 def package_of(module, wing):
     """The package of a wing that a module belongs to, "" for a module of the wing's own level."""
-    if module in COMMANDS:
-        return "commands"
     parts = module.split(".")
+    if module in COMMANDS and len(parts) == 2:
+        return "commands"
     return parts[1] if len(parts) > 1 and (ROOT / wing / parts[1]).is_dir() else ""
 
 
