@@ -46,7 +46,7 @@ def _report(summary, output, name, unread, without):
     for note in _notes(summary, unread, without):
         print(f"note: {note}")
     config = Path(output) / "anns" / name / "config.json"
-    print(f"look through it: python data/check.py {config}")
+    print(f"look through it: python data/check.py --config {config}")
     print(f"train on it:     python train.py --config {config}")
 
 

@@ -1,6 +1,6 @@
-"""Looking through a prepared set: what would stop a run, what is odd, and what it is like.
+"""Inspection of a prepared data set: problems, oddities and statistics.
 
-`inspect_set` opens images and masks; the other functions need what it found.
+`inspect_set` opens the images and masks; the other functions compute statistics of referents.
 """
 
 import collections
@@ -21,24 +21,50 @@ from data.loading.letterbox import Letterbox
 from data.loading.masks import load_mask
 from data.text.vectors import tokenize
 
-MOST_BOXES = 20_000
+# k-means of more boxes would take long and hardly change the anchors.
+MAX_KMEANS_BOXES = 20_000
+
+# Kinds of problems and oddities.
+MISSING_IMAGES = "missing images"
+UNREADABLE_IMAGES = "unreadable images"
+ROTATED_IMAGES = "images with an EXIF orientation: viewers rotate them, training does not"
+BOXES_WITH_CENTRE_OUTSIDE = "boxes whose centre lies outside the image"
+BOXES_PARTLY_OUTSIDE = "boxes that extend beyond the image"
+MISSING_MASKS = "missing masks"
+UNREADABLE_MASKS = "unreadable masks"
+MASKS_OF_OTHER_SIZE = "masks whose size differs from their image"
+EMPTY_MASKS = "empty masks"
+BOXES_UNLIKE_MASK = f"boxes whose IoU with the bounding box of their mask is below {LOW_IOU}"
+
+
+def _names_by_kind() -> dict[str, list[str]]:
+    return collections.defaultdict(list)
 
 
 @dataclass
 class Findings:
-    """What was found in one set.
+    """What was found in a set or in one of its images.
 
     Attributes:
-        problems: what would stop a run → names of where.
-        oddities: what is worth a look → names of where.
-        sizes: image → (width, height) in pixels, of those that could be opened.
-        mask_ious: IoU of each referent's box with the box around its mask.
+        problems: kind of problem, which would stop a run → the files or referents that have it.
+        oddities: kind of oddity, which is worth a look → the files or referents that have it.
+        sizes: image → (width, height) in pixels, for the images that can be opened.
+        mask_ious: IoU of each referent's box with the bounding box of its mask.
     """
 
-    problems: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
-    oddities: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
+    problems: dict[str, list[str]] = field(default_factory=_names_by_kind)
+    oddities: dict[str, list[str]] = field(default_factory=_names_by_kind)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     mask_ious: list[float] = field(default_factory=list)
+
+    def add(self, other: "Findings") -> None:
+        """Appends the findings in other images."""
+        for kind, names in other.problems.items():
+            self.problems[kind].extend(names)
+        for kind, names in other.oddities.items():
+            self.oddities[kind].extend(names)
+        self.sizes.update(other.sizes)
+        self.mask_ious.extend(other.mask_ious)
 
 
 def inspect_set(
@@ -52,11 +78,12 @@ def inspect_set(
     """Opens all images and masks of a set, in parallel.
 
     Args:
-        referents: of the set.
-        image_path, mask_path: folders.
-        workers: images opened at once.
-        decode: read the images to the end; without it a file that breaks off is not found.
-        on_image: called with the number of images that are done.
+        referents: referents of the set.
+        image_path: folder of the images.
+        mask_path: folder of the masks.
+        workers: number of threads.
+        decode: whether to decode the images; otherwise truncated files are not found.
+        on_image: called after each image with the number of images done so far.
     """
     groups = collections.defaultdict(list)
     for referent in referents:
@@ -64,119 +91,91 @@ def inspect_set(
     findings = Findings()
     pool = ThreadPoolExecutor(workers)
 
-    def look(image):
-        return _look_at(image, groups[image], Path(image_path), Path(mask_path), decode)
+    def inspect(image: str) -> Findings:
+        return _inspect_image(image, groups[image], Path(image_path), Path(mask_path), decode)
 
     try:
-        for done, (image, looked) in enumerate(
-            zip(groups, pool.map(look, groups), strict=True), start=1
-        ):
-            _add(findings, image, looked)
+        for done, of_image in enumerate(pool.map(inspect, groups), start=1):
+            findings.add(of_image)
             on_image(done)
     finally:
-        # After an interruption what waits would otherwise be done first.
+        # After an interruption, all queued images would otherwise still be inspected.
         pool.shutdown(cancel_futures=True)
     return findings
 
 
-@dataclass
-class _Looked:
-    """One image with its referents."""
-
-    size: tuple[int, int] | None = None
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    oddities: list[tuple[str, str]] = field(default_factory=list)
-    mask_ious: list[float] = field(default_factory=list)
-
-
-def _add(findings, image, looked):
-    if looked.size is not None:
-        findings.sizes[image] = looked.size
-    for sort, name in looked.problems:
-        findings.problems[sort].append(name)
-    for sort, name in looked.oddities:
-        findings.oddities[sort].append(name)
-    findings.mask_ious.extend(looked.mask_ious)
-
-
-def _look_at(image, referents, image_path, mask_path, decode):
-    looked = _Looked()
+def _inspect_image(
+    image: str, referents: list[Referent], image_path: Path, mask_path: Path, decode: bool
+) -> Findings:
+    findings = Findings()
     try:
         with opened_image(image_path / image) as file:
             size = file.size
             if has_exif_orientation(file):
-                looked.oddities.append(
-                    ("images that programs show turned (EXIF orientation), read as stored", image)
-                )
+                findings.oddities[ROTATED_IMAGES].append(image)
             if decode:
                 file.load()
     except FileNotFoundError:
-        looked.problems.append(("images that are missing", image))
-        return looked
+        findings.problems[MISSING_IMAGES].append(image)
+        return findings
     except DataError as error:
-        looked.problems.append(("images that cannot be read", str(error)))
-        return looked
-    looked.size = size
+        findings.problems[UNREADABLE_IMAGES].append(str(error))
+        return findings
+    findings.sizes[image] = size
     for referent in referents:
-        _look_at_box(looked, referent)
-        _look_at_mask(looked, referent, mask_path)
-    return looked
+        _inspect_box(findings, referent, size)
+        _inspect_mask(findings, referent, size, mask_path)
+    return findings
 
 
-def _look_at_box(looked, referent):
-    (width, height), (x1, y1, x2, y2) = looked.size, referent.box_xyxy_px
+def _inspect_box(findings: Findings, referent: Referent, size: tuple[int, int]) -> None:
+    (width, height), (x1, y1, x2, y2) = size, referent.box_xyxy_px
     name = f"mask-id {referent.mask_id} on {referent.image}"
     try:
         check_box_in_image(referent, width, height)
-    except ValueError:
-        looked.problems.append(("boxes whose centre lies outside the image", name))
+    except DataError:
+        findings.problems[BOXES_WITH_CENTRE_OUTSIDE].append(name)
         return
     if min(x1, y1) < 0 or x2 > width or y2 > height:
-        looked.oddities.append(("boxes that reach outside the image", name))
+        findings.oddities[BOXES_PARTLY_OUTSIDE].append(name)
 
 
-def _look_at_mask(looked, referent, mask_path):
+def _inspect_mask(
+    findings: Findings, referent: Referent, size: tuple[int, int], mask_path: Path
+) -> None:
     name = f"{referent.mask_id}.npy"
     try:
         mask = load_mask(mask_path / name)
     except FileNotFoundError:
-        looked.problems.append(("masks that are missing", name))
+        findings.problems[MISSING_MASKS].append(name)
         return
     except DataError as error:
-        looked.problems.append(("masks that cannot be read", str(error)))
+        findings.problems[UNREADABLE_MASKS].append(str(error))
         return
-    width, height = looked.size
+    width, height = size
     if mask.shape != (height, width):
-        looked.problems.append(
-            (
-                "masks of another size than their image",
-                f"{name}: {mask.shape[1]}×{mask.shape[0]}, {referent.image} has {width}×{height}",
-            )
+        findings.problems[MASKS_OF_OTHER_SIZE].append(
+            f"{name}: {mask.shape[1]}×{mask.shape[0]}, {referent.image}: {width}×{height}"
         )
         return
     if not mask.any():
-        looked.oddities.append(("masks without a pixel", name))
+        findings.oddities[EMPTY_MASKS].append(name)
         return
     iou = box_iou(referent.box_xyxy_px, tight_box(mask))
-    looked.mask_ious.append(iou)
+    findings.mask_ious.append(iou)
     if iou < LOW_IOU:
-        looked.oddities.append(
-            (
-                f"boxes that overlap with the box around their mask by IoU below {LOW_IOU}",
-                f"{name} on {referent.image}: {iou:.2f}",
-            )
-        )
+        findings.oddities[BOXES_UNLIKE_MASK].append(f"{name} on {referent.image}: {iou:.2f}")
 
 
 def expression_lengths(referents: list[Referent]) -> np.ndarray:
-    """Words of each expression, int (E,)."""
+    """Number of words of each expression, int (E,)."""
     return np.array(
         [len(tokenize(text)) for referent in referents for text in referent.expressions], int
     )
 
 
-def count_words(referents: list[Referent], word_len: int) -> collections.Counter:
-    """How often each word occurs among the first `word_len` words of the expressions."""
+def count_words(referents: list[Referent], word_len: int) -> collections.Counter[str]:
+    """Counts the words within the first `word_len` words of each expression."""
     return collections.Counter(
         word
         for referent in referents
@@ -188,29 +187,40 @@ def count_words(referents: list[Referent], word_len: int) -> collections.Counter
 def input_box_sizes(
     referents: list[Referent], sizes: dict[str, tuple[int, int]], input_size: int
 ) -> np.ndarray:
-    """Width and height of the boxes in input pixels, float64 (N, 2); images unknown to `sizes`
-    are left out."""
-    boxes = [
-        np.array([r.box_xyxy_px[2] - r.box_xyxy_px[0], r.box_xyxy_px[3] - r.box_xyxy_px[1]])
-        * Letterbox.fit(*sizes[r.image], input_size).scale
-        for r in referents
-        if r.image in sizes
-    ]
+    """Computes the sizes that boxes have in the letterboxed input.
+
+    Args:
+        referents: referents of a set.
+        sizes: image → (width, height) in pixels; referents on other images are skipped.
+        input_size: side of the square input in pixels.
+
+    Returns:
+        (N, 2) float64, width and height in input pixels.
+    """
+    boxes = []
+    for referent in referents:
+        if referent.image in sizes:
+            x1, y1, x2, y2 = referent.box_xyxy_px
+            scale = Letterbox.fit(*sizes[referent.image], input_size).scale
+            boxes.append(np.array([x2 - x1, y2 - y1]) * scale)
     return np.array(boxes, np.float64).reshape(-1, 2)
 
 
 def mean_best_iou(boxes_wh: np.ndarray, anchors_wh: np.ndarray) -> float:
-    """Mean over the boxes of the IoU with the anchor that fits best, by width and height alone."""
+    """Mean over boxes (N, 2) of the IoU with the best of anchors (A, 2), all centred alike."""
     return float(shape_iou(boxes_wh, anchors_wh).max(axis=1).mean())
 
 
 def propose_anchors(boxes_wh: np.ndarray, count: int, seed: int) -> np.ndarray | None:
-    """Anchors by k-means, float32 (count, 2); None if the boxes have fewer different sizes.
+    """Finds anchors for boxes (N, 2) by k-means.
 
-    Of more than 20,000 boxes a random choice is looked at.
+    More than `MAX_KMEANS_BOXES` boxes are subsampled at random.
+
+    Returns:
+        (count, 2) float32; None if the boxes have fewer than `count` different sizes.
     """
-    if len(boxes_wh) > MOST_BOXES:
-        chosen = np.random.default_rng(seed).choice(len(boxes_wh), MOST_BOXES, replace=False)
+    if len(boxes_wh) > MAX_KMEANS_BOXES:
+        chosen = np.random.default_rng(seed).choice(len(boxes_wh), MAX_KMEANS_BOXES, replace=False)
         boxes_wh = boxes_wh[chosen]
     if len(np.unique(boxes_wh, axis=0)) < count:
         return None
@@ -218,5 +228,5 @@ def propose_anchors(boxes_wh: np.ndarray, count: int, seed: int) -> np.ndarray |
 
 
 def shared_images(first: list[Referent], second: list[Referent]) -> list[str]:
-    """Names of the images that both sets have, sorted."""
+    """Names of the images that occur in both sets, sorted."""
     return sorted({r.image for r in first} & {r.image for r in second})

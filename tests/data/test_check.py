@@ -1,4 +1,4 @@
-"""Looking through prepared sets, sound ones and broken ones."""
+"""The check of prepared sets, sound and broken ones."""
 
 import json
 import os
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import check
-from data.check import Report, main
+from data.check import main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import Referent, write_annotations
-from data.preparation import inspection
+from data.preparation import check_report, inspection
+from data.preparation.check_report import Report
 from data.preparation.inspection import (
     expression_lengths,
     input_box_sizes,
@@ -73,7 +73,7 @@ class Prepared:
             write_annotations(self.folder / "anns" / f"{split}.txt", referents)
         path = self.folder / "config.json"
         path.write_text(json.dumps(self.settings))
-        return main([str(path), *map(str, options)])
+        return main(["--config", str(path), *map(str, options)])
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def test_a_sound_set(prepared, capsys):
     assert "PROBLEM" not in said
     assert "train_set    6 referents, 12 expressions, 6 images: " in said
     assert "all 6 images and 6 masks could be read" in said
-    assert "box and box around the mask: mean IoU 1.000" in said
-    assert f"none with {prepared.folder}/anns/val.txt" in said
-    assert "cut: 6 of 12 expressions (50.0 %), 16.7 % of all words" in said
+    assert "mean IoU of box and bounding box of the mask: 1.000" in said
+    assert f"{prepared.folder}/anns/val.txt: none" in said
+    assert "truncated: 6 of 12 expressions (50.0 %); dropped: 16.7 % of all words" in said
     # "left" is the fourth word and not read; "the" is known.
-    assert "train_set    0.0 % of what is read, 0.0 % of 4 words" in said
+    assert "train_set    0.0 % of all words within word_len, 0.0 % of 4 distinct words" in said
     assert said.endswith("\n0 problems that would stop a run, 0 notes\n")
 
 
@@ -99,7 +99,7 @@ def test_histograms_count_every_expression_and_box(prepared, capsys):
     prepared.add("train", "0.png", (0, 0, 60, 40), ("a b c d e f g h",))
     assert prepared.check() == 0
     lines = capsys.readouterr().out.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("words of an expression, train"))
+    at = next(i for i, line in enumerate(lines) if line.startswith("words per expression in train"))
     shown = [line.split()[:-1] for line in lines[at + 1 : at + 7] if "█" in line or "#" in line]
     assert shown == [
         ["2", "46.2", "%"],
@@ -107,7 +107,7 @@ def test_histograms_count_every_expression_and_box(prepared, capsys):
         ["6+", "7.7", "%"],
     ]
     assert lines[at + 3].split() == ["word_len", "3", "0.0", "%"]
-    at = next(i for i, line in enumerate(lines) if line.startswith("boxes of train_set"))
+    at = next(i for i, line in enumerate(lines) if line.startswith("box sizes in train_set"))
     shares = [float(line.split()[1]) for line in lines[at + 1 : at + 9]]
     assert sum(shares) == pytest.approx(100, abs=0.5)
     assert shares[6] == pytest.approx(14.3)  # √(64·42.7) = 52.3 px
@@ -125,21 +125,21 @@ def save_mask(content):
 @pytest.mark.parametrize(
     ("breaking", "problem"),
     [
-        (lambda p: os.remove(p.folder / "images/0.png"), "images that are missing: 1 (0.png)"),
-        (break_image, "images that cannot be read: 1 ({folder}/images/0.png: not"),
+        (lambda p: os.remove(p.folder / "images/0.png"), "missing images: 1 (0.png)"),
+        (break_image, "unreadable images: 1 ({folder}/images/0.png: not"),
         (
             lambda p: (p.folder / "images/0.png").write_text("<html>"),
             "/images/0.png: not a readable image (cannot identify",
         ),
-        (lambda p: os.remove(p.folder / "masks/2.npy"), "masks that are missing: 1 (2.npy)"),
+        (lambda p: os.remove(p.folder / "masks/2.npy"), "missing masks: 1 (2.npy)"),
         (
             lambda p: (p.folder / "masks/1.npy").write_bytes(b"\x93NUMPY"),
-            "masks that cannot be read: 1 ({folder}/masks/1.npy: not",
+            "unreadable masks: 1 ({folder}/masks/1.npy: not",
         ),
         (save_mask(np.array([{}])), "1.npy: not a readable mask (Object arrays"),
         (
             save_mask(np.zeros((WIDTH, HEIGHT))),
-            "masks of another size than their image: 1 (1.npy: 40×60, 0.png has 60×40)",
+            "masks whose size differs from their image: 1 (1.npy: 40×60, 0.png: 60×40)",
         ),
         (
             lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
@@ -151,7 +151,7 @@ def save_mask(content):
         (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
         (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),
-            "anchors.txt: 2 pairs, 3 are wanted",
+            "anchors.txt contains 2 anchors, but the network has 3",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_would_stop_a_run_gives_exit_code_1(prepared, capsys, breaking, pro
     said = capsys.readouterr().out
     assert "PROBLEM  " in said
     assert problem in said
-    assert "\n1 problems that would stop a run" in said
+    assert "\n1 problem that would stop a run, " in said
 
 
 def empty_mask(p):
@@ -178,28 +178,31 @@ def turn_image(p):
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (empty_mask, "masks without a pixel: 1 (1.npy)"),
-        (turn_image, "(EXIF orientation), read as stored: 1 (0.png)"),
+        (empty_mask, "empty masks: 1 (1.npy)"),
+        (turn_image, "EXIF orientation: viewers rotate them, training does not: 1 (0.png)"),
         (
             lambda p: p.add("train", "0.png", (40, 5, 70, 20), ("x",)),
-            "boxes that reach outside the image: 1 (mask-id 8 on 0.png)",
+            "boxes that extend beyond the image: 1 (mask-id 8 on 0.png)",
         ),
         (
             lambda p: p.add("train", "0.png", (0, 0, 20, 20), ("x",), mask_box=(0, 0, 5, 5)),
-            "by IoU below 0.5: 1 (8.npy on 0.png: 0.06)",
+            "of their mask is below 0.5: 1 (8.npy on 0.png: 0.06)",
         ),
         (
             lambda p: p.add("train", "v.png", (0, 0, 20, 20), ("x",)),
-            "val.txt: its figures come out too good: 1 (v.png)",
+            "val.txt shares images, which inflates its scores: 1 (v.png)",
         ),
-        (lambda p: p.settings.update(evaluate_set=p.settings["train_set"]), "is train_set: fig"),
+        (
+            lambda p: p.settings.update(evaluate_set=p.settings["train_set"]),
+            "evaluate_set is the same file as train_set: scores on",
+        ),
         (
             lambda p: (p.folder / "words.txt").write_text("unheard 1 0\n"),
-            "no word at all has a vector",
+            "no word has a vector",
         ),
         (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4,  5,6"),
-            "the proposal fits clearly better",
+            "the proposed anchors fit clearly better",
         ),
         (
             lambda p: (
@@ -222,8 +225,8 @@ def test_unknown_words_are_counted_by_occurrence_and_by_word(prepared, capsys):
     prepared.add("val", "v.png", (0, 0, 20, 20), ("Zzz zzz", "zzz kite"))
     assert prepared.check() == 0
     said = capsys.readouterr().out
-    assert "evaluate_set 42.9 % of what is read, 40.0 % of 5 words" in said
-    assert "most often: zzz (2), Zzz (1)" in said
+    assert "evaluate_set 42.9 % of all words within word_len, 40.0 % of 5 distinct words" in said
+    assert "most frequent: zzz (2), Zzz (1)" in said
 
 
 def test_many_names_are_shortened(prepared, capsys):
@@ -231,7 +234,7 @@ def test_many_names_are_shortened(prepared, capsys):
         os.remove(prepared.folder / f"images/{k}.png")
     assert prepared.check() == 1
     said = capsys.readouterr().out
-    assert "images that are missing: 6 (0.png; 1.png; 2.png and 3 more)" in said
+    assert "missing images: 6 (0.png; 1.png; 2.png and 3 more)" in said
     assert f"image_path is {prepared.folder}/images" in said
 
 
@@ -243,8 +246,8 @@ def test_quick_looks_at_beginnings_only(prepared, capsys):
 
 def test_bert_needs_no_word_vectors(prepared, capsys):
     prepared.settings["word_embed"] = "words/none.txt"
-    assert prepared.check("--set", "use_bert=1") == 0
-    assert "word pieces count" in capsys.readouterr().out
+    assert prepared.check("--set", "text_encoder=bert") == 0
+    assert "text_encoder=bert counts word pieces" in capsys.readouterr().out
 
 
 def test_proposed_anchors_can_be_written_and_used(prepared, capsys):
@@ -268,25 +271,25 @@ def test_too_few_boxes_make_no_anchors(prepared, capsys):
 def test_settings_that_cannot_be_used_are_a_sentence(prepared, capsys):
     assert prepared.check("--set", "batch_sise=3") == 2
     assert "did you mean 'batch_size'?" in capsys.readouterr().err
-    assert main([str(prepared.folder / "none.json")]) == 2
+    assert main(["--config", str(prepared.folder / "none.json")]) == 2
 
 
 def test_an_interruption_ends_it(prepared, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspection, "_add", interrupted)
+    monkeypatch.setattr(inspection.Findings, "add", interrupted)
     assert prepared.check() == 130
     assert "Nothing was changed" in capsys.readouterr().err
 
 
 def test_paths_in_the_project_are_shown_short():
-    assert check._short(ROOT / "data/anns/a.txt") == "data/anns/a.txt"
+    assert check_report._short(ROOT / "data/anns/a.txt") == "data/anns/a.txt"
 
 
 def test_bars_stay_plain_where_the_output_cannot_show_blocks(capsys, monkeypatch):
     report = Report()
-    report._full = "#"
+    report._block = "#"
     report.bars(["a", "bb"], [3, 0])
     assert capsys.readouterr().out == f"   a  100.0 %  {'#' * 40}\n  bb    0.0 %\n"
 
@@ -305,7 +308,7 @@ def test_inspect_set_tells_how_far_it_is(prepared):
 
 
 def test_of_very_many_boxes_a_choice_is_looked_at(monkeypatch):
-    monkeypatch.setattr(inspection, "MOST_BOXES", 50)
+    monkeypatch.setattr(inspection, "MAX_KMEANS_BOXES", 50)
     boxes = np.random.default_rng(0).uniform(10, 100, (5000, 2))
     anchors = propose_anchors(boxes, 3, seed=1)
     assert anchors.shape == (3, 2)
@@ -318,5 +321,5 @@ def test_help_teaches_and_is_quick():
     command = [sys.executable, str(ROOT / "data" / "check.py"), "--help"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout
     assert time.monotonic() - begin < 3  # well below one second on an idle machine
-    assert "python data/check.py config/config.json" in shown
+    assert "python data/check.py --config config/config.json" in shown
     assert "Exit code" in shown
