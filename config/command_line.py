@@ -19,7 +19,7 @@ def run(main: Callable[[], int | None], resume_hint: str) -> None:
     sys.exit(exit_code(main, resume_hint))
 
 
-def exit_code(main: Callable[[], int | None], resume_hint: str) -> int | None:
+def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
     """Calls an entry point's `main` and turns its errors into messages and exit codes.
 
     A `UserError` or `OSError` is printed as one sentence, Ctrl-C as the resume hint. All other
@@ -30,10 +30,10 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int | None:
         resume_hint: sentence shown after Ctrl-C that says how to resume.
 
     Returns:
-        The value that `main` returns, BAD_INPUT or INTERRUPTED.
+        The exit code that `main` returns (0 for None), BAD_INPUT or INTERRUPTED.
     """
     try:
-        return main()
+        return main() or 0
     except KeyboardInterrupt:
         print(f"\nStopped. {resume_hint}", file=sys.stderr)
         return INTERRUPTED

@@ -121,7 +121,7 @@ def test_interrupted_from_the_keyboard(capsys):
     assert capsys.readouterr().err == "\nStopped. run it again\n"
 
 
-@pytest.mark.parametrize(("value", "code"), [(None, None), (0, 0), (3, 3)])
+@pytest.mark.parametrize(("value", "code"), [(None, 0), (0, 0), (3, 3)])
 def test_the_exit_code_is_that_of_main(value, code):
     assert exit_code(lambda: value) == code
 
