@@ -45,7 +45,7 @@ install-dev: .venv/installed-dev
 	touch $@
 
 data/demo/prepared: data/make_demo.py $(wildcard data/synthetic/*.py) | .venv/installed
-	$(BIN)/python data/make_demo.py --out data/demo/raw --workers 2
+	$(BIN)/python data/make_demo.py --output data/demo/raw --workers 2
 	$(BIN)/python data/data_process.py --data_root data/demo/raw --output_dir data/demo \
 		--dataset refcoco --split unc --generate_mask --list_eval_images data/demo/eval_images.txt
 	touch $@

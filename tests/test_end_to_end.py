@@ -49,7 +49,7 @@ def prepared(tmp_path_factory):
     """A prepared demo set of a few scenes: its folder and the settings that name its files."""
     folder = tmp_path_factory.mktemp("demo")
     raw = folder / "raw"
-    script("data/make_demo.py", "--out", raw, "--scenes", 12, "--eval_scenes", 3, cwd=folder)
+    script("data/make_demo.py", "--output", raw, "--scenes", 12, "--eval_scenes", 3, cwd=folder)
     script(
         "data/data_process.py", "--data_root", "raw", "--output_dir", ".", "--dataset", "refcoco",
         "--split", "unc", "--generate_mask", cwd=folder,

@@ -17,8 +17,9 @@ from pycocotools import mask as coco_mask
 from data.data_process import main as prepare_main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
-from data.make_demo import Settings, main, make_demo
+from data.make_demo import main
 from data.preparation.refer import load_refs
+from data.synthetic.dataset import Settings, make_demo
 from data.synthetic.expressions import MAX_WORDS, SORTS, vocabulary
 from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
 
@@ -228,7 +229,7 @@ def test_a_listener_finds_every_object_from_its_words_alone(demo):
 def test_same_bytes_whatever_the_workers_and_the_hash_seed(tmp_path):
     settings = Settings(scenes=9, eval_scenes=3, seed=11)
     make_demo(tmp_path / "one", settings, workers=1)
-    options = {"out": "two", "scenes": 9, "eval_scenes": 3, "seed": 11, "workers": 2}
+    options = {"output": "two", "scenes": 9, "eval_scenes": 3, "seed": 11, "workers": 2}
     subprocess.run(
         [sys.executable, str(ROOT / "data" / "make_demo.py")]
         + [f"--{name}={value}" for name, value in options.items()],
@@ -278,12 +279,12 @@ def test_anchors_fit_the_training_boxes(demo):
 
 def test_command_line(tmp_path, capsys):
     out = tmp_path / "set"
-    arguments = ["--out", str(out), "--scenes", "2", "--eval_scenes", "1", "--workers", "1"]
+    arguments = ["--output", str(out), "--scenes", "2", "--eval_scenes", "1", "--workers", "1"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "train: 2 scenes" in printed
     assert "relation" in printed
-    assert "right by chance" in printed
+    assert "accuracy by chance" in printed
     assert main(arguments) == 0  # over its own former result
 
 
@@ -292,10 +293,10 @@ def test_foreign_files_are_never_touched(tmp_path, capsys):
     (out / "images").mkdir(parents=True)
     photograph = out / "images" / "mine.jpg"
     photograph.write_bytes(b"precious")
-    assert main(["--out", str(out), "--scenes", "1", "--eval_scenes", "1"]) == 2
+    assert main(["--output", str(out), "--scenes", "1", "--eval_scenes", "1"]) == 2
     assert "not a demo set" in capsys.readouterr().err
     assert photograph.read_bytes() == b"precious"
-    assert main(["--out", str(photograph), "--scenes", "1"]) == 2
+    assert main(["--output", str(photograph), "--scenes", "1"]) == 2
     assert "is a file" in capsys.readouterr().err
 
 
@@ -304,6 +305,6 @@ def test_foreign_files_are_never_touched(tmp_path, capsys):
     [("scenes", 0), ("eval_scenes", 0), ("size", 32), ("seed", -1), ("workers", 0)],
 )
 def test_impossible_settings_name_the_option(tmp_path, capsys, option, value):
-    assert main(["--out", str(tmp_path / "x"), f"--{option}", str(value)]) == 2
+    assert main(["--output", str(tmp_path / "x"), f"--{option}", str(value)]) == 2
     assert f"--{option} {value}" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
