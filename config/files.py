@@ -12,7 +12,7 @@ from config.errors import NoSpaceError
 
 
 @contextmanager
-def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def written_atomically(path: str | os.PathLike, *, durable: bool = False) -> Iterator[BinaryIO]:
     """Opens a file for writing that replaces `path` only once it is complete.
 
     If the block raises or is interrupted, an existing file stays unchanged and no partial file is
@@ -20,6 +20,8 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
     Args:
         path: the file to write or replace.
+        durable: flush the file to disk first, so that not even a crash of the machine leaves an
+            empty file in place of the old one. Too slow for thousands of small files.
 
     Yields:
         A binary file object that can be read, written and positioned, as h5py requires.
@@ -30,9 +32,9 @@ def written_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         with temporary.open("x+b") as file:
             yield file
-            # Otherwise a crash of the machine could leave an empty file in place of the old one.
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -252,7 +252,7 @@ def write_native(
         model.save_weights(complete)
         with (
             h5py.File(complete, "r") as source,
-            written_atomically(path) as target,
+            written_atomically(path, durable=True) as target,
             h5py.File(target, "w") as copy,
         ):
             _copy(source, copy, half)

@@ -67,7 +67,10 @@ class Checkpoints:
         """
         if not self.writer:
             return
-        with written_atomically(self.last_path) as opened, h5py.File(opened, "w") as file:
+        with (
+            written_atomically(self.last_path, durable=True) as opened,
+            h5py.File(opened, "w") as file,
+        ):
             file.attrs["format"] = FORMAT
             file.attrs["run_state"] = json.dumps(asdict(state))
             for group, variables in self._variables().items():
