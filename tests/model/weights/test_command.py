@@ -29,6 +29,8 @@ from tests.model.weights.weight_fixtures import (
     yolo_head_arrays,
 )
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

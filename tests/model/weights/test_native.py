@@ -21,6 +21,8 @@ from tests.model.weights.weight_fixtures import (
     variant,
 )
 
+pytestmark = pytest.mark.slow
+
 GRU = {"rnn_cell": "gru", "bidirectional": 0, "lang_att": 0}
 
 

@@ -31,6 +31,8 @@ from tests.model.weights.weight_fixtures import (
     write_published,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def fill_with_ones(backbone):
     for variable in backbone.weights:

@@ -13,6 +13,8 @@ from tests.tiny import NETWORK
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.report import report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(network, tmp_path_factory):
