@@ -17,6 +17,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -62,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_statistics(statistics: dict) -> None:
+def _print_statistics(statistics: dict[str, Any]) -> None:
     for split, row in statistics.items():
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in row["shares"].items())
         print(

@@ -1,5 +1,6 @@
 """The synthetic demo set: scenes of drawn shapes with unambiguous expressions.
 
-Start with `scene.py`; `semantics.py` decides what an expression refers to and `expressions.py`
-puts it into words.
+`dataset.py` generates the set, `scene.py` composes and draws the scenes, `expressions.py` chooses
+and words the expressions, and `semantics.py` decides which object an expression refers to.
+Start with `dataset.py`.
 """

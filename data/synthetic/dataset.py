@@ -1,15 +1,19 @@
-"""The demo set on disk: a synthetic referring data set in the raw RefCOCO layout.
+"""Generation of the demo set: a synthetic referring data set in the raw RefCOCO layout.
 
-`make_demo` composes, checks and draws the scenes and writes their files.
+`make_demo` composes and draws the scenes, chooses their expressions and writes all files.
 """
 
+import functools
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
 import signal
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,21 +21,23 @@ from pycocotools import mask as coco_mask
 
 from config.errors import UserError
 from data.loading.anchors import kmeans_anchors, write_anchors
-from data.synthetic.expressions import SORTS, choose_referents
+from data.synthetic.expressions import EXPRESSION_TYPES, SceneReferent, choose_referents
 from data.synthetic.scene import (
     CURVED_KINDS,
     KINDS,
     OBJECTS_PER_SCENE,
     STRAIGHT_KINDS,
+    Rendering,
     SceneError,
     compose,
     mask_box_xywh_px,
     render,
-    seen_objects,
+    visible_objects,
 )
+from data.synthetic.semantics import SceneObject
 
 SPLITS = ("train", "val", "testA", "testB")
-# As in RefCOCO, where testA holds people and testB all other things.
+# As in RefCOCO, where testA refers to people and testB to all other objects.
 REFERENT_KINDS = {"train": KINDS, "val": KINDS, "testA": CURVED_KINDS, "testB": STRAIGHT_KINDS}
 N_ANCHORS = 3
 JPEG_QUALITY = 95
@@ -41,83 +47,131 @@ MARKER = "demo_set.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the demo set follows from."""
+    """Settings of a demo set; equal settings produce identical files.
+
+    Attributes:
+        scenes: number of training scenes.
+        eval_scenes: number of scenes in each of val, testA and testB.
+        size: side of a scene in pixels.
+        seed: seed of all random choices.
+    """
 
     scenes: int = 4000
     eval_scenes: int = 150
     size: int = 128
     seed: int = 0
 
-    def __post_init__(self):
-        for name, low in (("scenes", 1), ("eval_scenes", 1), ("size", 64), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise UserError(f"--{name} {getattr(self, name)} is too small: at least {low}")
+    def __post_init__(self) -> None:
+        for name, minimum in (("scenes", 1), ("eval_scenes", 1), ("size", 64), ("seed", 0)):
+            _check_minimum(name, getattr(self, name), minimum)
 
 
-def make_demo(out: str | Path, settings: Settings, workers: int = 1) -> dict:
-    """Write the demo set of `settings` into the folder `out` and return its statistics.
+@dataclass(frozen=True)
+class Scene:
+    """A drawn scene.
 
-    A demo set that is already there is replaced. Raises UserError if `out` holds anything else
-    or `workers` is below 1.
+    Attributes:
+        split: one of `SPLITS`.
+        image_id: id of its image in instances.json.
+        file_name: name of its image file.
+        objects: kind, colour, size, box_xywh_px, area_px and rle (COCO mask) of each object.
+        referents: objects that expressions refer to.
     """
-    if workers < 1:
-        raise UserError(f"--workers {workers} is too small: at least 1")
-    out = Path(out)
-    _clear(out)
-    image_folder = out / "images" / "train2014"
+
+    split: str
+    image_id: int
+    file_name: str
+    objects: list[dict[str, Any]]
+    referents: list[SceneReferent]
+
+
+def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -> dict[str, Any]:
+    """Generates a demo set; an existing demo set is replaced.
+
+    Args:
+        folder: folder to write to.
+        settings: settings of the demo set.
+        workers: number of processes.
+
+    Returns:
+        The statistics of each split, see `describe`.
+
+    Raises:
+        UserError: `folder` contains other files, `workers` is below 1, or no scene was found.
+    """
+    _check_minimum("workers", workers, 1)
+    folder = Path(folder)
+    _clear(folder)
+    image_folder = folder / "images" / "train2014"
     image_folder.mkdir(parents=True)
-    (out / "refcoco").mkdir()
-    (out / MARKER).write_text(json.dumps(asdict(settings)) + "\n", encoding="utf-8")
-    jobs = []
-    for split in SPLITS:
-        for index in range(settings.scenes if split == "train" else settings.eval_scenes):
-            jobs.append((settings, split, index, len(jobs) + 1, str(image_folder)))
+    (folder / "refcoco").mkdir()
+    _write_json(folder / MARKER, asdict(settings))
+    n_scenes = {split: settings.eval_scenes for split in SPLITS} | {"train": settings.scenes}
+    places = [(split, index) for split in SPLITS for index in range(n_scenes[split])]
+    jobs = [(*place, image_id) for image_id, place in enumerate(places, start=1)]
+    draw = functools.partial(make_scene, settings, image_folder)
     if workers > 1:
-        # Not "fork": the caller may have threads of its own.
+        # "fork" would be unsafe, because the calling process may run threads.
         with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
-            scenes = pool.map(make_scene, jobs, chunksize=16)
+            scenes = pool.starmap(draw, jobs, chunksize=16)
     else:
-        scenes = [make_scene(job) for job in jobs]
-    instances, refs, kinds = _assemble(scenes, settings)
-    _write_json(out / "refcoco" / "instances.json", instances)
-    _write_json(out / "expression_kinds.json", kinds)
-    (out / "refcoco" / "refs(unc).p").write_bytes(_pickled(refs))
+        scenes = [draw(*job) for job in jobs]
+    instances, refs, types = _assemble(scenes, settings)
+    _write_json(folder / "refcoco" / "instances.json", instances)
+    _write_json(folder / "expression_kinds.json", types)
+    (folder / "refcoco" / "refs(unc).p").write_bytes(_pickled(refs))
     anchors = kmeans_anchors(_training_sizes(instances, refs), N_ANCHORS, settings.seed)
-    write_anchors(out / "anchors.txt", anchors)
+    write_anchors(folder / "anchors.txt", anchors)
     statistics = describe(scenes)
-    _write_json(out / MARKER, asdict(settings) | {"statistics": statistics})
+    _write_json(folder / MARKER, asdict(settings) | {"statistics": statistics})
     return statistics
 
 
-def _clear(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: --output must name a folder")
-    if not out.exists() or not any(out.iterdir()):
+def _check_minimum(name: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise UserError(f"--{name} {value} is too small: the minimum is {minimum}")
+
+
+def _clear(folder: Path) -> None:
+    """Removes an existing demo set; raises UserError if the folder contains anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: --output must name a folder")
+    if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (out / MARKER).is_file():
+    if not (folder / MARKER).is_file():
         raise UserError(
-            f"{out} holds files that are not a demo set (it has no {MARKER}): "
-            "choose an empty or new folder"
+            f"{folder} contains files that are not a demo set (there is no {MARKER}): choose an "
+            "empty or new folder"
         )
-    for folder in ("refcoco", "images"):
-        if (out / folder).exists():
-            shutil.rmtree(out / folder)
+    for name in ("refcoco", "images"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 def _prepare_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Ctrl-C, the parent terminates the workers.
 
 
-def make_scene(job: tuple[Settings, str, int, int, str]) -> dict:
-    """Compose, check, draw and save one scene; (settings, split, index in it, image id, folder).
+def make_scene(
+    settings: Settings, image_folder: Path, split: str, index: int, image_id: int
+) -> Scene:
+    """Composes a scene, chooses its expressions and saves its image.
 
-    Returns its image name, objects (attributes, box, RLE mask) and referents (object, expressions
-    and their sorts). It follows from settings, split and index alone.
+    The scene depends only on the size and seed of the settings, the split and its index.
+
+    Args:
+        settings: settings of the demo set.
+        image_folder: folder of the images.
+        split: one of `SPLITS`.
+        index: index of the scene in its split.
+        image_id: id of its image in the whole demo set.
+
+    Raises:
+        SceneError: no scene was found in `MAX_ATTEMPTS` attempts.
     """
-    settings, split, index, image_id, folder = job
     key = [settings.seed, SPLITS.index(split), index]
-    # Drawn once, or scenes of many objects, which fail more often, would become rare.
+    # Fixed over all attempts: scenes of many objects fail more often and would become rare.
     n_objects = int(np.random.default_rng(key).integers(*OBJECTS_PER_SCENE, endpoint=True))
     for attempt in range(1, MAX_ATTEMPTS + 1):
         rng = np.random.default_rng([*key, attempt])
@@ -125,7 +179,7 @@ def make_scene(job: tuple[Settings, str, int, int, str]) -> dict:
         if shapes is None:
             continue
         rendering = render(rng, shapes, settings.size)
-        objects = seen_objects(shapes, rendering)
+        objects = visible_objects(shapes, rendering)
         if objects is None:
             continue
         referents = choose_referents(rng, objects, REFERENT_KINDS[split], settings.size)
@@ -136,28 +190,26 @@ def make_scene(job: tuple[Settings, str, int, int, str]) -> dict:
             f"no scene was found for {split} {index} in {MAX_ATTEMPTS} attempts; try another --seed"
         )
     name = f"COCO_train2014_{image_id:012d}.jpg"
-    _save_jpeg(Path(folder) / name, rendering.image_rgb)
-    return {
-        "split": split,
-        "image_id": image_id,
-        "file_name": name,
-        "referents": referents,
-        "objects": [
-            {
-                "kind": seen.kind,
-                "colour": seen.colour,
-                "size": seen.size,
-                "box_xywh_px": mask_box_xywh_px(mask),
-                "area_px": int(mask.sum()),
-                "rle": _rle(mask),
-            }
-            for seen, mask in zip(objects, rendering.masks, strict=True)
-        ],
-    }
+    _save_jpeg(image_folder / name, rendering.image_rgb)
+    return Scene(split, image_id, name, _object_entries(objects, rendering), referents)
+
+
+def _object_entries(objects: Sequence[SceneObject], rendering: Rendering) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": scene_object.kind,
+            "colour": scene_object.colour,
+            "size": scene_object.size,
+            "box_xywh_px": mask_box_xywh_px(mask),
+            "area_px": int(mask.sum()),
+            "rle": _rle(mask),
+        }
+        for scene_object, mask in zip(objects, rendering.masks, strict=True)
+    ]
 
 
 def _save_jpeg(path: Path, image_rgb: np.ndarray) -> None:
-    # Full colour resolution: small coloured shapes would bleed otherwise.
+    # No chroma subsampling, which would blur the colours of small shapes.
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         JPEG_QUALITY,
@@ -168,8 +220,8 @@ def _save_jpeg(path: Path, image_rgb: np.ndarray) -> None:
         raise OSError(f"{path}: the image could not be written")
 
 
-def _rle(mask: np.ndarray) -> dict:
-    """COCO's compressed run-length encoding of a mask uint8 (S, S), counts as str."""
+def _rle(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's compressed run-length encoding of a mask uint8 (S, S), with counts as str."""
     encoded = coco_mask.encode(np.asfortranarray(mask))
     return {
         "size": [int(side) for side in encoded["size"]],
@@ -177,111 +229,121 @@ def _rle(mask: np.ndarray) -> dict:
     }
 
 
-def _assemble(scenes: list[dict], settings: Settings) -> tuple[dict, list[dict], list[list[str]]]:
-    """instances.json, the refs, and [image, expression, sort] of every expression."""
-    images, annotations, refs, kinds = [], [], [], []
-    n_sentences = 0
+def _assemble(
+    scenes: Sequence[Scene], settings: Settings
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[str]]]:
+    """Builds instances.json, the refs, and [image, expression, type] of each expression."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    refs: list[dict[str, Any]] = []
+    types: list[list[str]] = []
     for scene in scenes:
-        image = {"id": scene["image_id"], "file_name": scene["file_name"], "license": 0}
+        image = {"id": scene.image_id, "file_name": scene.file_name, "license": 0}
         images.append(image | {"height": settings.size, "width": settings.size})
-        first_id = len(annotations) + 1
-        for thing in scene["objects"]:
-            annotations.append(_annotation(thing, len(annotations) + 1, scene["image_id"]))
-        for referent in scene["referents"]:
-            annotation = annotations[first_id - 1 + referent["object"]]
+        first = len(annotations)
+        for entry in scene.objects:
+            annotations.append(_annotation(entry, len(annotations) + 1, scene.image_id))
+        for referent in scene.referents:
+            annotation = annotations[first + referent.object_index]
+            texts = [expression.text for expression in referent.expressions]
             sentences = [
-                {"sent_id": n_sentences + i, "sent": text, "raw": text, "tokens": text.split()}
-                for i, text in enumerate(referent["expressions"])
+                {"sent_id": sent_id, "sent": text, "raw": text, "tokens": text.split()}
+                for sent_id, text in enumerate(texts, start=len(types))
             ]
-            n_sentences += len(sentences)
             refs.append(_ref(scene, annotation, len(refs), sentences))
-            for text, sort in zip(referent["expressions"], referent["sorts"], strict=True):
-                kinds.append([scene["file_name"], text, sort])
+            types.extend([scene.file_name, e.text, e.type] for e in referent.expressions)
     instances = {
         "info": {"description": "MCN demo set: synthetic scenes of shapes", **asdict(settings)},
         "licenses": [],
         "images": images,
         "annotations": annotations,
         "categories": [
-            {"id": i, "name": kind, "supercategory": _supercategory(kind)}
-            for i, kind in enumerate(KINDS, start=1)
+            {
+                "id": category_id,
+                "name": kind,
+                "supercategory": "curved" if kind in CURVED_KINDS else "straight",
+            }
+            for category_id, kind in enumerate(KINDS, start=1)
         ],
     }
-    return instances, refs, kinds
+    return instances, refs, types
 
 
-def _training_sizes(instances: dict, refs: list[dict]) -> np.ndarray:
-    """Width and height (N, 2) of all objects in the images of the training split."""
-    images = {ref["image_id"] for ref in refs if ref["split"] == "train"}
-    boxes = [a["bbox"][2:] for a in instances["annotations"] if a["image_id"] in images]
-    return np.array(boxes, np.float64)
-
-
-def _supercategory(kind: str) -> str:
-    return "curved" if kind in CURVED_KINDS else "straight"
-
-
-def _annotation(thing: dict, annotation_id: int, image_id: int) -> dict:
+def _annotation(entry: dict[str, Any], annotation_id: int, image_id: int) -> dict[str, Any]:
     return {
         "id": annotation_id,
         "image_id": image_id,
-        "category_id": KINDS.index(thing["kind"]) + 1,
-        "bbox": [float(value) for value in thing["box_xywh_px"]],
-        "area": thing["area_px"],
+        "category_id": KINDS.index(entry["kind"]) + 1,
+        "bbox": [float(value) for value in entry["box_xywh_px"]],
+        "area": entry["area_px"],
         "iscrowd": 0,
-        "segmentation": thing["rle"],
-        "attributes": {"colour": thing["colour"], "size": thing["size"]},
+        "segmentation": entry["rle"],
+        "attributes": {"colour": entry["colour"], "size": entry["size"]},
     }
 
 
-def _ref(scene: dict, annotation: dict, ref_id: int, sentences: list[dict]) -> dict:
-    stem = scene["file_name"].removesuffix(".jpg")
+def _ref(
+    scene: Scene, annotation: dict[str, Any], ref_id: int, sentences: list[dict[str, Any]]
+) -> dict[str, Any]:
+    stem = scene.file_name.removesuffix(".jpg")
     return {
         "ref_id": ref_id,
         "ann_id": annotation["id"],
-        "image_id": scene["image_id"],
+        "image_id": scene.image_id,
         "category_id": annotation["category_id"],
-        "split": scene["split"],
+        "split": scene.split,
         "file_name": f"{stem}_{annotation['id']}.jpg",
         "sent_ids": [sentence["sent_id"] for sentence in sentences],
         "sentences": sentences,
     }
 
 
-def _pickled(refs: list[dict]) -> bytes:
-    # A pickle shows which strings are one object, and that depends on how scenes travelled from
-    # the workers. After a detour by JSON it depends on the contents alone.
+def _training_sizes(instances: dict[str, Any], refs: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Width and height, float64 (N, 2), of all objects in the images of the training split."""
+    images = {ref["image_id"] for ref in refs if ref["split"] == "train"}
+    boxes = [a["bbox"][2:] for a in instances["annotations"] if a["image_id"] in images]
+    return np.array(boxes, np.float64)
+
+
+def _pickled(refs: list[dict[str, Any]]) -> bytes:
+    # A pickle records which equal strings are the same object, which depends on the workers. The
+    # round trip through JSON makes the bytes depend on the contents alone.
     return pickle.dumps(json.loads(json.dumps(refs)), protocol=2)
 
 
-def _write_json(path: Path, value) -> None:
+def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def describe(scenes: list[dict]) -> dict:
-    """Per split: counts, the share of each sort of expression, and what guessing would score.
+def describe(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Computes statistics of a demo set.
 
-    random_object is the share of expressions that an object of the scene picked at random would
-    answer; random_fitting_object that of one picked among those with the attributes it names.
+    Returns:
+        For each split the number of scenes, objects, referents and expressions; `shares`, the
+        share of each expression type; and the accuracy of two random guesses: `random_object`
+        picks any object of the scene, `random_fitting_object` one of those that have the
+        attributes named by the expression.
     """
-    statistics = {}
-    for split in SPLITS:
-        of_split = [scene for scene in scenes if scene["split"] == split]
-        said = [
-            (sort, len(scene["objects"]), fitting)
-            for scene in of_split
-            for referent in scene["referents"]
-            for sort, fitting in zip(referent["sorts"], referent["fitting"], strict=True)
-        ]
-        statistics[split] = {
-            "scenes": len(of_split),
-            "objects": sum(len(scene["objects"]) for scene in of_split),
-            "referents": sum(len(scene["referents"]) for scene in of_split),
-            "expressions": len(said),
-            "shares": {
-                sort: round(sum(s == sort for s, _, _ in said) / len(said), 3) for sort in SORTS
-            },
-            "random_object": round(sum(1 / n for _, n, _ in said) / len(said), 3),
-            "random_fitting_object": round(sum(1 / n for _, _, n in said) / len(said), 3),
-        }
-    return statistics
+    return {split: _describe_split([s for s in scenes if s.split == split]) for split in SPLITS}
+
+
+def _describe_split(scenes: Sequence[Scene]) -> dict[str, Any]:
+    expressions = [
+        (expression, len(scene.objects))
+        for scene in scenes
+        for referent in scene.referents
+        for expression in referent.expressions
+    ]
+    total = len(expressions)
+    return {
+        "scenes": len(scenes),
+        "objects": sum(len(scene.objects) for scene in scenes),
+        "referents": sum(len(scene.referents) for scene in scenes),
+        "expressions": total,
+        "shares": {
+            name: round(sum(e.type == name for e, _ in expressions) / total, 3)
+            for name in EXPRESSION_TYPES
+        },
+        "random_object": round(sum(1 / n_objects for _, n_objects in expressions) / total, 3),
+        "random_fitting_object": round(sum(1 / e.n_fitting for e, _ in expressions) / total, 3),
+    }

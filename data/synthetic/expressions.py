@@ -1,25 +1,29 @@
-"""The language of the demo set: which expressions name an object, and how they are worded.
+"""Generation of the demo set's expressions.
 
-`choose_referents` picks what is said in a scene, `choose_expression` proposes meanings of one sort
-(attribute, location, size or relation) until `data.synthetic.semantics` agrees that exactly the
-target is meant, and `wording` turns a meaning into words.
+`choose_referents` chooses objects of a scene and expressions that refer to them.
+`choose_expression` proposes meanings of one type (attribute, location, size or relation) until
+`data.synthetic.semantics` confirms that one refers to the target alone, and `wording` puts a
+meaning into words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from data.synthetic.semantics import Description, Expression, SceneObject, fits, refers_to
 
-# How often a sort of expression is tried first. Where a scene has none of it, another one is said.
-SORT_WEIGHTS = {"attribute": 0.38, "location": 0.24, "size": 0.18, "relation": 0.20}
+# Probability that an expression type is tried first. If a scene allows none, another type is tried.
+TYPE_WEIGHTS = {"attribute": 0.38, "location": 0.24, "size": 0.18, "relation": 0.20}
 REFERENTS_PER_SCENE = 2
 SECOND_EXPRESSION_SHARE = 0.5
-SORTS = tuple(SORT_WEIGHTS)
+EXPRESSION_TYPES = tuple(TYPE_WEIGHTS)
+SIMPLE_LAST_SHARE = 0.35  # how often long descriptions are tried before simple ones
+ARTICLE_SHARE, LANDMARK_ARTICLE_SHARE = 0.4, 0.8  # how often "the" is put in front
 MAX_WORDS = 10
 
-# What a word list repeats is said more often.
+# Repeated entries are chosen more often.
 NOUNS = {
     "circle": ("circle", "circle", "circle", "disk"),
     "ring": ("ring",),
@@ -43,7 +47,8 @@ COLOUR_WORDS = {
 }
 SIZE_WORDS = {"small": ("small", "small", "little", "tiny"), "large": ("large", "big")}
 
-# {x} is the described object, {l} the landmark. The sorts other than these stand as they are.
+# {x} is the noun phrase of the object, {l} that of the landmark, {c} the colour of the object and
+# {y} its noun phrase without the colour.
 PLAIN_FORMS = ("{x}",)
 PLAIN_COLOUR_FORMS = ("{x}", "{x}", "{x}", "{y} that is {c}", "{c} colored {y}")
 QUALIFIED_FORMS = {
@@ -78,165 +83,218 @@ _QUALIFIERS_OF = {
 }
 
 
-def choose_referents(rng, objects, kinds, side_px: int) -> list[dict] | None:
-    """Objects to speak of and what is said of them; None if too few can be named.
+@dataclass(frozen=True)
+class WordedExpression:
+    """An expression of the demo set.
 
-    Each is {"object": index, "expressions": [text, ...], "sorts": [sort, ...], "fitting": [n, ...]}
-    where "fitting" counts the objects that have the attributes which the expression gives its
-    object, that is among how many the rest of the expression has to choose.
+    Attributes:
+        text: the words, separated by single spaces.
+        type: one of `EXPRESSION_TYPES`.
+        n_fitting: number of objects of the scene that have the attributes named by the expression,
+            among which its qualifier must choose.
     """
-    referents = []
-    free = [i for i in range(len(objects)) if objects[i].kind in kinds]
+
+    text: str
+    type: str
+    n_fitting: int
+
+
+@dataclass(frozen=True)
+class SceneReferent:
+    """An object of a scene, by its index, and the expressions that refer to it."""
+
+    object_index: int
+    expressions: list[WordedExpression]
+
+
+def choose_referents(
+    rng: np.random.Generator,
+    objects: Sequence[SceneObject],
+    kinds: Collection[str],
+    side_px: int,
+) -> list[SceneReferent]:
+    """Chooses objects of a scene and expressions that refer to them.
+
+    Args:
+        rng: source of randomness.
+        objects: objects of the scene.
+        kinds: kinds of objects that may be referred to.
+        side_px: side of the scene in pixels.
+
+    Returns:
+        At most `REFERENTS_PER_SCENE` referents, none if no expression is unambiguous.
+    """
+    referents: list[SceneReferent] = []
+    free = [i for i, candidate in enumerate(objects) if candidate.kind in kinds]
     for _ in range(min(REFERENTS_PER_SCENE, len(free))):
-        said = _say_something(rng, objects, free, side_px)
-        if said is None:
+        result = _refer_to_any(rng, objects, free, side_px)
+        if result is None:
             break
-        target, *first = said
-        said = [first]
+        target, first = result
+        expressions = [first]
         if rng.random() < SECOND_EXPRESSION_SHARE:
-            second = _say_something(rng, objects, [target], side_px)
-            if second is not None and second[1] != first[0]:
-                said.append(second[1:])
-        texts, sorts, fitting = (list(column) for column in zip(*said, strict=True))
-        referents.append(
-            {"object": target, "expressions": texts, "sorts": sorts, "fitting": fitting}
-        )
+            result = _refer_to_any(rng, objects, [target], side_px)
+            if result is not None and result[1].text != first.text:
+                expressions.append(result[1])
+        referents.append(SceneReferent(target, expressions))
         free.remove(target)
-    return referents or None
+    return referents
 
 
-def _say_something(rng, objects, targets, side_px: int) -> tuple[int, str, str, int] | None:
-    """(target, text, sort, fitting) of the first sort, in a weighted random order, that works."""
-    weights = np.array(list(SORT_WEIGHTS.values()))
-    for s in rng.choice(len(SORTS), len(SORTS), replace=False, p=weights / weights.sum()):
+def _refer_to_any(
+    rng: np.random.Generator,
+    objects: Sequence[SceneObject],
+    targets: Sequence[int],
+    side_px: int,
+) -> tuple[int, WordedExpression] | None:
+    """Finds an expression for one of the targets; types and targets are tried in random order."""
+    weights = np.array(list(TYPE_WEIGHTS.values()))
+    n_types = len(EXPRESSION_TYPES)
+    for i in rng.choice(n_types, n_types, replace=False, p=weights / weights.sum()):
         for t in rng.permutation(len(targets)):
-            expression = choose_expression(rng, SORTS[s], targets[t], objects, side_px)
+            target, name = targets[t], EXPRESSION_TYPES[i]
+            expression = choose_expression(rng, name, target, objects, side_px)
             if expression is not None:
-                fitting = sum(fits(expression.what, thing) for thing in objects)
-                return targets[t], wording(rng, expression), SORTS[s], fitting
+                n_fitting = sum(fits(expression.description, other) for other in objects)
+                return target, WordedExpression(wording(rng, expression), name, n_fitting)
     return None
 
 
 def choose_expression(
     rng: np.random.Generator,
-    sort: str,
+    expression_type: str,
     target: int,
     objects: Sequence[SceneObject],
     side_px: int,
 ) -> Expression | None:
-    """A meaning of the given sort that surely names `objects[target]`; None if there is none.
+    """Finds a meaning of the given type that unambiguously refers to `objects[target]`.
 
-    The qualifier of a location, size or relation is always needed: without it the description
-    would fit at least two objects.
+    The qualifier of a location, size or relation is never redundant: the description alone fits
+    at least two objects.
+
+    Returns:
+        The meaning, or None if there is none.
     """
-    proposals = _plain(rng, objects[target])
-    if sort != "attribute":
-        proposals = _qualified(rng, sort, target, objects)
+    if expression_type == "attribute":
+        proposals = _attribute_proposals(rng, objects[target])
+    else:
+        proposals = _qualified_proposals(rng, expression_type, target, objects)
     for expression in proposals:
         if refers_to(expression, objects, side_px) == target:
             return expression
     return None
 
 
-def _descriptions(rng, thing: SceneObject, attributes: Sequence[str]) -> list[Description]:
-    """Every way to describe `thing` by some of the named attributes, in random order."""
+def _descriptions(
+    rng: np.random.Generator, target: SceneObject, attributes: Collection[str]
+) -> list[Description]:
+    """All descriptions of an object by some of the named attributes, in random order."""
     options = [
-        (None, getattr(thing, name)) if name in attributes else (None,)
+        (None, getattr(target, name)) if name in attributes else (None,)
         for name in ("kind", "colour", "size")
     ]
-    found = [Description(*values) for values in product(*options)]
-    return [found[i] for i in rng.permutation(len(found))]
+    descriptions = [Description(*values) for values in product(*options)]
+    return [descriptions[i] for i in rng.permutation(len(descriptions))]
 
 
-def _plain(rng, thing: SceneObject) -> Iterator[Expression]:
-    for what in _descriptions(rng, thing, ("kind", "colour", "size")):
-        if what != Description():
-            yield Expression(what)
+def _attribute_proposals(rng: np.random.Generator, target: SceneObject) -> Iterator[Expression]:
+    for description in _descriptions(rng, target, ("kind", "colour", "size")):
+        if description != Description():
+            yield Expression(description)
 
 
-def _qualified(rng, sort: str, target: int, objects) -> Iterator[Expression]:
-    """Qualified proposals, the simple descriptions of the target first."""
-    thing = objects[target]
-    attributes = ("kind", "colour") if sort == "size" else ("kind", "colour", "size")
-    descriptions = _descriptions(rng, thing, attributes)
-    # "square left of …" is the usual wording; "shape" and long descriptions are the rarer ones.
-    rank = {Description(kind=thing.kind): 0, Description(kind=thing.kind, colour=thing.colour): 1}
-    descriptions.sort(key=lambda what: rank.get(what, 2 + int(what == Description())))
-    if rng.random() < 0.35:
+def _qualified_proposals(
+    rng: np.random.Generator, expression_type: str, target: int, objects: Sequence[SceneObject]
+) -> Iterator[Expression]:
+    """Yields expressions with a qualifier, usually with simple descriptions first."""
+    kind, colour = objects[target].kind, objects[target].colour
+    attributes = ("kind", "colour") if expression_type == "size" else ("kind", "colour", "size")
+    descriptions = _descriptions(rng, objects[target], attributes)
+    # "square left of …" is more common than "shape left of …" and than long descriptions.
+    rank = {Description(kind=kind): 0, Description(kind=kind, colour=colour): 1}
+    descriptions.sort(key=lambda d: rank.get(d, 2 + int(d == Description())))
+    if rng.random() < SIMPLE_LAST_SHARE:
         descriptions.reverse()
-    qualifiers = [key for key in QUALIFIED_FORMS if key[0] in _QUALIFIERS_OF[sort]]
+    qualifiers = [key for key in QUALIFIED_FORMS if key[0] in _QUALIFIERS_OF[expression_type]]
     qualifiers = [qualifiers[i] for i in rng.permutation(len(qualifiers))]
     landmarks: list[Description | None] = [None]
-    if sort == "relation":
-        landmarks = _landmarks(rng, target, objects)
-    for what in descriptions:
-        if sum(fits(what, other) for other in objects) < 2:
+    if expression_type == "relation":
+        landmarks = [*_landmarks(rng, target, objects)]
+    for description in descriptions:
+        if sum(fits(description, other) for other in objects) < 2:
             continue
         for (qualifier, value), landmark in product(qualifiers, landmarks):
-            yield Expression(what, qualifier, value, landmark)
+            yield Expression(description, qualifier, value, landmark)
 
 
-def _landmarks(rng, target: int, objects) -> list[Description]:
-    """One description for every other object that kind, colour or both single out."""
+def _landmarks(
+    rng: np.random.Generator, target: int, objects: Sequence[SceneObject]
+) -> list[Description]:
+    """A description of each other object that is unique by kind, colour or both."""
     landmarks = []
     for i in rng.permutation(len(objects)):
         if i == target:
             continue
-        for what in _descriptions(rng, objects[i], ("kind", "colour")):
-            if sum(fits(what, other) for other in objects) == 1:
-                landmarks.append(what)
+        for description in _descriptions(rng, objects[i], ("kind", "colour")):
+            if sum(fits(description, other) for other in objects) == 1:
+                landmarks.append(description)
                 break
     return landmarks
 
 
 def wording(rng: np.random.Generator, expression: Expression) -> str:
-    """The meaning in words: lower case, at most MAX_WORDS of them, parted by single blanks."""
-    text = _word(rng, expression)
-    while len(text.split()) > MAX_WORDS:  # every meaning has a shorter wording
-        text = _word(rng, expression)
+    """Puts a meaning into at most `MAX_WORDS` lower-case words, separated by single spaces."""
+    text = _random_wording(rng, expression)
+    while len(text.split()) > MAX_WORDS:  # A shorter wording always exists.
+        text = _random_wording(rng, expression)
     return text
 
 
-def _word(rng, expression: Expression) -> str:
-    what = expression.what
-    parts = {"x": _noun_phrase(rng, what)}
+def _random_wording(rng: np.random.Generator, expression: Expression) -> str:
+    description = expression.description
+    parts = {"x": _noun_phrase(rng, description)}
+    forms: Sequence[str]
     if expression.qualifier:
         forms = QUALIFIED_FORMS[expression.qualifier, expression.value]
-    elif what.colour and what.kind:
+    elif description.colour and description.kind:
         forms = PLAIN_COLOUR_FORMS
-        parts["y"] = _noun_phrase(rng, Description(kind=what.kind, size=what.size))
-        parts["c"] = _pick(rng, COLOUR_WORDS[what.colour])
+        parts["y"] = _noun_phrase(rng, Description(description.kind, size=description.size))
+        parts["c"] = _pick(rng, COLOUR_WORDS[description.colour])
     else:
         forms = PLAIN_FORMS
     if expression.landmark is not None:
-        article = "the " if rng.random() < 0.8 else ""
-        # Not "the red one": after "circle above" it would mean a red circle.
+        article = "the " if rng.random() < LANDMARK_ARTICLE_SHARE else ""
+        # "circle above the red one" would mean a red circle, so a landmark is never "one".
         parts["l"] = article + _noun_phrase(rng, expression.landmark, ANY_NOUN)
-    article = "the " if rng.random() < 0.4 else ""
+    article = "the " if rng.random() < ARTICLE_SHARE else ""
     return article + _pick(rng, forms).format(**parts)
 
 
-def _noun_phrase(rng, what: Description, any_noun=(*ANY_NOUN, "one")) -> str:
+def _noun_phrase(
+    rng: np.random.Generator,
+    description: Description,
+    any_noun: Sequence[str] = (*ANY_NOUN, "one"),
+) -> str:
     words = []
-    if what.size:
-        words.append(_pick(rng, SIZE_WORDS[what.size]))
-    if what.colour:
-        words.append(_pick(rng, COLOUR_WORDS[what.colour]))
-    if what.kind:
-        words.append(_pick(rng, NOUNS[what.kind]))
+    if description.size:
+        words.append(_pick(rng, SIZE_WORDS[description.size]))
+    if description.colour:
+        words.append(_pick(rng, COLOUR_WORDS[description.colour]))
+    if description.kind:
+        words.append(_pick(rng, NOUNS[description.kind]))
     else:
         words.append(_pick(rng, any_noun if words else ANY_NOUN))
     return " ".join(words)
 
 
-def _pick(rng, choices: Sequence[str]) -> str:
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
     return choices[int(rng.integers(len(choices)))]
 
 
 def vocabulary() -> list[str]:
-    """Every word the demo set can say, sorted."""
+    """All words that occur in expressions, sorted."""
     phrases = ["the one", *ANY_NOUN, *PLAIN_FORMS, *PLAIN_COLOUR_FORMS]
-    for table in (NOUNS, COLOUR_WORDS, SIZE_WORDS, QUALIFIED_FORMS):
-        phrases.extend(phrase for choices in table.values() for phrase in choices)
+    for choices in (NOUNS, COLOUR_WORDS, SIZE_WORDS, QUALIFIED_FORMS):
+        phrases.extend(phrase for phrases_of_key in choices.values() for phrase in phrases_of_key)
     words = {word for phrase in phrases for word in phrase.split() if not word.startswith("{")}
     return sorted(words)

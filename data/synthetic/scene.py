@@ -1,8 +1,8 @@
-"""The pictures of the demo set: coloured shapes on textured backgrounds, with exact masks.
+"""Images of the demo set: coloured shapes on textured backgrounds, with exact masks.
 
-`compose` decides what lies where, `render` draws it. Shapes are drawn on a label map of
-`OVERSAMPLING` times the resolution; the share of a pixel that carries a shape's label is that
-shape's visible coverage, from which both the anti-aliased picture and the mask follow.
+`compose` arranges shapes and `render` draws them on a label map of `OVERSAMPLING` times the
+resolution. The share of a pixel that carries the label of a shape is the shape's visible coverage
+of that pixel, which determines both the anti-aliased image and the mask.
 """
 
 import math
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from config.errors import UserError
+from data.loading.boxes import tight_box
 from data.synthetic.semantics import SceneObject
 
 CURVED_KINDS = ("circle", "ring", "heart", "moon")
@@ -29,27 +30,39 @@ COLOURS_RGB = {
     "pink": (250, 142, 192),
     "white": (244, 244, 244),
 }
-# Radii in pixels at a side of REFERENCE_SIDE_PX. The gap keeps small and large apart to the eye.
+# Radii in pixels for a side of REFERENCE_SIDE_PX. The gap makes small and large easy to tell apart.
 REFERENCE_SIDE_PX = 128
 RADIUS_RANGES_PX = {"small": (10.0, 14.0), "large": (19.0, 27.0)}
 OBJECTS_PER_SCENE = (3, 7)
 
 OVERSAMPLING = 4
-_FRACTION_BITS = 4  # of the contours given to OpenCV: sixteenths of a sub-pixel
+_FRACTION_BITS = 4  # Contours are passed to OpenCV in sixteenths of a sub-pixel.
+# Probabilities that a shape is large and that it repeats a kind or colour of the scene.
 LARGE_SHARE = 0.45
 REPEAT_KIND, REPEAT_COLOUR = 0.45, 0.25
 COLOUR_JITTER = 10
 MAX_ROTATION_DEG = 12.0
-MIN_VISIBLE = 0.85
+MIN_VISIBLE = 0.85  # least visible share of each shape's area
+# Shapes may overlap in this share of placements, by this fraction of the smaller radius.
+OVERLAP_SHARE, MAX_OVERLAP = 0.3, 0.35
+PLACEMENT_TRIES = 60
 
 
 class SceneError(UserError):
-    """A scene that could not be composed; the message says what to try."""
+    """No scene could be composed; the message says what to try."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape to draw: lengths in image pixels, `rgb` 0..255, rotation about the centre."""
+    """A shape to draw.
+
+    Attributes:
+        kind, colour, size: what the shape is, such as "ring", "red", "small".
+        radius_px: scale of the unit outline, in image pixels.
+        center_x_px, center_y_px: centre of the unrotated outline's box, in image pixels.
+        rotation_deg: rotation about the centre in degrees.
+        rgb: colour, 0..255.
+    """
 
     kind: str
     colour: str
@@ -65,8 +78,10 @@ class Shape:
 class Rendering:
     """A drawn scene of S×S pixels with n shapes.
 
-    image_rgb uint8 (S, S, 3); masks uint8 (n, S, S), 1 where a shape is seen on at least half of
-    the pixel; visible_share float64 (n,), the part of each shape's area that nothing covers.
+    Attributes:
+        image_rgb: (S, S, 3) uint8.
+        masks: (n, S, S) uint8, 1 where a shape visibly covers at least half of the pixel.
+        visible_share: (n,) float64, share of each shape's area that no other shape covers.
     """
 
     image_rgb: np.ndarray
@@ -76,10 +91,16 @@ class Rendering:
 
 @cache
 def unit_outline(kind: str) -> tuple[np.ndarray, ...]:
-    """Contours of a shape of radius 1, each float64 (k, 2) x,y (y down), box centred on 0.
+    """Contours of a shape of radius 1.
 
-    Several contours are filled by the even-odd rule. The scales make shapes of the same radius
-    look alike in size, which "largest" and "small" rely on.
+    Shapes of the same radius are scaled to look equally large, which "largest" and "small" rely on.
+
+    Returns:
+        Read-only float64 arrays (k, 2) of x, y with y pointing down, centred on the shape's box.
+        Several contours are filled by the even-odd rule.
+
+    Raises:
+        ValueError: an unknown kind.
     """
     if kind == "circle":
         contours = [_arc(1.0)]
@@ -90,7 +111,7 @@ def unit_outline(kind: str) -> tuple[np.ndarray, ...]:
         y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
         contours = [np.stack([16 * np.sin(t) ** 3, -y], axis=1) / 14.5]
     elif kind == "moon":
-        # Outer arc and, backwards, the arc of a shifted disc between the two points they share.
+        # The outer arc and, in reverse, the arc of a shifted circle between their intersections.
         outer = _arc(1.2, np.radians(52), np.radians(308))
         tip_x, tip_y = outer[0]
         inner_x = 0.56
@@ -116,17 +137,17 @@ def unit_outline(kind: str) -> tuple[np.ndarray, ...]:
             )
         ]
     else:
-        raise ValueError(f"shape {kind!r} is unknown; known are {', '.join(KINDS)}")
+        raise ValueError(f"unknown shape {kind!r}; expected one of {', '.join(KINDS)}")
     center = (contours[0].min(axis=0) + contours[0].max(axis=0)) / 2
-    contours = tuple(contour - center for contour in contours)
-    for contour in contours:
-        contour.setflags(write=False)  # all callers share them
-    return contours
+    centered = tuple(contour - center for contour in contours)
+    for contour in centered:
+        contour.setflags(write=False)  # The cached arrays are shared by all callers.
+    return centered
 
 
 @cache
 def unit_reach(kind: str) -> float:
-    """The radius of the circle around the box's centre that holds a shape of radius 1."""
+    """Radius of the smallest circle around the box's centre that contains a shape of radius 1."""
     return max(float(np.hypot(*contour.T).max()) for contour in unit_outline(kind))
 
 
@@ -138,7 +159,7 @@ def _arc(
 
 
 def shape_contours_px(shape: Shape) -> list[np.ndarray]:
-    """The contours of a shape in image pixels, a list of float64 (k, 2) x,y."""
+    """Contours of a shape in image pixels, float64 arrays (k, 2) of x, y."""
     angle = np.radians(shape.rotation_deg)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     center = np.array([shape.center_x_px, shape.center_y_px])
@@ -146,10 +167,18 @@ def shape_contours_px(shape: Shape) -> list[np.ndarray]:
 
 
 def compose(rng: np.random.Generator, n_objects: int, side_px: int) -> list[Shape] | None:
-    """`n_objects` shapes for one scene, later ones on top; None if they did not find room.
+    """Arranges shapes in a scene.
 
-    Kinds and colours repeat within a scene on purpose: what makes an object findable is then its
-    place, size or neighbours and not its name alone.
+    Kinds and colours repeat within a scene on purpose, so that referring to an object often takes
+    its location, size or neighbours and not just its name.
+
+    Args:
+        rng: source of randomness.
+        n_objects: number of shapes.
+        side_px: side of the scene in pixels.
+
+    Returns:
+        The shapes from bottom to top; None if there was no room for all of them.
     """
     scale = side_px / REFERENCE_SIDE_PX
     plans: list[tuple[str, str, str, float]] = []  # kind, colour, size, radius
@@ -159,9 +188,9 @@ def compose(rng: np.random.Generator, n_objects: int, side_px: int) -> list[Shap
         colour = _new_or_repeated(rng, colours, [plan[1] for plan in plans], REPEAT_COLOUR)
         size = "large" if rng.random() < LARGE_SHARE else "small"
         plans.append((kind, colour, size, float(scale * rng.uniform(*RADIUS_RANGES_PX[size]))))
-    # The largest first: they find room least easily.
+    # The largest first, as they are the hardest to place.
     plans.sort(key=lambda plan: -plan[3])
-    circles: list[tuple[float, float, float]] = []  # x, y, radius of the surrounding circle
+    circles: list[tuple[float, float, float]] = []  # x, y, radius of the circumscribed circles
     shapes: list[Shape] = []
     for kind, colour, size, radius in plans:
         reach = radius * unit_reach(kind)
@@ -169,27 +198,35 @@ def compose(rng: np.random.Generator, n_objects: int, side_px: int) -> list[Shap
         if place is None:
             return None
         circles.append((*place, reach))
-        rgb = np.array(COLOURS_RGB[colour]) + rng.uniform(-COLOUR_JITTER, COLOUR_JITTER, 3)
-        rgb = tuple(float(value) for value in np.clip(rgb, 0, 255))
+        jittered = np.array(COLOURS_RGB[colour]) + rng.uniform(-COLOUR_JITTER, COLOUR_JITTER, 3)
+        red, green, blue = (float(value) for value in np.clip(jittered, 0, 255))
         rotation = float(rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG))
-        shapes.append(Shape(kind, colour, size, radius, *place, rotation, rgb))
+        shapes.append(Shape(kind, colour, size, radius, *place, rotation, (red, green, blue)))
     return [shapes[i] for i in rng.permutation(n_objects)]
 
 
-def _new_or_repeated(rng, choices: Sequence[str], used: Sequence[str], repeat: float) -> str:
+def _new_or_repeated(
+    rng: np.random.Generator, choices: Sequence[str], used: Sequence[str], repeat: float
+) -> str:
+    """One of the choices, or with probability `repeat` one of those already used."""
     if used and rng.random() < repeat:
         return used[int(rng.integers(len(used)))]
     return choices[int(rng.integers(len(choices)))]
 
 
-def _free_place(rng, circles, reach: float, side_px: int, tries: int = 60):
-    """A centre x,y whose surrounding circle stays in the scene and clear of the others.
+def _free_place(
+    rng: np.random.Generator,
+    circles: Sequence[tuple[float, float, float]],
+    reach: float,
+    side_px: int,
+) -> tuple[float, float] | None:
+    """Finds a centre x, y for a circle of radius `reach` inside the scene and outside all others.
 
-    Now and then circles may overlap a little, so that some shapes partly hide others.
+    Occasionally, circles may overlap slightly, so that some shapes partly occlude others.
     """
-    allowed = 0.35 if rng.random() < 0.3 else 0.0
+    allowed = MAX_OVERLAP if rng.random() < OVERLAP_SHARE else 0.0
     low, high = reach + 1, side_px - reach - 1
-    for x, y in rng.uniform(low, high, (tries, 2)).tolist():
+    for x, y in rng.uniform(low, high, (PLACEMENT_TRIES, 2)).tolist():
         if all(
             math.hypot(x - cx, y - cy) >= reach + other - allowed * min(reach, other)
             for cx, cy, other in circles
@@ -199,7 +236,7 @@ def _free_place(rng, circles, reach: float, side_px: int, tries: int = 60):
 
 
 def render(rng: np.random.Generator, shapes: Sequence[Shape], side_px: int) -> Rendering:
-    """Draw `shapes` in order on a random background of side_px × side_px pixels."""
+    """Draws shapes from bottom to top on a random background of side_px × side_px pixels."""
     image = _background(rng, side_px)  # (S, S, 3) float32
     labels = np.zeros((side_px * OVERSAMPLING,) * 2, np.uint8)
     windows, drawn_area = [], []
@@ -232,7 +269,7 @@ def render(rng: np.random.Generator, shapes: Sequence[Shape], side_px: int) -> R
 
 
 def _window(contours: Sequence[np.ndarray], side_px: int) -> tuple[slice, slice]:
-    """The rows and columns of the image that a shape can touch."""
+    """The rows and columns of the image that a shape may cover."""
     points = np.concatenate(contours)
     low = np.maximum(np.floor(points.min(axis=0)).astype(int) - 1, 0)
     high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, side_px)
@@ -245,13 +282,13 @@ def _subpixels(labels: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
 
 
 def _to_subpixels(contour_px: np.ndarray) -> np.ndarray:
-    # Pixel (0, 0) covers 0..1 in image coordinates, hence its sub-pixel centres lie at half steps.
+    # Pixel (0, 0) spans 0..1 in image coordinates, so sub-pixel centres are at half-integers.
     subpixels = contour_px * OVERSAMPLING - 0.5
     return np.rint(subpixels * 2**_FRACTION_BITS).astype(np.int32)
 
 
 def _background(rng: np.random.Generator, side_px: int) -> np.ndarray:
-    """A muted texture, float32 (S, S, 3) in 0..255: cloudy, a gradient or stripes."""
+    """A muted texture, float32 (S, S, 3) in 0..255: clouds, a gradient or stripes."""
     grey = rng.uniform(70, 175)
     base = np.clip(grey + rng.uniform(-22, 22, 3), 55, 185).astype(np.float32)
     style = int(rng.integers(3))
@@ -272,8 +309,8 @@ def _background(rng: np.random.Generator, side_px: int) -> np.ndarray:
     return np.clip(base + wave[..., None] * tint, 40, 200)
 
 
-def seen_objects(shapes: Sequence[Shape], rendering: Rendering) -> list[SceneObject] | None:
-    """The objects as a person sees them; None where one is hidden by more than 1 − MIN_VISIBLE."""
+def visible_objects(shapes: Sequence[Shape], rendering: Rendering) -> list[SceneObject] | None:
+    """The objects of a drawn scene; None if less than `MIN_VISIBLE` of one is visible."""
     if (rendering.visible_share < MIN_VISIBLE).any():
         return None
     objects = []
@@ -296,8 +333,6 @@ def seen_objects(shapes: Sequence[Shape], rendering: Rendering) -> list[SceneObj
 
 
 def mask_box_xywh_px(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The tight box x, y, width, height around the pixels of a mask uint8 (S, S) that are set."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    rows = np.flatnonzero(mask.any(axis=1))
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+    """Tight box x, y, width, height around the object of a non-empty mask uint8 (S, S)."""
+    left, top, right, bottom = tight_box(mask)
+    return left, top, right - left, bottom - top

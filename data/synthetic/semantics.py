@@ -1,9 +1,9 @@
-"""What an expression of the demo set means: the checker that keeps the set unambiguous.
+"""Meaning of the demo set's expressions: decides which object of a scene an expression refers to.
 
-An expression is accepted for a scene only when `refers_to` finds exactly one object. Words such as
-"small", "left" or "above" have no sharp border, so every predicate answers with three values and a
-case that a person might read either way counts as `MAYBE`, which spoils the expression. Nothing
-here knows how scenes are composed or how sentences are worded.
+An expression is accepted for a scene only if `refers_to` finds exactly one object. Words such as
+"small", "left" or "above" are vague, so predicates use three truth values: a case that people might
+judge differently is `MAYBE`, and a single such case makes the expression ambiguous. This module is
+independent of how scenes are composed and how expressions are worded.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class Truth(IntEnum):
-    """Kleene's three values; "and" is the minimum."""
+    """The truth values of Kleene's three-valued logic; conjunction is the minimum."""
 
     NO = 0
     MAYBE = 1
@@ -21,11 +21,13 @@ class Truth(IntEnum):
 
 @dataclass(frozen=True)
 class SceneObject:
-    """An object as it is seen: all lengths in image pixels, origin in the top left corner.
+    """A visible object; lengths are in image pixels with the origin in the top-left corner.
 
-    The four edges are those of the tight box around the visible pixels (right and bottom lie
-    behind the last one); `hull_side_px` is the square root of the area of the outline's convex
-    hull.
+    Attributes:
+        kind, colour, size: what the object is, such as "ring", "red", "small".
+        left_px, top_px, right_px, bottom_px: edges of the tight box around the visible pixels;
+            right and bottom are exclusive.
+        hull_side_px: square root of the area of the outline's convex hull.
     """
 
     kind: str
@@ -52,7 +54,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Description:
-    """Attributes an object must have; None leaves an attribute open."""
+    """Attributes that an object must have; None matches any value."""
 
     kind: str | None = None
     colour: str | None = None
@@ -61,7 +63,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Expression:
-    """A described object, narrowed by at most one qualifier.
+    """The meaning of an expression: a description with at most one qualifier.
 
     qualifier   value                                            example
     ""          ""                                               red circle
@@ -73,96 +75,110 @@ class Expression:
     "relation"  "left", "right", "above", "below" (+ landmark)   square right of the blue ring
     """
 
-    what: Description
+    description: Description
     qualifier: str = ""
     value: str = ""
     landmark: Description | None = None
 
 
-# Fractions of the side of the scene. Between the bounds for YES and for NO lies MAYBE.
-# The leftmost object is ahead by its centre and by its left edge.
+# Thresholds as fractions of the side of the scene. Values between YES and NO thresholds are MAYBE.
+# The leftmost object must lead by these margins with both its centre and its left edge.
 EXTREME_CENTER_MARGIN, EXTREME_EDGE_MARGIN = 0.09, 0.04
 SIDE_YES, SIDE_NO = 0.40, 0.55
 CORNER_YES, CORNER_NO = 0.36, 0.58
 MIDDLE_YES, MIDDLE_NO = 0.13, 0.25
 RELATION_NEAR, RELATION_NONE = 0.12, 0.03
-# |offset across| / offset along: up to the first it is plainly that way, from the second it is not.
+# |offset across the direction| / offset along it: at most the first is YES, at least the second NO.
 RELATION_YES_SLOPE, RELATION_NO_SLOPE = 0.6, 2.0
 SIZE_RATIO = 1.25
 
 
-def fits(what: Description, thing: SceneObject) -> bool:
-    """Whether `thing` has every attribute that `what` names (attributes are never in doubt)."""
+def fits(description: Description, candidate: SceneObject) -> bool:
+    """Whether an object has all attributes of a description; attributes are never vague."""
     return (
-        what.kind in (None, thing.kind)
-        and what.colour in (None, thing.colour)
-        and what.size in (None, thing.size)
+        description.kind in (None, candidate.kind)
+        and description.colour in (None, candidate.colour)
+        and description.size in (None, candidate.size)
     )
 
 
 def judge(expression: Expression, objects: Sequence[SceneObject], side_px: int) -> list[Truth]:
-    """How far each object of a square scene of `side_px` pixels is what the expression means.
+    """Judges for each object of a scene whether the expression refers to it.
 
-    Raises ValueError for an expression that the table of `Expression` does not have.
+    Args:
+        expression: meaning to judge.
+        objects: objects of the scene.
+        side_px: side of the square scene in pixels.
+
+    Returns:
+        One truth value per object.
+
+    Raises:
+        ValueError: the expression is not in the table of `Expression`.
     """
-    described = [i for i, thing in enumerate(objects) if fits(expression.what, thing)]
+    described = [
+        i for i, candidate in enumerate(objects) if fits(expression.description, candidate)
+    ]
     if (expression.landmark is None) == (expression.qualifier == "relation"):
-        raise ValueError(f"a relation and nothing else has a landmark, got {expression}")
-    narrow = _QUALIFIERS.get(expression.qualifier)
-    if narrow is None:
+        raise ValueError(f"a relation, and only a relation, has a landmark; got {expression}")
+    judge_described = _QUALIFIERS.get(expression.qualifier)
+    if judge_described is None:
         raise ValueError(
-            f"qualifier {expression.qualifier!r} is unknown; known are {sorted(_QUALIFIERS)}"
+            f"unknown qualifier {expression.qualifier!r}; expected one of {sorted(_QUALIFIERS)}"
         )
     try:
-        narrowed = narrow(expression, objects, described, side_px)
+        truths = judge_described(expression, objects, described, side_px)
     except KeyError:
         raise ValueError(
-            f"value {expression.value!r} means nothing for qualifier {expression.qualifier!r}"
+            f"unknown value {expression.value!r} of qualifier {expression.qualifier!r}"
         ) from None
     verdicts = [Truth.NO] * len(objects)
-    for i, truth in zip(described, narrowed, strict=True):
+    for i, truth in zip(described, truths, strict=True):
         verdicts[i] = truth
     return verdicts
 
 
 def refers_to(expression: Expression, objects: Sequence[SceneObject], side_px: int) -> int | None:
-    """The index of the one object that is surely meant, or None where there is any doubt."""
+    """Index of the object that the expression refers to; None if it is ambiguous."""
     verdicts = judge(expression, objects, side_px)
     if verdicts.count(Truth.YES) == 1 and verdicts.count(Truth.MAYBE) == 0:
         return verdicts.index(Truth.YES)
     return None
 
 
-def _between(value: float, yes: float, no: float) -> Truth:
-    """YES up to `yes`, NO from `no` on, MAYBE between."""
+def _graded(value: float, yes: float, no: float) -> Truth:
+    """YES if value ≤ `yes`, NO if value ≥ `no`, MAYBE otherwise."""
     if value <= yes:
         return Truth.YES
     return Truth.NO if value >= no else Truth.MAYBE
 
 
 def _superlative(described: Sequence[int], beats: Callable[[int, int], bool]) -> list[Truth]:
-    """The described object that surely beats all others; if there is none, any may be meant."""
+    """Judges a superlative: YES for the described object that beats all others, NO for these.
+
+    If there is no such object, all described ones are MAYBE.
+    """
     for i in described:
         if all(beats(i, j) for j in described if j != i):
             return [Truth.YES if j == i else Truth.NO for j in described]
     return [Truth.MAYBE] * len(described)
 
 
-# How far the centre and the outer edge of an object lie towards a side: the larger the further.
+# Coordinates of an object's centre and outer edge in the direction of a side.
 _TOWARDS = {
-    "left": lambda thing: (-thing.center_x_px, -thing.left_px),
-    "right": lambda thing: (thing.center_x_px, thing.right_px),
-    "top": lambda thing: (-thing.center_y_px, -thing.top_px),
-    "bottom": lambda thing: (thing.center_y_px, thing.bottom_px),
+    "left": lambda o: (-o.center_x_px, -o.left_px),
+    "right": lambda o: (o.center_x_px, o.right_px),
+    "top": lambda o: (-o.center_y_px, -o.top_px),
+    "bottom": lambda o: (o.center_y_px, o.bottom_px),
 }
-# How far the centre is from a side: from 0 to 1 at the opposite one.
+# Distance of an object's centre from a side: 0 at this side, 1 at the opposite one.
 _DISTANCE_TO = {
-    "left": lambda thing, side_px: thing.center_x_px / side_px,
-    "right": lambda thing, side_px: 1 - thing.center_x_px / side_px,
-    "top": lambda thing, side_px: thing.center_y_px / side_px,
-    "bottom": lambda thing, side_px: 1 - thing.center_y_px / side_px,
+    "left": lambda o, side_px: o.center_x_px / side_px,
+    "right": lambda o, side_px: 1 - o.center_x_px / side_px,
+    "top": lambda o, side_px: o.center_y_px / side_px,
+    "bottom": lambda o, side_px: 1 - o.center_y_px / side_px,
 }
-# Offset (dx, dy) from the landmark -> (along, across) the direction; y points down.
+# Offset (dx, dy) from the landmark → offsets (along, across) the direction; y points down.
 _ALONG = {
     "left": lambda dx, dy: (-dx, dy),
     "right": lambda dx, dy: (dx, dy),
@@ -171,11 +187,18 @@ _ALONG = {
 }
 
 
-def _judge_plain(_expression, _objects, described, _side_px):
+def _judge_plain(
+    _expression: Expression,
+    _objects: Sequence[SceneObject],
+    described: Sequence[int],
+    _side_px: int,
+) -> list[Truth]:
     return [Truth.YES] * len(described)
 
 
-def _judge_extreme(expression, objects, described, side_px):
+def _judge_extreme(
+    expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], side_px: int
+) -> list[Truth]:
     towards = _TOWARDS[expression.value]
 
     def beats(i: int, j: int) -> bool:
@@ -188,61 +211,72 @@ def _judge_extreme(expression, objects, described, side_px):
     return _superlative(described, beats)
 
 
-def _judge_side(expression, objects, described, side_px):
+def _judge_side(
+    expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], side_px: int
+) -> list[Truth]:
     distance = _DISTANCE_TO[expression.value]
-    return [_between(distance(objects[i], side_px), SIDE_YES, SIDE_NO) for i in described]
+    return [_graded(distance(objects[i], side_px), SIDE_YES, SIDE_NO) for i in described]
 
 
-def _judge_corner(expression, objects, described, side_px):
+def _judge_corner(
+    expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], side_px: int
+) -> list[Truth]:
     vertical, _, horizontal = expression.value.partition(" ")
     to_edge = (_DISTANCE_TO[vertical], _DISTANCE_TO[horizontal])
     return [
-        min(_between(distance(objects[i], side_px), CORNER_YES, CORNER_NO) for distance in to_edge)
+        min(_graded(distance(objects[i], side_px), CORNER_YES, CORNER_NO) for distance in to_edge)
         for i in described
     ]
 
 
-def _judge_middle(_expression, objects, described, side_px):
-    def off_center(thing: SceneObject) -> float:
-        dx, dy = thing.center_x_px / side_px - 0.5, thing.center_y_px / side_px - 0.5
+def _judge_middle(
+    _expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], side_px: int
+) -> list[Truth]:
+    def off_center(candidate: SceneObject) -> float:
+        dx, dy = candidate.center_x_px / side_px - 0.5, candidate.center_y_px / side_px - 0.5
         return max(abs(dx), abs(dy))
 
-    return [_between(off_center(objects[i]), MIDDLE_YES, MIDDLE_NO) for i in described]
+    return [_graded(off_center(objects[i]), MIDDLE_YES, MIDDLE_NO) for i in described]
 
 
-def _judge_size(expression, objects, described, _side_px):
-    def surely_larger(a: SceneObject, b: SceneObject) -> bool:
-        # Shapes of different kind are compared by eye in more than one way: all must agree.
+def _judge_size(
+    expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], _side_px: int
+) -> list[Truth]:
+    def clearly_larger(a: SceneObject, b: SceneObject) -> bool:
+        # People compare the sizes of different shapes in several ways, so all measures must agree.
         return (
             a.long_side_px >= SIZE_RATIO * b.long_side_px
             and a.hull_side_px >= SIZE_RATIO * b.hull_side_px
         )
 
     beats = {
-        "largest": lambda i, j: surely_larger(objects[i], objects[j]),
-        "smallest": lambda i, j: surely_larger(objects[j], objects[i]),
+        "largest": lambda i, j: clearly_larger(objects[i], objects[j]),
+        "smallest": lambda i, j: clearly_larger(objects[j], objects[i]),
     }[expression.value]
     return _superlative(described, beats)
 
 
-def _judge_relation(expression, objects, described, side_px):
+def _judge_relation(
+    expression: Expression, objects: Sequence[SceneObject], described: Sequence[int], side_px: int
+) -> list[Truth]:
     along_across = _ALONG[expression.value]
-    landmarks = [i for i, thing in enumerate(objects) if fits(expression.landmark, thing)]
+    assert expression.landmark is not None  # `judge` has checked it.
+    landmarks = [other for other in objects if fits(expression.landmark, other)]
     if len(landmarks) != 1:
         return [Truth.MAYBE] * len(described)
-    mark = objects[landmarks[0]]
+    landmark = landmarks[0]
 
-    def lies(thing: SceneObject) -> Truth:
+    def judge_object(candidate: SceneObject) -> Truth:
         along, across = along_across(
-            (thing.center_x_px - mark.center_x_px) / side_px,
-            (thing.center_y_px - mark.center_y_px) / side_px,
+            (candidate.center_x_px - landmark.center_x_px) / side_px,
+            (candidate.center_y_px - landmark.center_y_px) / side_px,
         )
         if along <= RELATION_NONE:
             return Truth.NO
-        truth = _between(abs(across) / along, RELATION_YES_SLOPE, RELATION_NO_SLOPE)
+        truth = _graded(abs(across) / along, RELATION_YES_SLOPE, RELATION_NO_SLOPE)
         return min(truth, Truth.MAYBE) if along < RELATION_NEAR else truth
 
-    return [lies(objects[i]) for i in described]
+    return [judge_object(objects[i]) for i in described]
 
 
 _QUALIFIERS = {

@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 60, 40
 
 
 class Prepared:
-    """A prepared set of a few images, with a config, that tests break in one place."""
+    """A prepared set of a few images with its config, which tests break in one place."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -56,7 +56,7 @@ class Prepared:
         }
 
     def add(self, split, image, box, expressions, mask_box=None):
-        """Adds a referent with its image and a mask that fills `mask_box`; returns its number."""
+        """Adds a referent with its image and a mask that fills `mask_box`; returns its mask-id."""
         if not (self.folder / "images" / image).exists():
             pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
             Image.fromarray(pixels).save(self.folder / "images" / image)
@@ -83,16 +83,16 @@ def prepared(tmp_path):
 
 def test_a_sound_set(prepared, capsys):
     assert prepared.check() == 0
-    said = capsys.readouterr().out
-    assert "PROBLEM" not in said
-    assert "train_set    6 referents, 12 expressions, 6 images: " in said
-    assert "all 6 images and 6 masks could be read" in said
-    assert "mean IoU of box and bounding box of the mask: 1.000" in said
-    assert f"{prepared.folder}/anns/val.txt: none" in said
-    assert "truncated: 6 of 12 expressions (50.0 %); dropped: 16.7 % of all words" in said
-    # "left" is the fourth word and not read; "the" is known.
-    assert "train_set    0.0 % of all words within word_len, 0.0 % of 4 distinct words" in said
-    assert said.endswith("\n0 problems that would stop a run, 0 notes\n")
+    output = capsys.readouterr().out
+    assert "PROBLEM" not in output
+    assert "train_set    6 referents, 12 expressions, 6 images: " in output
+    assert "all 6 images and 6 masks could be read" in output
+    assert "mean IoU of box and bounding box of the mask: 1.000" in output
+    assert f"{prepared.folder}/anns/val.txt: none" in output
+    assert "truncated: 6 of 12 expressions (50.0 %); dropped: 16.7 % of all words" in output
+    # "left" is the fourth word and truncated; "the" has a vector.
+    assert "train_set    0.0 % of all words within word_len, 0.0 % of 4 distinct words" in output
+    assert output.endswith("\n0 problems that would stop a run, 0 notes\n")
 
 
 def test_histograms_count_every_expression_and_box(prepared, capsys):
@@ -159,10 +159,10 @@ def test_what_would_stop_a_run_gives_exit_code_1(prepared, capsys, breaking, pro
     breaking(prepared)
     problem = problem.format(folder=prepared.folder)
     assert prepared.check() == 1
-    said = capsys.readouterr().out
-    assert "PROBLEM  " in said
-    assert problem in said
-    assert "\n1 problem that would stop a run, " in said
+    output = capsys.readouterr().out
+    assert "PROBLEM  " in output
+    assert problem in output
+    assert "\n1 problem that would stop a run, " in output
 
 
 def empty_mask(p):
@@ -212,33 +212,33 @@ def turn_image(p):
         ),
     ],
 )
-def test_what_is_odd_is_noted_and_stops_nothing(prepared, capsys, change, note):
+def test_oddities_are_noted_and_stop_nothing(prepared, capsys, change, note):
     change(prepared)
     assert prepared.check() == 0
-    said = capsys.readouterr().out
-    assert "note     " in said
-    assert note in said
-    assert not said.endswith(" 0 notes\n")
+    output = capsys.readouterr().out
+    assert "note     " in output
+    assert note in output
+    assert not output.endswith(" 0 notes\n")
 
 
 def test_unknown_words_are_counted_by_occurrence_and_by_word(prepared, capsys):
     prepared.add("val", "v.png", (0, 0, 20, 20), ("Zzz zzz", "zzz kite"))
     assert prepared.check() == 0
-    said = capsys.readouterr().out
-    assert "evaluate_set 42.9 % of all words within word_len, 40.0 % of 5 distinct words" in said
-    assert "most frequent: zzz (2), Zzz (1)" in said
+    output = capsys.readouterr().out
+    assert "evaluate_set 42.9 % of all words within word_len, 40.0 % of 5 distinct words" in output
+    assert "most frequent: zzz (2), Zzz (1)" in output
 
 
 def test_many_names_are_shortened(prepared, capsys):
     for k in range(6):
         os.remove(prepared.folder / f"images/{k}.png")
     assert prepared.check() == 1
-    said = capsys.readouterr().out
-    assert "missing images: 6 (0.png; 1.png; 2.png and 3 more)" in said
-    assert f"image_path is {prepared.folder}/images" in said
+    output = capsys.readouterr().out
+    assert "missing images: 6 (0.png; 1.png; 2.png and 3 more)" in output
+    assert f"image_path is {prepared.folder}/images" in output
 
 
-def test_quick_looks_at_beginnings_only(prepared, capsys):
+def test_quick_does_not_decode_images(prepared, capsys):
     break_image(prepared)
     assert prepared.check("--quick") == 0
     assert "all 6 images and 6 masks could be opened" in capsys.readouterr().out
@@ -261,14 +261,14 @@ def test_proposed_anchors_can_be_written_and_used(prepared, capsys):
     assert present.split(": ")[:2] == proposed.split(": ")[:2]
 
 
-def test_too_few_boxes_make_no_anchors(prepared, capsys):
+def test_too_few_boxes_give_no_anchors(prepared, capsys):
     del prepared.referents["train"][2:]
     assert prepared.check("--write_anchors", prepared.folder / "own.txt") == 2
     assert "too few boxes" in capsys.readouterr().err
     assert not (prepared.folder / "own.txt").exists()
 
 
-def test_settings_that_cannot_be_used_are_a_sentence(prepared, capsys):
+def test_invalid_settings_are_reported_in_one_sentence(prepared, capsys):
     assert prepared.check("--set", "batch_sise=3") == 2
     assert "did you mean 'batch_size'?" in capsys.readouterr().err
     assert main(["--config", str(prepared.folder / "none.json")]) == 2
@@ -294,20 +294,20 @@ def test_bars_stay_plain_where_the_output_cannot_show_blocks(capsys, monkeypatch
     assert capsys.readouterr().out == f"   a  100.0 %  {'#' * 40}\n  bb    0.0 %\n"
 
 
-def test_inspect_set_tells_how_far_it_is(prepared):
+def test_inspect_set_reports_its_progress(prepared):
     seen = []
     folder = prepared.folder
     referents = prepared.referents["train"]
-    found = inspect_set(referents, folder / "images", folder / "masks", 3, on_image=seen.append)
+    findings = inspect_set(referents, folder / "images", folder / "masks", 3, on_image=seen.append)
     assert seen == [1, 2, 3, 4, 5, 6]
-    assert found.sizes == {f"{k}.png": (WIDTH, HEIGHT) for k in range(6)}
-    assert found.mask_ious == [1.0] * 6
+    assert findings.sizes == {f"{k}.png": (WIDTH, HEIGHT) for k in range(6)}
+    assert findings.mask_ious == [1.0] * 6
     assert expression_lengths(referents).tolist() == [2, 4] * 6
     sizes = input_box_sizes(referents, {"1.png": (120, 40)}, 60)
     np.testing.assert_allclose(sizes, [[8.5, 8]])
 
 
-def test_of_very_many_boxes_a_choice_is_looked_at(monkeypatch):
+def test_very_many_boxes_are_subsampled(monkeypatch):
     monkeypatch.setattr(inspection, "MAX_KMEANS_BOXES", 50)
     boxes = np.random.default_rng(0).uniform(10, 100, (5000, 2))
     anchors = propose_anchors(boxes, 3, seed=1)
@@ -316,7 +316,7 @@ def test_of_very_many_boxes_a_choice_is_looked_at(monkeypatch):
     assert propose_anchors(boxes[:2], 3, seed=1) is None
 
 
-def test_help_teaches_and_is_quick():
+def test_help_is_complete_and_quick():
     begin = time.monotonic()
     command = [sys.executable, str(ROOT / "data" / "check.py"), "--help"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout

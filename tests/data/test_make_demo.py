@@ -20,7 +20,7 @@ from data.loading.annotations import read_annotations
 from data.make_demo import main
 from data.preparation.refer import load_refs
 from data.synthetic.dataset import Settings, make_demo
-from data.synthetic.expressions import MAX_WORDS, SORTS, vocabulary
+from data.synthetic.expressions import EXPRESSION_TYPES, MAX_WORDS, vocabulary
 from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ SETTINGS = Settings(scenes=70, eval_scenes=25, seed=5)
 
 
 class Demo:
-    """A demo set as its files tell it."""
+    """A demo set, read from its files."""
 
     def __init__(self, folder, statistics):
         self.folder, self.statistics = folder, statistics
@@ -83,7 +83,7 @@ def test_layout_is_that_of_refcoco(demo):
         assert cv2.imread(str(path)).shape == (128, 128, 3)
 
 
-def test_masks_boxes_and_colours_are_those_of_the_picture(demo):
+def test_masks_boxes_and_colours_match_the_image(demo):
     for image_id in list(demo.images)[::5]:
         picture = cv2.imread(str(demo.image_path(image_id)))[..., ::-1].astype(float)
         for annotation in demo.objects_of(image_id):
@@ -112,24 +112,24 @@ def test_splits_share_no_scene_and_mirror_refcoco(demo):
     assert len(pictures) == len(demo.images)
 
 
-def test_mixture_is_healthy_and_guessing_does_not_pay(demo):
+def test_expression_types_are_balanced_and_guessing_fails(demo):
     for split, row in demo.statistics.items():
         assert row["scenes"] == (70 if split == "train" else 25)
         assert sum(row["shares"].values()) == pytest.approx(1, abs=0.01)
         assert 0.15 < row["random_object"] < 0.30
         assert row["random_object"] < row["random_fitting_object"] < 0.8
     shares = demo.statistics["train"]["shares"]
-    assert all(shares[sort] > 0.06 for sort in SORTS)
+    assert all(shares[name] > 0.06 for name in EXPRESSION_TYPES)
     per_scene = demo.statistics["train"]["expressions"] / 70
     assert 2.5 < per_scene < 3.5
     kinds = json.loads((demo.folder / "expression_kinds.json").read_text())
-    said = [
+    expressions = [
         [demo.images[ref["image_id"]]["file_name"], sentence["sent"]]
         for ref in demo.refs
         for sentence in ref["sentences"]
     ]
-    assert [entry[:2] for entry in kinds] == said
-    assert {entry[2] for entry in kinds} == set(SORTS)
+    assert [entry[:2] for entry in kinds] == expressions
+    assert {entry[2] for entry in kinds} == set(EXPRESSION_TYPES)
     stored = json.loads((demo.folder / "demo_set.json").read_text())
     assert stored["statistics"] == demo.statistics
     assert stored["seed"] == 5
@@ -172,7 +172,7 @@ def center(annotation):
 
 
 def read_words(words, objects):
-    """The objects with the attributes that the words name, and the words that are left."""
+    """Returns the objects with the attributes that the words name, and the remaining words."""
     rest = []
     for word in words:
         if word in NOUN_OF:
@@ -187,7 +187,7 @@ def read_words(words, objects):
 
 
 def understand(sentence, objects):
-    """The id of the object that a listener would choose, knowing nothing of how it was worded."""
+    """Returns the id of the object that an independent listener would choose."""
     relation = RELATION.fullmatch(sentence)
     if relation:
         marks, rest = read_words(relation["landmark"].split(), objects)
@@ -226,7 +226,7 @@ def test_a_listener_finds_every_object_from_its_words_alone(demo):
     assert n_heard > 300
 
 
-def test_same_bytes_whatever_the_workers_and_the_hash_seed(tmp_path):
+def test_files_do_not_depend_on_workers_and_hash_seed(tmp_path):
     settings = Settings(scenes=9, eval_scenes=3, seed=11)
     make_demo(tmp_path / "one", settings, workers=1)
     options = {"output": "two", "scenes": 9, "eval_scenes": 3, "seed": 11, "workers": 2}
@@ -251,7 +251,7 @@ def test_same_bytes_whatever_the_workers_and_the_hash_seed(tmp_path):
     assert set(other) == set(first)  # the tenth image of the run before is gone
 
 
-def test_the_usual_preparation_takes_it_unchanged(demo, tmp_path):
+def test_data_process_prepares_it_unchanged(demo, tmp_path):
     raw = ["--data_root", str(demo.folder), "--output_dir", str(tmp_path), "--generate_mask"]
     assert prepare_main([*raw, "--dataset", "refcoco", "--split", "unc"]) == 0
     assert len(load_refs(demo.folder, "refcoco", "unc")) == len(demo.refs)
@@ -285,10 +285,10 @@ def test_command_line(tmp_path, capsys):
     assert "train: 2 scenes" in printed
     assert "relation" in printed
     assert "accuracy by chance" in printed
-    assert main(arguments) == 0  # over its own former result
+    assert main(arguments) == 0  # replaces its own earlier result
 
 
-def test_foreign_files_are_never_touched(tmp_path, capsys):
+def test_other_files_are_never_touched(tmp_path, capsys):
     out = tmp_path / "coco"
     (out / "images").mkdir(parents=True)
     photograph = out / "images" / "mine.jpg"
@@ -304,7 +304,7 @@ def test_foreign_files_are_never_touched(tmp_path, capsys):
     ("option", "value"),
     [("scenes", 0), ("eval_scenes", 0), ("size", 32), ("seed", -1), ("workers", 0)],
 )
-def test_impossible_settings_name_the_option(tmp_path, capsys, option, value):
+def test_invalid_settings_name_the_option(tmp_path, capsys, option, value):
     assert main(["--output", str(tmp_path / "x"), f"--{option}", str(value)]) == 2
     assert f"--{option} {value}" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -14,10 +14,10 @@ from data.synthetic.scene import (
     compose,
     mask_box_xywh_px,
     render,
-    seen_objects,
     shape_contours_px,
     unit_outline,
     unit_reach,
+    visible_objects,
 )
 
 SIDE = 128
@@ -67,7 +67,7 @@ def test_upper_shape_hides_the_lower_one():
     assert (rendering.masks.sum(axis=0) == 2).sum() <= 5
     assert rendering.visible_share[1] == 1
     assert 0.5 < rendering.visible_share[0] < MIN_VISIBLE
-    assert seen_objects([lower, upper], rendering) is None
+    assert visible_objects([lower, upper], rendering) is None
     for mask, drawn in zip(rendering.masks, (lower, upper), strict=True):
         core = cv2.erode(mask, np.ones((3, 3), np.uint8)).astype(bool)
         np.testing.assert_allclose(rendering.image_rgb[core].mean(axis=0), drawn.rgb, atol=1)
@@ -117,7 +117,7 @@ def test_composed_scenes_keep_to_the_rules():
             distance = np.subtract(drawn.rgb, COLOURS_RGB[drawn.colour])
             assert np.abs(distance).max() <= COLOUR_JITTER
         rendering = render(rng, shapes, SIDE)
-        objects = seen_objects(shapes, rendering)
+        objects = visible_objects(shapes, rendering)
         if objects is None:
             assert rendering.visible_share.min() < MIN_VISIBLE
             continue

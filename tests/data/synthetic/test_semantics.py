@@ -1,4 +1,4 @@
-"""What expressions of the demo set mean, and that doubtful cases are seen as doubtful."""
+"""Meaning of the demo set's expressions; borderline cases are ambiguous."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_relations(value, meant):
     assert refers_to(expression, objects, SIDE) == meant
 
 
-def test_doubtful_relations():
+def test_borderline_relations():
     ring = thing(50, 50, kind="ring")
     right = Expression(SQUARE, "relation", "right", Description(kind="ring"))
     assert judge(right, [ring, thing(70, 75)], SIDE) == [NO, MAYBE]  # as much below as right
