@@ -186,7 +186,7 @@ class Config:
         "steps divides the learning rate by 10 at each epoch of `steps`; cosine decays it to 0",
         choices=["steps", "cosine"],
     )
-    warmup_steps: int = setting(0, "optimiser steps of linear warm-up", low=0)
+    warmup_steps: int = setting(0, "optimizer steps of linear warm-up", low=0)
     steps: list[int] = setting(
         [30, 35, 40],
         "epochs, counted from 1, at whose start the learning rate is divided by 10",

@@ -88,7 +88,7 @@ def _table() -> str:
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"available:\n{_table()}\n\nEach data set has its own licence; see data/README.md. "
+        epilog=f"available:\n{_table()}\n\nEach data set has its own license; see data/README.md. "
         "If you have the photographs\nalready, set image_path in the config to their folder "
         "instead of downloading them again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,7 +5,7 @@ from keras import ops
 
 
 def cxcywh_to_xyxy(box_cxcywh: tf.Tensor) -> tf.Tensor:
-    """(..., 4) centre and size → (..., 4) left, top, right, bottom, in the same units."""
+    """(..., 4) center and size → (..., 4) left, top, right, bottom, in the same units."""
     center, size = box_cxcywh[..., :2], box_cxcywh[..., 2:4]
     return ops.concatenate([center - size / 2.0, center + size / 2.0], axis=-1)
 

@@ -103,8 +103,8 @@ def mcn_losses(
 
 @loss_term("xy")
 def xy_loss(inputs: LossInputs) -> tf.Tensor:
-    """Binary cross-entropy of the offset of the box centre within its cell."""
-    # Computed in whole pixels, where a centre on the border of a cell is exact.
+    """Binary cross-entropy of the offset of the box center within its cell."""
+    # Computed in whole pixels, where a center on the border of a cell is exact.
     stride = inputs.input_size // inputs.targets.shape[1]
     center_px = tf.round(inputs.targets[..., :2] * inputs.input_size)
     cell_offset = tf.math.floormod(center_px, stride) / stride

@@ -46,7 +46,7 @@ OUTPUT_LAYERS = ("box_logits", "mask_logits")
 
 
 def build_mcn(config: Config) -> keras.Model:
-    """Builds the network that a config describes, freshly initialised.
+    """Builds the network that a config describes, freshly initialized.
 
     Args:
         config: the settings; `config.seed` determines the initial weights.
@@ -213,7 +213,7 @@ def frozen_cut(model: keras.Model) -> list[keras.KerasTensor]:
 def _seeded(seed: int) -> Iterator[None]:
     """Draws initial weights and dropout seeds from a seed, without changing any global generator.
 
-    Keras draws the seeds of initialisers and dropout layers from Python's global generator, whose
+    Keras draws the seeds of initializers and dropout layers from Python's global generator, whose
     state is restored.
     """
     state = random.getstate()

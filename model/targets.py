@@ -14,7 +14,7 @@ def box_targets(
 ) -> tf.Tensor:
     """The grid that raw boxes are compared with.
 
-    The centre, rounded down to whole pixels, selects the cell. The anchor whose width and height
+    The center, rounded down to whole pixels, selects the cell. The anchor whose width and height
     overlap those of the box most is assigned to it.
 
     Args:
@@ -38,7 +38,7 @@ def box_targets(
     areas = tf.reduce_prod(size_px, axis=-1)[:, None] + tf.reduce_prod(anchors, axis=-1) - overlap
     anchor = tf.argmax(overlap / areas, axis=-1, output_type=tf.int32)
 
-    # Computed in whole pixels: relative coordinates could round a centre on the border of a cell.
+    # Computed in whole pixels: relative coordinates could round a center on the border of a cell.
     cell = tf.cast(center_px // STRIDE, tf.int32)  # (N, 2): column, row
     place = (cell[:, 1] * grid + cell[:, 0]) * len(anchors_px) + anchor
     valid = tf.cast(size_px[:, :1] > 0, tf.float32)

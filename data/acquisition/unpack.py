@@ -75,7 +75,7 @@ def unpack(
 
 
 def _check_safe(path: Path, member: zipfile.ZipInfo) -> None:
-    # Windows rules recognise drives and both kinds of slashes, so they are the stricter ones.
+    # Windows rules recognize drives and both kinds of slashes, so they are the stricter ones.
     name = PureWindowsPath(member.filename)
     nameless = not name.parts and not member.filename.endswith("/")
     if nameless or name.drive or name.root or ".." in name.parts:

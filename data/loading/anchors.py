@@ -65,7 +65,7 @@ def write_anchors(path: str | os.PathLike, anchors_wh_px: np.ndarray) -> None:
 
 
 def shape_iou(boxes_wh: np.ndarray, anchors_wh: np.ndarray) -> np.ndarray:
-    """IoU of boxes (N, 2) and anchors (A, 2) with a common centre, float64 (N, A)."""
+    """IoU of boxes (N, 2) and anchors (A, 2) with a common center, float64 (N, A)."""
     boxes = np.asarray(boxes_wh, np.float64)[:, None]  # (N, 1, 2)
     anchors = np.asarray(anchors_wh, np.float64)[None]  # (1, A, 2)
     intersection = np.minimum(boxes, anchors).prod(axis=-1)

@@ -150,10 +150,10 @@ def write_annotations(path: str | os.PathLike, referents: Iterable[Referent]) ->
 
 
 def check_box_in_image(referent: Referent, width: int, height: int) -> None:
-    """Checks that the centre of a referent's box is on a pixel of its image.
+    """Checks that the center of a referent's box is on a pixel of its image.
 
-    The centre, floor((x1+x2)/2), floor((y1+y2)/2), selects the grid cell that predicts the object.
-    A centre on the right or bottom border or beyond has no cell.
+    The center, floor((x1+x2)/2), floor((y1+y2)/2), selects the grid cell that predicts the object.
+    A center on the right or bottom border or beyond has no cell.
 
     Raises:
         DataError: it is not; the message gives image, box and image size.
@@ -162,7 +162,7 @@ def check_box_in_image(referent: Referent, width: int, height: int) -> None:
     center_x, center_y = (x1 + x2) // 2, (y1 + y2) // 2
     if not (0 <= center_x < width and 0 <= center_y < height):
         raise DataError(
-            f"{referent.image}: the centre ({center_x}, {center_y}) of box {x1},{y1},{x2},{y2} "
+            f"{referent.image}: the center ({center_x}, {center_y}) of box {x1},{y1},{x2},{y2} "
             f"(mask-id {referent.mask_id}) lies outside the image of {width}×{height} pixels; "
             "correct the line or remove it"
         )
@@ -186,7 +186,7 @@ def _check(referent: Referent) -> None:
     if x2 <= x1 or y2 <= y1:
         raise DataError(f"the box {x1},{y1},{x2},{y2} is empty: x1 < x2 and y1 < y2 are required")
     if x1 + x2 < 0 or y1 + y2 < 0:
-        raise DataError(f"the centre of box {x1},{y1},{x2},{y2} lies outside the image")
+        raise DataError(f"the center of box {x1},{y1},{x2},{y2} lies outside the image")
     if referent.category < 0 or referent.mask_id < 0:
         raise DataError(
             f"category {referent.category} and mask-id {referent.mask_id} must not be negative"

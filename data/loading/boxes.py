@@ -15,7 +15,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
-    """Clips a box to an image; a result with an area has its centre on a pixel of the image."""
+    """Clips a box to an image; a result with an area has its center on a pixel of the image."""
     x1, y1, x2, y2 = box
     return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
 

@@ -1,7 +1,7 @@
 """Letterboxing: images, boxes and masks to the network's square input and back.
 
-The image is scaled by s = min(S/w, S/h), its new size truncated to whole pixels, and centred on
-grey 128 with integer division. Boxes are scaled by the same s, not by the ratio of the truncated
+The image is scaled by s = min(S/w, S/h), its new size truncated to whole pixels, and centered on
+gray 128 with integer division. Boxes are scaled by the same s, not by the ratio of the truncated
 sizes.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-GREY = 128
+GRAY = 128
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Letterbox:
         # The short side of an image with an aspect ratio above S would be truncated to zero.
         new_width = max(int(width * scale), 1)
         new_height = max(int(height * scale), 1)
-        return cls.centred(width, height, input_size, new_width, new_height)
+        return cls.centered(width, height, input_size, new_width, new_height)
 
     @classmethod
-    def centred(
+    def centered(
         cls, width: int, height: int, input_size: int, new_width: int, new_height: int
     ) -> "Letterbox":
         """Placement of an image of `width` × `height`, scaled to `new_width` × `new_height`."""
@@ -71,7 +71,7 @@ class Letterbox:
 
 
 def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
-    """Scales an image with bicubic interpolation and centres it on grey.
+    """Scales an image with bicubic interpolation and centers it on gray.
 
     Args:
         image: an image of any Pillow mode; it is converted to RGB.
@@ -89,7 +89,7 @@ def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
     for step in ((size[0], image.height), size):
         if image.size != step:
             image = image.resize(step, Image.Resampling.BICUBIC)
-    canvas = np.full((input_size, input_size, 3), GREY, np.uint8)
+    canvas = np.full((input_size, input_size, 3), GRAY, np.uint8)
     canvas[_window(geometry)] = np.asarray(image)
     return canvas
 
@@ -116,7 +116,7 @@ def unletterbox_box(box_xyxy_px: npt.ArrayLike, geometry: Letterbox) -> np.ndarr
 
     Returns:
         (..., 4) float64, in the same order, neither rounded nor clipped: a box that extends into
-        the grey border extends outside the image.
+        the gray border extends outside the image.
     """
     return (np.asarray(box_xyxy_px, np.float64) - _offset(geometry)) / geometry.scale
 
@@ -130,7 +130,7 @@ def letterbox_mask(
         mask_hw: (h, w) or (h, w, 1) at the size of the image; values above 0 are the object.
         geometry: placement of the image.
         stride: stride of the target; must divide the input size S.
-        target: "corner", as published: nearest neighbour into the square, then the top left pixel
+        target: "corner", as published: nearest neighbor into the square, then the top left pixel
             of each cell. "area": the fraction of each cell that the object covers. Upsampling
             "area" masks back causes no shift of half a cell, which matters for objects that are
             few cells wide.

@@ -28,7 +28,7 @@ MAX_KMEANS_BOXES = 20_000
 MISSING_IMAGES = "missing images"
 UNREADABLE_IMAGES = "unreadable images"
 ROTATED_IMAGES = "images with an EXIF orientation: viewers rotate them, training does not"
-BOXES_WITH_CENTRE_OUTSIDE = "boxes whose centre lies outside the image"
+BOXES_WITH_CENTER_OUTSIDE = "boxes whose center lies outside the image"
 BOXES_PARTLY_OUTSIDE = "boxes that extend beyond the image"
 MISSING_MASKS = "missing masks"
 UNREADABLE_MASKS = "unreadable masks"
@@ -134,7 +134,7 @@ def _inspect_box(findings: Findings, referent: Referent, size: tuple[int, int]) 
     try:
         check_box_in_image(referent, width, height)
     except DataError:
-        findings.problems[BOXES_WITH_CENTRE_OUTSIDE].append(name)
+        findings.problems[BOXES_WITH_CENTER_OUTSIDE].append(name)
         return
     if min(x1, y1) < 0 or x2 > width or y2 > height:
         findings.oddities[BOXES_PARTLY_OUTSIDE].append(name)
@@ -207,7 +207,7 @@ def input_box_sizes(
 
 
 def mean_best_iou(boxes_wh: np.ndarray, anchors_wh: np.ndarray) -> float:
-    """Mean over boxes (N, 2) of the IoU with the best of anchors (A, 2), all centred alike."""
+    """Mean over boxes (N, 2) of the IoU with the best of anchors (A, 2), all centered alike."""
     return float(shape_iou(boxes_wh, anchors_wh).max(axis=1).mean())
 
 

@@ -8,7 +8,7 @@ from model.layers.blocks import LayerFactory
 
 
 def to_bytes(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Keras Applications takes 0..255 and normalises by ImageNet's statistics itself."""
+    """Keras Applications takes 0..255 and normalizes by ImageNet's statistics itself."""
     return keras.layers.Rescaling(255.0, name="backbone_rescaling")(image)
 
 
@@ -30,7 +30,7 @@ def build_convnext_tiny(layers: LayerFactory, image: keras.KerasTensor, config: 
         width = config.backbone_width
         raise ConfigError(f"backbone_width = {width}: convnext_tiny has one width, must be 1.0")
     trunk = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_tensor=image)
-    # A stage ends where the next one downsamples, the last one before the final normalisation.
+    # A stage ends where the next one downsamples, the last one before the final normalization.
     fv3, fv2 = (trunk.get_layer(f"convnext_tiny_downsampling_block_{i}").input for i in (1, 2))
     features = (trunk.layers[-1].input, fv2, fv3)
     return Backbone(features, frozen_end=features)

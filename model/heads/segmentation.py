@@ -1,7 +1,7 @@
 """The RES branch, section 3.2 of the paper: top-down from Fm to mask logits at stride 8.
 
 A merge concatenates an upsampled coarse feature with a fine one and reduces them by a 1×1
-convolution. Such a convolution splits over its inputs and commutes with nearest-neighbour
+convolution. Such a convolution splits over its inputs and commutes with nearest-neighbor
 upsampling. The share of the coarse feature therefore runs on the coarse grid, at a quarter of
 the products, and the share of the fine feature, which is independent of the words, runs once per
 image.

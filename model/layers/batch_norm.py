@@ -1,4 +1,4 @@
-"""Batch normalisation whose frozen layers can use either kind of statistics."""
+"""Batch normalization whose frozen layers can use either kind of statistics."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ class BatchNorm(keras.layers.BatchNormalization):
     moving variance with the unbiased variance of the batch.
 
     Args:
-        frozen_statistics: what a layer with `trainable=False` normalises with in training.
+        frozen_statistics: what a layer with `trainable=False` normalizes with in training.
             "moving": its moving statistics, as in Keras 3, so that training and inference see
             the same features. "batch": the statistics of the batch, as in Keras 2.2.4; the
             moving statistics stay as they are.
         **kwargs: of `keras.layers.BatchNormalization`, except those that the fused kernel cannot
-            honour.
+            honor.
 
     Raises:
         ValueError: `center` or `scale` is False, `axis` is not the last one, or
@@ -33,9 +33,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         kwargs.setdefault("epsilon", BN_EPSILON)
         super().__init__(**kwargs)
         if not (self.center and self.scale):
-            raise ValueError("BatchNorm always centres and scales: `center` and `scale` are True")
+            raise ValueError("BatchNorm always centers and scales: `center` and `scale` are True")
         if self.axis != -1:
-            raise ValueError(f"BatchNorm normalises the last axis: axis={self.axis} must be -1")
+            raise ValueError(f"BatchNorm normalizes the last axis: axis={self.axis} must be -1")
         if frozen_statistics not in ("moving", "batch"):
             raise ValueError(f'frozen_statistics={frozen_statistics!r} must be "moving" or "batch"')
         self.frozen_statistics = frozen_statistics
@@ -43,7 +43,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Normalises (N, H, W, C) or (N, C) over all axes but the last; same shape and dtype."""
+        """Normalizes (N, H, W, C) or (N, C) over all axes but the last; same shape and dtype."""
         if len(inputs.shape) not in (2, 4):
             raise ValueError(f"BatchNorm takes (N, C) or (N, H, W, C), not {tuple(inputs.shape)}")
         use_batch_stats = bool(training) and (self.trainable or self.frozen_statistics == "batch")

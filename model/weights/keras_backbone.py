@@ -19,12 +19,12 @@ from model.weights.transfer import Match, Slot, check_backbone, layer_transfers
 if TYPE_CHECKING:
     import keras
 
-# Mean colour that the Caffe models of VGG-16 subtract, in their channel order.
+# Mean color that the Caffe models of VGG-16 subtract, in their channel order.
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 CAFFE_NOTE = (
-    "the first convolution was adapted: the file expects BGR in 0..255 minus the mean colour, the "
+    "the first convolution was adapted: the file expects BGR in 0..255 minus the mean color, the "
     "network provides RGB in 0..1; exact except for the outermost pixels, where zero padding now "
-    "stands for black instead of the mean colour"
+    "stands for black instead of the mean color"
 )
 
 

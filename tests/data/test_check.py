@@ -143,7 +143,7 @@ def save_mask(content):
         ),
         (
             lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
-            "boxes whose centre lies outside the image: 1 (mask-id 8 on 0.png)",
+            "boxes whose center lies outside the image: 1 (mask-id 8 on 0.png)",
         ),
         (lambda p: p.settings.update(train_set="none.txt"), "none.txt: no such annotation file"),
         (lambda p: p.settings.update(word_embed="words/none.txt"), "no such file, folder or"),

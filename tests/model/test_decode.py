@@ -56,13 +56,13 @@ def test_a_target_written_as_raw_boxes_decodes_to_its_box():
     box = np.array([(10, 40, 31, 62)], np.float32)
     target = np.array(box_targets(box, ANCHORS, 96))
     [(_, row, column, anchor)] = np.argwhere(target[..., 4])
-    centre = target[0, row, column, anchor, :2] * 3 - (column, row)
+    center = target[0, row, column, anchor, :2] * 3 - (column, row)
     raw = np.full((1, 3, 3, 3, 5), -9, np.float32)
     raw[0, row, column, anchor] = [
-        *np.log(centre / (1 - centre)), *np.log((21, 22) / ANCHORS[anchor]), 9,
+        *np.log(center / (1 - center)), *np.log((21, 22) / ANCHORS[anchor]), 9,
     ]  # fmt: skip
     result, score = best_box(tf.constant(raw), ANCHORS, 96)
-    # The target's centre is rounded down to whole pixels: (20, 51) for (20.5, 51).
+    # The target's center is rounded down to whole pixels: (20, 51) for (20.5, 51).
     np.testing.assert_allclose(result[0], (9.5, 40, 30.5, 62), atol=1e-4)
     assert float(score[0]) > 0.999
     inputs = LossInputs({"boxes": raw}, target, None, ANCHORS, 96)

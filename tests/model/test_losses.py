@@ -16,7 +16,7 @@ from model.losses import (
 from model.targets import box_targets
 
 ANCHORS = np.array([(20, 24), (40, 40), (60, 50)], np.float32)
-BOX = (8, 8, 48, 48)  # anchor 1 exactly; centre (28, 28) in cell (0, 0), 7/8 of the way
+BOX = (8, 8, 48, 48)  # anchor 1 exactly; center (28, 28) in cell (0, 0), 7/8 of the way
 SIZE = 96
 
 
@@ -64,7 +64,7 @@ def test_box_terms_by_hand():
 def test_a_box_that_overlaps_by_half_is_ignored():
     targets = targets_of(BOX)
     raw = quiet_grid()
-    # Another anchor of the same cell, decoded to the true box: centre 16 + …, width 40.
+    # Another anchor of the same cell, decoded to the true box: center 16 + …, width 40.
     raw[0, 0, 0, 0] = (np.log(7), np.log(7), np.log(2), np.log(40 / 24), 3)
     mask = np.array(background_mask(raw, targets, ANCHORS, SIZE))
     assert mask[0, 0, 0, 0] == 0
@@ -87,7 +87,7 @@ def test_the_threshold_is_one_half(factor, counted):
 
 
 @pytest.mark.parametrize("size", [96, 416, 704, 736, 928])
-def test_the_offset_of_a_centre_on_a_cell_border_is_zero(size):
+def test_the_offset_of_a_center_on_a_cell_border_is_zero(size):
     grid = size // 32
     boxes = np.array([(32 * i - 8, 10, 32 * i + 8, 20) for i in range(1, grid)], np.float32)
     targets = box_targets(boxes, ANCHORS, size)

@@ -196,7 +196,7 @@ def test_free_body_0_and_2(network):
 
 
 @pytest.mark.parametrize("frozen_bn", ["moving", "batch"])
-def test_frozen_bn_decides_how_a_frozen_backbone_normalises(network, frozen_bn):
+def test_frozen_bn_decides_how_a_frozen_backbone_normalizes(network, frozen_bn):
     model = network(**(FROZEN | {"frozen_bn": frozen_bn}))
     part = visual_backbone(model)
     fv2_of = keras.Model(part.input, part.outputs[1])

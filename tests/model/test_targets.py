@@ -18,7 +18,7 @@ def place_and_values(box, size=96, anchors=ANCHORS):
 
 def test_one_box_by_hand():
     place, values = place_and_values((10, 40, 31, 62))
-    assert place == (1, 0, 0)  # centre (20, 51)
+    assert place == (1, 0, 0)  # center (20, 51)
     np.testing.assert_allclose(values, [20 / 96, 51 / 96, 21 / 96, 22 / 96, 1], rtol=1e-6)
 
 
@@ -39,7 +39,7 @@ def test_equal_overlaps_go_to_the_first_anchor():
 
 
 @pytest.mark.parametrize("size", range(32, 1025, 32))
-def test_a_centre_on_a_cell_border_belongs_to_the_cell_behind_it(size):
+def test_a_center_on_a_cell_border_belongs_to_the_cell_behind_it(size):
     grid = size // 32
     corners = np.array([(32.0 * i - 8, 0, 32 * i + 8, 8) for i in range(1, grid)] or [(0, 0, 8, 8)])
     target = np.array(box_targets(corners, ANCHORS, size))
@@ -49,8 +49,8 @@ def test_a_centre_on_a_cell_border_belongs_to_the_cell_behind_it(size):
     assert np.argwhere(turned[..., 4])[:, 1].tolist() == expected
 
 
-def test_centres_are_rounded_down_to_whole_pixels_before_the_cell_is_chosen():
-    place, values = place_and_values((20, 0, 43.9, 10))  # centre 31.95, 5
+def test_centers_are_rounded_down_to_whole_pixels_before_the_cell_is_chosen():
+    place, values = place_and_values((20, 0, 43.9, 10))  # center 31.95, 5
     assert place[:2] == (0, 0)
     assert values[0] == np.float32(31 / 96)
     assert values[2] == pytest.approx(23.9 / 96)

@@ -92,7 +92,7 @@ class Metric:
         ratio = (numerator / denominator).tolist()
         return dict(zip(self.parts, ratio, strict=True)) if self.parts else ratio
 
-    def labelled(self, result: Result, det_thresh: float) -> Iterator[tuple[str, float]]:
+    def labeled(self, result: Result, det_thresh: float) -> Iterator[tuple[str, float]]:
         """Yields (label, value) for each value of this metric in a result."""
         value = result[self.name]
         for part, number in value.items() if isinstance(value, dict) else [("", value)]:
@@ -281,7 +281,7 @@ def format_table(result: Result, title: str, det_thresh: float = 0.5) -> str:
             row
             for metric in METRICS.values()
             if metric.task == task
-            for row in metric.labelled(result, det_thresh)
+            for row in metric.labeled(result, det_thresh)
         ]
         for index, (label, value) in enumerate(rows):
             lines.append(f"  {'' if index else task:<5}{label:<20}{100 * value:>7.2f} %")
@@ -294,7 +294,7 @@ def format_summary(result: Result, det_thresh: float = 0.5) -> str:
         f"{label} {100 * value:.2f} %"
         for metric in METRICS.values()
         if not metric.parts
-        for label, value in metric.labelled(result, det_thresh)
+        for label, value in metric.labeled(result, det_thresh)
     )
 
 

@@ -8,7 +8,7 @@ and float32 weights would be inaccurate for large images.
 
 import tensorflow as tf
 
-from data.loading.letterbox import GREY, Letterbox
+from data.loading.letterbox import GRAY, Letterbox
 
 BICUBIC_A = -0.5
 BICUBIC_REACH = 2
@@ -28,7 +28,7 @@ def fit_in_graph(height: tf.Tensor, width: tf.Tensor, input_size: int) -> Letter
     longer = tf.reshape(tf.maximum(height, width), (1,))
     new_sides = tf.maximum(scaled_side(tf.stack([height, width]), longer, input_size), 1)
     new_height, new_width = tf.unstack(new_sides)
-    return Letterbox.centred(width, height, input_size, new_width, new_height)
+    return Letterbox.centered(width, height, input_size, new_width, new_height)
 
 
 def scaled_side(side: tf.Tensor, longer: tf.Tensor, input_size: int) -> tf.Tensor:
@@ -71,7 +71,7 @@ def letterbox_in_graph(image: tf.Tensor, geometry: Letterbox) -> tf.Tensor:
     This concerns one pixel in ten thousand, and a few in a thousand if the sides scale by a simple
     fraction. As in Pillow's bicubic filter, rows are resized first and rounded to integers, then
     columns. A single call of Pillow 13 starts with the columns if (h − h') > 2·(w − w'), which
-    differs by a few grey levels along sharp edges of such tall images.
+    differs by a few gray levels along sharp edges of such tall images.
 
     Args:
         image: (h, w, 3) uint8, RGB.
@@ -88,7 +88,7 @@ def letterbox_in_graph(image: tf.Tensor, geometry: Letterbox) -> tf.Tensor:
     square = _round_to_bytes(tf.matmul(rows, tf.reshape(lines, (-1, 3 * side))))  # (S, 3·S)
     square = tf.transpose(tf.reshape(square, (side, 3, side)), (0, 2, 1))
     inside = (has_row * tf.transpose(has_column))[..., None]
-    return square * inside + GREY * (1.0 - inside)
+    return square * inside + GRAY * (1.0 - inside)
 
 
 def place_mask_in_graph(
@@ -140,7 +140,7 @@ def _bicubic(old, new, start, side):
     target = tf.range(side)[:, None] - start
     exists = tf.cast((target >= 0) & (target < new), tf.float32)
     target = tf.clip_by_value(target, 0, new - 1)
-    # The distance of two centres in old pixels is offset / (2·new). Downscaling widens the kernel.
+    # The distance of two centers in old pixels is offset / (2·new). Downscaling widens the kernel.
     offset = (2 * tf.range(old)[None, :] + 1) * new - (2 * target + 1) * old
     unit = tf.cast(2 * tf.maximum(old, new), tf.float32)
     x = tf.minimum(tf.abs(tf.cast(offset, tf.float32)) / unit, float(BICUBIC_REACH))
@@ -153,7 +153,7 @@ def _bicubic(old, new, start, side):
 def _bilinear(old, start, new, side):
     """Weights that resize the pixels [start, start + old) of a row of `side` to `new` ones.
 
-    As in OpenCV, pixels are sampled at their centres and border pixels are repeated.
+    As in OpenCV, pixels are sampled at their centers and border pixels are repeated.
 
     Returns:
         (new, side) float32 weights.

@@ -101,7 +101,7 @@ class AttentionReader:
 
 
 def draw_attention(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Draws attention as a heat map over a grey version of the photograph.
+    """Draws attention as a heat map over a gray version of the photograph.
 
     Args:
         image: (h, w, 3) uint8, RGB.
@@ -110,10 +110,10 @@ def draw_attention(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
         (h, w, 3) uint8, RGB.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * PHOTOGRAPH_BRIGHTNESS
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] * PHOTOGRAPH_BRIGHTNESS
     levels = np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)
-    # The brightness of "inferno" rises evenly, so that the map is readable in grey and by people
-    # with colour blindness.
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    # The brightness of "inferno" rises evenly, so that the map is readable in gray and by people
+    # with color blindness.
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     opacity = HEAT_OPACITY * np.sqrt(np.clip(heat, 0, 1))[..., None]
-    return np.rint(grey * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return np.rint(gray * (1 - opacity) + colors * opacity).astype(np.uint8)

@@ -24,7 +24,7 @@ def read_photograph(
 ) -> Image.Image:
     """Reads a photograph as its user sees it.
 
-    The EXIF orientation is applied and transparent parts become white. Grey, palette and CMYK
+    The EXIF orientation is applied and transparent parts become white. Gray, palette and CMYK
     images become RGB, 16 bits become eight. Of an animation, the first frame is read.
 
     Args:
@@ -72,7 +72,7 @@ def _upright_rgb(image, name, max_pixels):
 
 
 def _eight_bits(image, name):
-    """Converts a grey image of 16 bits per pixel to eight."""
+    """Converts a gray image of 16 bits per pixel to eight."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(f"{name} has pixels of 32 bits; save it with 8 bits per channel")

@@ -246,6 +246,6 @@ def _checked(expressions):
 
 
 def _clipped(box_xyxy, geometry):
-    """Clips a box, which can reach into the grey border of the letterbox, to the photograph."""
+    """Clips a box, which can reach into the gray border of the letterbox, to the photograph."""
     width, height = geometry.image_width, geometry.image_height
     return np.clip(box_xyxy, 0, [width, height, width, height])

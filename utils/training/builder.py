@@ -24,7 +24,7 @@ from utils.training.trainer import Trainer
 
 
 def build_trainer(config: Config) -> Trainer:
-    """Builds a training run: strategy, data, network, optimiser and checkpoints.
+    """Builds a training run: strategy, data, network, optimizer and checkpoints.
 
     Prints device, sizes of data and network, and where its weights come from.
 

@@ -1,7 +1,7 @@
 """The state of a training run on disk: its last state, to resume from, and its best weights.
 
 `last.state.h5` contains every variable of the network, including the seeds of its dropout, every
-variable of the optimiser and the `RunState`. A run that was stopped and resumed therefore computes
+variable of the optimizer and the `RunState`. A run that was stopped and resumed therefore computes
 exactly what it would have computed without the stop. Files are replaced only once they are
 complete: a crash while saving leaves the previous state.
 """
@@ -37,7 +37,7 @@ class Checkpoints:
     Args:
         folder: where `last.state.h5` and `best.weights.h5` are kept; created when needed.
         model: network whose weights exist.
-        optimizer: Keras optimiser; it is built here unless it already is. Under a tf.distribute
+        optimizer: Keras optimizer; it is built here unless it already is. Under a tf.distribute
             strategy, create this object inside `strategy.scope()`.
         writer: whether this process writes; of several workers, only one does.
     """
@@ -60,7 +60,7 @@ class Checkpoints:
             optimizer.build(model.trainable_variables)
 
     def save_last(self, state: RunState) -> None:
-        """Writes the variables of network and optimiser, and `state`, to `last.state.h5`.
+        """Writes the variables of network and optimizer, and `state`, to `last.state.h5`.
 
         Raises:
             OSError: the file cannot be written; the previous one stays unchanged.
@@ -77,7 +77,7 @@ class Checkpoints:
                 _write_group(file.create_group(group), variables)
 
     def restore_last(self) -> RunState | None:
-        """Fills network and optimiser from `last.state.h5`.
+        """Fills network and optimizer from `last.state.h5`.
 
         Returns:
             The `RunState` saved with them, or None if there is no such file.

@@ -1,4 +1,4 @@
-"""The learning rate of each optimiser step."""
+"""The learning rate of each optimizer step."""
 
 import math
 from collections.abc import Sequence

@@ -29,7 +29,7 @@ def make_train_step(
     """Compiles the training step.
 
     Args:
-        strategy: tf.distribute.Strategy under which model and optimiser were built.
+        strategy: tf.distribute.Strategy under which model and optimizer were built.
         model: network of `build_mcn`.
         optimizer: of `build_optimizer`, already built.
         anchors_px: (A, 2) float, width and height in input pixels.

@@ -39,12 +39,12 @@ class Trainer:
 
     Args:
         config: the settings of the run.
-        strategy: tf.distribute.Strategy under which network and optimiser were built.
+        strategy: tf.distribute.Strategy under which network and optimizer were built.
         training_set: what to train on.
         evaluator: evaluates the network after each epoch.
         grounder: runs the network that is trained.
         optimizer: of `build_optimizer`, already built.
-        checkpoints: saves and restores network and optimiser.
+        checkpoints: saves and restores network and optimizer.
 
     Raises:
         TrainingError: the training set is smaller than a batch, and there are several replicas.

@@ -85,10 +85,10 @@ def _points(rows, name, factor=1.0):
 
 
 def _draw_panel(axes, title, curves):
-    for (label, points), colour in zip(curves.items(), itertools.cycle(CURVES), strict=False):
+    for (label, points), color in zip(curves.items(), itertools.cycle(CURVES), strict=False):
         # Markers show the points of short curves: a single point makes no line.
         marker = "o" if len(points) <= MARKED_POINTS else ""
-        axes.plot(*zip(*points, strict=True), marker=marker, label=label, color=hex_code(colour))
+        axes.plot(*zip(*points, strict=True), marker=marker, label=label, color=hex_code(color))
     values = [value for points in curves.values() for _, value in points]
     low, high = min(values), max(values)
     if low > 0 and high / low > LOGARITHMIC_FROM and "%" not in title:

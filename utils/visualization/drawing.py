@@ -1,7 +1,7 @@
 """Pictures of predictions: boxes and masks over the photograph, with a caption below.
 
 Predictions are orange with solid lines, the ground truth is blue with dashed lines, so that the
-two differ in colour and in style. Every line has a dark edge, which keeps it visible on bright and
+two differ in color and in style. Every line has a dark edge, which keeps it visible on bright and
 on dark backgrounds.
 """
 
@@ -75,7 +75,7 @@ def draw_prediction(
     truth_shown = true_box_xyxy_px is not None or true_mask is not None
     figures = {"score": score, "box IoU": det_iou, "mask IoU": seg_iou}
     caption = draw_caption(expression, figures, truth_shown, width)
-    return np.concatenate([_centred(canvas, width), caption])
+    return np.concatenate([_centered(canvas, width), caption])
 
 
 def _resize(image, scale, width):
@@ -97,9 +97,9 @@ def _scaled_mask(mask, image, shape):
     return soft >= 0.5
 
 
-def _tint(canvas, mask, colour):
+def _tint(canvas, mask, color):
     tinted = canvas.astype(np.float32)
-    tinted[mask] += MASK_OPACITY * (np.asarray(colour, np.float32) - tinted[mask])
+    tinted[mask] += MASK_OPACITY * (np.asarray(color, np.float32) - tinted[mask])
     return np.rint(tinted).astype(np.uint8)
 
 
@@ -122,12 +122,12 @@ def _closed(points):
     return np.concatenate([points, points[:1]])
 
 
-def _draw_paths(canvas, paths, colour, thickness, dash=None):
+def _draw_paths(canvas, paths, color, thickness, dash=None):
     """Draws closed paths with a dark edge; `dash` is the length of a dash, None for solid lines."""
     pieces = paths if dash is None else [piece for path in paths for piece in _dashes(path, dash)]
     fixed = [np.rint(piece * 2**SUBPIXEL_BITS).astype(np.int32) for piece in pieces]
     inner = max(round(thickness), 1)
-    edge, inside = (np.asarray(paint, np.float32) for paint in (EDGE, colour))
+    edge, inside = (np.asarray(paint, np.float32) for paint in (EDGE, color))
     for width, paint, opacity in ((inner + 2, edge, EDGE_OPACITY), (inner, inside, 1.0)):
         coverage = np.zeros(canvas.shape[:2], np.uint8)
         cv2.polylines(coverage, fixed, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -153,8 +153,8 @@ def _dashes(path, dash):
     return pieces
 
 
-def _centred(canvas, width):
-    """Centres the picture in a strip of full width."""
+def _centered(canvas, width):
+    """Centers the picture in a strip of full width."""
     left = (width - canvas.shape[1]) // 2
     strip = np.empty((canvas.shape[0], width, 3), np.uint8)
     strip[:] = BACKDROP

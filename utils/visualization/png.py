@@ -13,7 +13,7 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
 
     Args:
         path: the file; an existing one is replaced.
-        image: (h, w, 3) RGB or (h, w) grey, uint8.
+        image: (h, w, 3) RGB or (h, w) gray, uint8.
 
     Raises:
         OSError: the file cannot be written.

@@ -28,7 +28,7 @@ FALLBACK_FONTS = (
 def draw_caption(
     expression: str, figures: Mapping[str, float | None], truth_shown: bool, width: int
 ) -> np.ndarray:
-    """Draws the strip below a picture: the expression, a legend of the colours, the figures.
+    """Draws the strip below a picture: the expression, a legend of the colors, the figures.
 
     Args:
         expression: the expression; wrapped, and truncated after `CAPTION_LINES` lines.
@@ -77,13 +77,13 @@ def draw_title(title: str, width: int, margin: int, size: int) -> np.ndarray:
     return np.asarray(strip)
 
 
-def _legend_entry(draw, position, name, colour, dashes, font):
+def _legend_entry(draw, position, name, color, dashes, font):
     """Draws a sample of a line and its name; returns the x coordinate of the next entry."""
     x, y = position
     length, thickness = 1.8 * font.size, max(font.size // 4, 2)
     for start, end in dashes:
         corners = (x + start * length, y - thickness / 2, x + end * length, y + thickness / 2)
-        draw.rectangle(corners, fill=colour)
+        draw.rectangle(corners, fill=color)
     x += length + font.size / 2
     draw.text((x, y), name, font=font, fill=FAINT_INK, anchor="lm")
     return x + font.getlength(name) + font.size

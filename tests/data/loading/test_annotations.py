@@ -52,7 +52,7 @@ def test_image_names_may_contain_spaces_and_folders():
         ("a.jpg 1,2,3,4,5,id ~ x", "mask-id is not a whole number: 'id'"),
         ("a.jpg 5,2,5,4,0,6 ~ x", "the box 5,2,5,4 is empty"),
         ("a.jpg 1,9,3,4,0,6 ~ x", "the box 1,9,3,4 is empty"),
-        ("a.jpg -9,2,3,4,0,6 ~ x", "centre of box -9,2,3,4 lies outside"),
+        ("a.jpg -9,2,3,4,0,6 ~ x", "center of box -9,2,3,4 lies outside"),
         ("a.jpg 1,2,3,4,-1,6 ~ x", "category -1"),
         ("a.jpg 1,2,3,4,0,6", "no expression"),
         ("a.jpg 1,2,3,4,0,6 ~ x ~  ~ y", "an expression is empty"),
@@ -150,9 +150,9 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("box", [(90, 0, 110, 10), (0, 40, 10, 60), (95, 0, 200, 10)])
-def test_a_box_whose_centre_is_on_no_pixel_is_refused(box):
+def test_a_box_whose_center_is_on_no_pixel_is_refused(box):
     referent = dataclasses.replace(REFERENT, box_xyxy_px=box)
-    with pytest.raises(DataError, match=r"a\.jpg: the centre .* image of 100×50"):
+    with pytest.raises(DataError, match=r"a\.jpg: the center .* image of 100×50"):
         check_box_in_image(referent, 100, 50)
 
 

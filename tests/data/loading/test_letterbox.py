@@ -34,7 +34,7 @@ def test_sizes_that_make_no_sense():
         Letterbox.fit(0, 5, 416)
 
 
-def test_the_border_is_grey_and_the_image_is_inside():
+def test_the_border_is_gray_and_the_image_is_inside():
     square = letterbox_image(Image.new("RGB", (40, 20), (255, 0, 7)), 64)
     assert square.shape == (64, 64, 3)
     assert square.dtype == np.uint8

@@ -178,9 +178,9 @@ def test_a_bad_file_is_named_in_training_and_evaluation(training_set, broken, ca
 
 def test_a_box_outside_its_image_is_named(training_set):
     referent = Referent("a.png", (70, 10, 110, 58), 0, 2, ("blue box",))
-    with pytest.raises(DataError, match=r"a\.png: the centre \(90, 34\) of box 70,10,110,58"):
+    with pytest.raises(DataError, match=r"a\.png: the center \(90, 34\) of box 70,10,110,58"):
         batches_of(dataclasses.replace(training_set, referents=[referent]))
-    with pytest.raises(DataError, match=r"a\.png: the centre \(90, 34\)"):
+    with pytest.raises(DataError, match=r"a\.png: the center \(90, 34\)"):
         list(
             evaluation_images(
                 group_by_image([referent]),

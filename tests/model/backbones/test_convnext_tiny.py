@@ -86,7 +86,7 @@ def test_imagenet_weights_give_the_features_of_keras_applications(model, publish
     part = visual_backbone(network)
     assert len(report.entries) == len(part.weights)
     assert "fusion_1_conv" in report.missing
-    # Stages end where the next one downsamples, the last one before the final normalisation.
+    # Stages end where the next one downsamples, the last one before the final normalization.
     ends = [source.get_layer(f"convnext_tiny_downsampling_block_{i}") for i in (1, 2)]
     stages = keras.Model(source.input, [source.layers[-1].input, ends[1].input, ends[0].input])
     image = random_batch(network_config(**SETTINGS))["image"]

@@ -154,7 +154,7 @@ class TestLoading:
         assert report.unused == ["pooled_dense/kernel", "pooled_dense/bias"]
         assert len(report.entries) == len(backbone.weights) - 2
 
-    def test_variables_of_an_optimiser_are_skipped_and_reported(self, tmp_path, original):
+    def test_variables_of_an_optimizer_are_skipped_and_reported(self, tmp_path, original):
         folder, _, tensors = original
         slots = {f"{LAYER_2}/output/dense/bias/adam_m": np.zeros(32, np.float32)}
         slots["global_step"] = np.int64(7)

@@ -28,9 +28,9 @@ def top_box(raw):
     raw = raw.reshape(3, 3, 3, 5).astype(np.float64)
     row, column, anchor = np.unravel_index(raw[..., 4].argmax(), (3, 3, 3))
     tx, ty, tw, th, logit = raw[row, column, anchor]
-    centre = (1 / (1 + np.exp([-tx, -ty])) + (column, row)) * 32
+    center = (1 / (1 + np.exp([-tx, -ty])) + (column, row)) * 32
     half = np.exp([tw, th]) * ANCHORS[anchor] / 2
-    return np.concatenate([centre - half, centre + half]), 1 / (1 + np.exp(-logit))
+    return np.concatenate([center - half, center + half]), 1 / (1 + np.exp(-logit))
 
 
 def iou_of_boxes(a, b):

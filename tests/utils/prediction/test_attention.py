@@ -25,8 +25,8 @@ def test_the_letterbox_border_is_cropped(branch):
     assert heat.min() >= 0
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     size = 8 if branch == "mask" else 32
-    centre = np.array([(5 * 8 // size + 0.5) * size - 24, (9 * 8 // size + 0.5) * size]) * 2
-    assert np.abs([row - centre[0], column - centre[1]]).max() <= size
+    center = np.array([(5 * 8 // size + 0.5) * size - 24, (9 * 8 // size + 0.5) * size]) * 2
+    assert np.abs([row - center[0], column - center[1]]).max() <= size
 
 
 def test_the_size_can_be_chosen():

@@ -108,9 +108,9 @@ def test_floating_point_pixels_are_refused():
 def test_arrays():
     pixels = np.asarray(scene())
     np.testing.assert_array_equal(np.asarray(read_photograph(pixels)), pixels)
-    grey = pixels[..., 0]
-    for array in (grey, grey[..., None]):
-        expected = np.repeat(grey[..., None], 3, axis=2)
+    gray = pixels[..., 0]
+    for array in (gray, gray[..., None]):
+        expected = np.repeat(gray[..., None], 3, axis=2)
         np.testing.assert_array_equal(np.asarray(read_photograph(array)), expected)
     for array in (pixels / 255, pixels[..., :2], pixels[:0], pixels[None]):
         with pytest.raises(DataError, match="is not an image: expected uint8"):

@@ -1,4 +1,4 @@
-"""The optimiser is Keras' Adam with the published constants, clipping and loss scaling."""
+"""The optimizer is Keras' Adam with the published constants, clipping and loss scaling."""
 
 import keras
 import numpy as np

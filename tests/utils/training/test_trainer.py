@@ -36,7 +36,7 @@ def keep_snapshots(trainer, folder):
 
 
 def state_of(trainer):
-    """Weights, dropout seeds and optimiser, by their order."""
+    """Weights, dropout seeds and optimizer, by their order."""
     variables = [*trainer.model.variables, *trainer.optimizer.variables]
     return [np.array(variable) for variable in variables]
 

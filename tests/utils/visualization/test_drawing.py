@@ -6,11 +6,11 @@ import pytest
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.palette import PREDICTED, TRUTH
 
-GREY = 120
+GRAY = 120
 
 
 def scene(height=100, width=100):
-    return np.full((height, width, 3), GREY, np.uint8)
+    return np.full((height, width, 3), GRAY, np.uint8)
 
 
 def near(picture, colour):
@@ -30,7 +30,7 @@ def test_box_lies_where_predicted():
     drawn = bounds(near(panel[:400], PREDICTED))
     np.testing.assert_allclose(drawn, (80, 120, 240, 320), atol=3)
     middle = panel[200, 160]
-    np.testing.assert_array_equal(middle, GREY)
+    np.testing.assert_array_equal(middle, GRAY)
 
 
 def test_mask_is_tinted_and_outlined():
@@ -38,9 +38,9 @@ def test_mask_is_tinted_and_outlined():
     mask[40:60, 10:50] = True
     panel = draw_prediction(scene(), "mask", None, mask, width=400)
     inside, outside = panel[200, 120].astype(int), panel[100, 120]
-    np.testing.assert_array_equal(outside, GREY)
-    assert inside[0] > GREY + 20
-    assert inside[2] < GREY - 20
+    np.testing.assert_array_equal(outside, GRAY)
+    assert inside[0] > GRAY + 20
+    assert inside[2] < GRAY - 20
     np.testing.assert_allclose(bounds(near(panel[:400], PREDICTED)), (40, 160, 200, 240), atol=5)
 
 
@@ -49,7 +49,7 @@ def test_a_hole_of_a_mask_stays_clear():
     mask[20:80, 20:80] = True
     mask[40:60, 40:60] = False
     panel = draw_prediction(scene(), "ring", None, mask, width=400)
-    np.testing.assert_array_equal(panel[200, 200], GREY)
+    np.testing.assert_array_equal(panel[200, 200], GRAY)
 
 
 def test_truth_is_dashed_and_seen_over_the_same_box():
@@ -76,7 +76,7 @@ def test_boxes_outside_are_drawn_at_the_border():
 def test_pictures_of_any_size_fit_the_width(size, expected):
     green = scene(*size) * np.uint8([0, 2, 0])
     panel = draw_prediction(green, "x", None, None, width=400)
-    photograph = bounds(near(panel, (0, 2 * GREY, 0)))
+    photograph = bounds(near(panel, (0, 2 * GRAY, 0)))
     assert photograph[2] - photograph[0] + 1 == expected[1]
     assert photograph[3] - photograph[1] + 1 == expected[0]
 
