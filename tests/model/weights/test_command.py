@@ -57,7 +57,7 @@ def test_converted_darknet_file_keeps_its_mark_and_its_part(tmp_path, config, ca
         tmp_path / "yolov3.weights", arrays + yolo_head_arrays(SIDES["darknet"], 80)
     )
     target = tmp_path / "new" / "backbone.weights.h5"
-    assert run("convert", source, target, *config) is None
+    assert run("convert", source, target, *config) == 0
     printed = capsys.readouterr().out
     for part in ("convolution 1 kernel", "3×3×3×2", "not used (17)", "left as initialized",
                  "trained on: coco (marked"):  # fmt: skip
@@ -67,7 +67,7 @@ def test_converted_darknet_file_keeps_its_mark_and_its_part(tmp_path, config, ca
     assert not any(map(in_backbone, report.missing))
 
     source = write_darknet(tmp_path / "darknet53.conv.74", arrays[:-6])
-    assert run("convert", source, target, *config, "--half") is None
+    assert run("convert", source, target, *config, "--half") == 0
     fresh_pair("darknet")
     report = load_pretrained(pair.target, target)
     assert [n for n in report.missing if in_backbone(n)][:2] == [
@@ -84,7 +84,7 @@ def test_published_checkpoint_and_mark_by_hand(tmp_path, config, capsys):
     source = write_published(tmp_path / "best_map.h5", pair.source)
     target = tmp_path / "mcn.weights.h5"
     wanted = [*config, "--set", "backbone=vgg", "--trained_on", "refcoco"]
-    assert run("convert", source, target, *wanted) is None
+    assert run("convert", source, target, *wanted) == 0
     load_weights(pair.target, target)
     assert same_weights(pair.source, pair.target) > 60
     with h5py.File(target) as file:
@@ -102,7 +102,7 @@ def test_adapted_vgg_is_not_adapted_twice(tmp_path, config):
     arrays = backbone_arrays(pair.source)[:13]
     source = write_applications_vgg(tmp_path / "vgg16_notop.h5", arrays)
     target = tmp_path / "vgg.weights.h5"
-    assert run("convert", source, target, *config, "--set", "backbone=vgg") is None
+    assert run("convert", source, target, *config, "--set", "backbone=vgg") == 0
     load_pretrained(pair.target, source)
     once = pair.target.get_layer("backbone_1_conv").get_weights()
     fresh_pair("vgg")
