@@ -1,77 +1,92 @@
-"""Masks as COCO writes them: polygons and run lengths → pixels."""
+"""Decoding of COCO segmentations, polygons or run lengths, to binary masks."""
 
 from typing import Any
 
 import numpy as np
 
+from config.errors import UserError
+
+
+class SegmentationError(UserError):
+    """A segmentation cannot be decoded; the message does not name the object it belongs to."""
+
 
 def decode_segmentation(segmentation: Any, width: int, height: int) -> np.ndarray:
-    """The union of all parts of one object.
+    """Decodes the union of all parts of one object.
 
     Args:
         segmentation: a list of polygons [x1, y1, x2, y2, …] in pixels; or run lengths
-            {"size": [height, width], "counts": …} with counts as COCO's compressed text or as a
-            list of numbers; or a list of such run lengths.
-        width, height: of the image, in pixels.
+            {"size": [height, width], "counts": …}, where counts is COCO's compressed string or a
+            list of integers; or a list of such run lengths.
+        width, height: size of the image in pixels.
 
     Returns:
-        uint8 (height, width), 0 or 1; 1 where any part is.
+        Mask (height, width) uint8, 1 where any part covers the pixel, else 0.
 
     Raises:
-        ValueError: none of these forms, broken run lengths, or a size that is not the image's.
+        SegmentationError: the segmentation has none of these forms, is damaged, or does not fit
+            the size of the image.
     """
     from pycocotools import mask as coco_mask
 
     parts = segmentation if isinstance(segmentation, list) else [segmentation]
     if not parts:
-        raise ValueError("the segmentation is empty")
-    encoded = [_encode(coco_mask, part, width, height) for part in parts]
+        raise SegmentationError("the segmentation is empty")
+    encoded = []
+    for part in parts:
+        if isinstance(part, list):
+            _check_polygon(part, width, height)
+            encoded += coco_mask.frPyObjects([part], height, width)
+        else:
+            runs = {"size": [height, width], "counts": _run_lengths(part, width, height)}
+            encoded.append(coco_mask.frPyObjects(runs, height, width))
     return coco_mask.decode(coco_mask.merge(encoded))
 
 
-def _encode(coco_mask, part: Any, width: int, height: int) -> dict:
-    """One part as compressed run lengths."""
-    if isinstance(part, list):
-        _check_polygon(part, width, height)
-        return coco_mask.frPyObjects([part], height, width)[0]
+def _run_lengths(part: Any, width: int, height: int) -> list[int]:
+    """Returns the uncompressed run lengths of one part; they add up to the pixels of the image."""
     if not isinstance(part, dict) or "counts" not in part or "size" not in part:
-        raise ValueError(f"neither polygon nor run lengths: {str(part)[:80]}")
+        raise SegmentationError(f"neither a polygon nor run lengths: {str(part)[:80]}")
     if part["size"] not in ([height, width], (height, width)):
-        raise ValueError(
-            f"run lengths of size {part['size']} (height, width) for an image of {height}×{width}"
+        raise SegmentationError(
+            f"the run lengths have the size {part['size']} (height, width), but the image has "
+            f"{height}×{width}"
         )
     runs = part["counts"]
     if isinstance(runs, str | bytes):
         runs = _uncompress(runs)
-    # pycocotools leaves the pixels behind a last run that ends early as they lay in memory.
+    # If the last run ends early, pycocotools returns uninitialized memory for the other pixels.
     if (
         not isinstance(runs, list)
         or not all(isinstance(run, int) and run >= 0 for run in runs)
         or sum(runs) != height * width
     ):
-        raise ValueError(f"run lengths that do not add up to {height}×{width} pixels")
-    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+        raise SegmentationError(f"the run lengths do not add up to {height}×{width} pixels")
+    return runs
 
 
-def _check_polygon(polygon: list, width: int, height: int) -> None:
-    # pycocotools takes four numbers for a box.
+def _check_polygon(polygon: list[Any], width: int, height: int) -> None:
+    # pycocotools interprets a list of four numbers as a box.
     if len(polygon) < 6 or len(polygon) % 2:
-        raise ValueError(f"a polygon needs three or more x, y pairs, found {str(polygon)[:80]}")
-    # pycocotools walks along every edge: a corner at 1e9 or NaN takes all memory there is.
+        raise SegmentationError(
+            f"a polygon needs three or more x, y pairs, found {str(polygon)[:80]}"
+        )
+    # pycocotools rasterizes every edge pixel by pixel: a vertex at 1e9 or NaN exhausts the memory.
     side = max(width, height)
     for value in polygon:
         if not isinstance(value, int | float) or not -side <= value <= 2 * side:
-            raise ValueError(
-                f"a polygon has the coordinate {value!r}, far from the image of {width}×{height}"
+            raise SegmentationError(
+                f"a polygon has the coordinate {value!r}, which is not a number near the image of "
+                f"{width}×{height} pixels"
             )
 
 
 def _uncompress(counts: str | bytes) -> list[int]:
-    """COCO's compressed counts as run lengths.
+    """Decodes COCO's compressed counts to run lengths.
 
-    A number is written in groups of five bits, lowest first, each group a character from "0" on;
-    bit 5 says that a group follows, bit 4 of the last group is the sign. From the fourth number
-    on the difference to the number two before it is written.
+    Each number consists of characters that encode five bits each, least significant first, offset
+    by "0". Bit 5 of a character says that another one follows; bit 4 of the last one is the sign.
+    From the fourth number on, the difference to the number two positions earlier is stored.
     """
     if isinstance(counts, str):
         counts = counts.encode("ascii", "replace")
@@ -80,7 +95,7 @@ def _uncompress(counts: str | bytes) -> list[int]:
     for character in counts:
         group = character - 48
         if not 0 <= group < 64:
-            raise ValueError(f"run lengths with the character {chr(character)!r}")
+            raise SegmentationError(f"the run lengths contain the character {chr(character)!r}")
         value |= (group & 0x1F) << shift
         shift += 5
         if group & 0x20:
@@ -90,5 +105,5 @@ def _uncompress(counts: str | bytes) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value, shift = 0, 0
     if shift:
-        raise ValueError("run lengths that end within a number")
+        raise SegmentationError("the run lengths end within a number")
     return runs

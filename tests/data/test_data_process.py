@@ -1,4 +1,4 @@
-"""The preparation script, on the fixture that the published one was run on."""
+"""data/data_process.py on the fixture that the published preparation was run on."""
 
 import json
 import pickle
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from data import data_process
-from data.data_process import add_to_image_list, main, to_xyxy
+from data.data_process import main
 from data.loading.annotations import read_annotations
+from data.preparation import referring_sets
+from data.preparation.referring_sets import Summary, add_to_image_list, to_xyxy
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "parity" / "golden" / "refer_fixture"
@@ -55,7 +57,10 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
     assert not (tmp_path / "out/masks").exists()
     report = capsys.readouterr()
     assert "train  3 referents, 6 expressions, 2 images" in report.out
-    assert "taken out: 1 (referent 9014 on COCO_train2014_000000000022.jpg)" in report.out
+    assert (
+        "removed from expressions: 1 (referent 9014 on COCO_train2014_000000000022.jpg)"
+        in report.out
+    )
     assert "refcoco (unc)  100%  6/6  " in report.err
 
 
@@ -73,7 +78,7 @@ def test_categories_are_coco_s_eighty(raw, tmp_path):
     run(raw, tmp_path)
     lines = [r for s in SPLITS for r in read_annotations(tmp_path / f"out/anns/refcoco/{s}.txt")]
     assert {r.mask_id: r.category for r in lines}[9021] == 79  # COCO's 90
-    assert sorted(data_process._COCO_CATEGORY.values()) == list(range(80))
+    assert sorted(referring_sets._COCO_CATEGORY.values()) == list(range(80))
 
     raw(lambda refs: refs[0].update(category_id=12))
     assert run(raw, tmp_path) == 2
@@ -81,6 +86,18 @@ def test_categories_are_coco_s_eighty(raw, tmp_path):
 
 def test_boxes_are_cut_to_whole_pixels():
     assert to_xyxy((10.9, 20.99, 60.6, 70.95)) == (10, 20, 70, 90)
+
+
+def test_the_default_output_is_the_data_folder_of_the_project(raw, monkeypatch):
+    folders = []
+
+    def prepare(data_root, output_dir, *_):
+        folders.append(Path(output_dir))
+        return Summary({}), []
+
+    monkeypatch.setattr(data_process, "prepare_set", prepare)
+    assert main(["--data_root", str(raw.root)]) == 0
+    assert folders == [ROOT / "data"]
 
 
 def test_what_is_changed_or_left_out_is_reported(raw, tmp_path, capsys):
@@ -101,11 +118,11 @@ def test_what_is_changed_or_left_out_is_reported(raw, tmp_path, capsys):
     assert run(raw, tmp_path, "--generate_mask") == 0
     out = capsys.readouterr().out
     assert "boxes clipped to the image: 1 (referent 9021" in out
-    assert "empty expressions left out: 2 " in out
-    assert "masks without a pixel (kept): 1 (referent 9021" in out
-    assert "skipped, because it has no expression: 1 (referent 9000" in out
-    assert "skipped, because its box has no area inside the image: 2 (referent 9035" in out
-    assert "skipped, because annotation 505: run lengths of size [1, 2]" in out
+    assert "empty expressions dropped: 2 " in out
+    assert "empty masks (kept): 1 (referent 9021" in out
+    assert "skipped because it has no expression: 1 (referent 9000" in out
+    assert "skipped because its box has no area inside the image: 2 (referent 9035" in out
+    assert "skipped because annotation 505: the run lengths have the size [1, 2]" in out
     assert "train  no referents" in out
     assert not (tmp_path / "out/anns/refcoco/train.txt").exists()
     (referent,) = read_annotations(tmp_path / "out/anns/refcoco/testA.txt")
@@ -135,7 +152,7 @@ def test_files_of_an_earlier_preparation_are_pointed_out(raw, tmp_path, capsys):
     stale.parent.mkdir(parents=True)
     stale.write_text("old\n")
     run(raw, tmp_path)
-    assert f"warning: {stale} is left from an earlier preparation" in capsys.readouterr().out
+    assert f"warning: {stale} is left over from an earlier preparation" in capsys.readouterr().out
 
 
 def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
@@ -152,7 +169,7 @@ def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
     [
         (["--dataset", "refcoco+", "--split", "umd"], "'refcoco+' has no split 'umd'; valid are"),
         (["--split", "google"], "refs(google).p: no such file"),
-        (["--dataset", "refclef", "--list_eval_images", "x"], "are not COCO's"),
+        (["--dataset", "refclef", "--list_eval_images", "x"], "are not from COCO"),
     ],
 )
 def test_mistakes_end_with_a_sentence(raw, tmp_path, capsys, options, fault):
@@ -167,7 +184,7 @@ def test_an_interruption_leaves_no_lines(raw, tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_process, "decode_segmentation", interrupt)
+    monkeypatch.setattr(referring_sets, "decode_segmentation", interrupt)
     assert run(raw, tmp_path, "--generate_mask") == 130
     assert "Run the same command again" in capsys.readouterr().err
     assert not (tmp_path / "out/anns").exists()

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from data.preparation.segmentation import decode_segmentation
+from data.preparation.segmentation import SegmentationError, decode_segmentation
 
 SQUARE = [2, 1, 6, 1, 6, 4, 2, 4]  # columns 2–5, rows 1–3
 
@@ -57,23 +57,26 @@ def test_plain_run_lengths_go_down_the_columns():
 @pytest.mark.parametrize(
     ("segmentation", "fault"),
     [
-        (None, "neither polygon nor run lengths"),
-        ([5], "neither polygon nor run lengths"),
+        (None, "neither a polygon nor run lengths"),
+        ([5], "neither a polygon nor run lengths"),
         ([], "segmentation is empty"),
         ([[1, 2, 3, 4]], "three or more x, y pairs"),
         ([[1, 2, 3, 4, 5, 6, 7]], "three or more x, y pairs"),
         ([[1, 2, 3, 4, 5, "6"]], "coordinate '6'"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "coordinate nan"),
-        ([[1, 2, 3, 4, 5, 1e12]], "far from the image of 9×7"),
-        ({"size": [9, 7], "counts": [63]}, "of size [9, 7]"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "the coordinate nan"),
+        ([[1, 2, 3, 4, 5, 1e12]], "not a number near the image of 9×7"),
+        (
+            {"size": [9, 7], "counts": [63]},
+            "the size [9, 7] (height, width), but the",
+        ),
         ({"size": [7, 9], "counts": [62]}, "do not add up to 7×9"),
         ({"size": [7, 9], "counts": [-1, 64]}, "do not add up"),
         ({"size": [7, 9], "counts": 63}, "do not add up"),
         ({"size": [7, 9], "counts": "g03"}, "do not add up"),
         ({"size": [7, 9], "counts": "P"}, "end within a number"),
-        ({"size": [7, 9], "counts": "\u20ac0z"}, "with the character 'z'"),
+        ({"size": [7, 9], "counts": "\u20ac0z"}, "contain the character 'z'"),
     ],
 )
 def test_what_is_no_segmentation(segmentation, fault):
-    with pytest.raises(ValueError, match=re.escape(fault)):
+    with pytest.raises(SegmentationError, match=re.escape(fault)):
         decode_segmentation(segmentation, 9, 7)
