@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import UserError
+from data.loading.errors import DataError
 
 
-class SegmentationError(UserError):
+class SegmentationError(DataError):
     """A segmentation cannot be decoded; the message does not name the object it belongs to."""
 
 
