@@ -1,165 +1,181 @@
-"""Own data → annotation lines and masks, from JSON lines or from a COCO file with expressions.
+"""Import own data: JSON lines, or a COCO file with expressions → annotation lines and masks.
 
     python data/import_jsonl.py photos/objects.jsonl --name mine
 
-reads one JSON object a line,
+Each line of the input describes one object:
 
     {"image": "a.jpg", "box": [10, 20, 110, 220], "polygon": [[10, 20, 110, 20, 60, 220]],
      "expressions": ["the red kite", "kite on the left"], "split": "train"}
 
-and writes DIR/anns/mine/<split>.txt, DIR/masks/mine/<number>.npy and DIR/anns/mine/config.json,
-with which train.py, test.py and data/check.py run on it. The images stay where they are.
-
-  image         file below --image_path (default: the folder of the JSON lines)
-  box           left, top, right, bottom in pixels; without it, the box around the mask
+  image         file relative to --image_path (default: the folder of the input)
+  box           left, top, right, bottom in pixels; if omitted, the bounding box of the mask
   polygon       list of polygons [x, y, x, y, …] in pixels, or
   rle           COCO run lengths {"size": [height, width], "counts": …}, or
-  mask          image file of the image's size, black where the object is not
-  expressions   one or more texts
+  mask          image file of the same size, 0 (black) outside the object
+  expressions   one or more expressions
   split         train, val, test, … (default: --split)
+
+Writes OUTPUT/anns/NAME/<split>.txt, OUTPUT/masks/NAME/<number>.npy and
+OUTPUT/anns/NAME/config.json, which train.py, test.py and data/check.py accept as --config. The
+images are not copied. If any object has a fault, nothing is imported and all faults are listed.
 """
 
 import argparse
+import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.command_line import counted, exit_code
-from data.preparation.own_data import import_entries
-from data.preparation.own_entries import EntryError, check_name, read_coco, read_json_lines
+from config.command_line import add_output_argument, counted, exit_code
+from data.preparation.json_fields import EntryError
+from data.preparation.own.coco_entries import read_coco_entries
+from data.preparation.own.entries import OwnData, check_name, read_json_lines
+from data.preparation.own.importing import ImportOptions, ImportSummary, import_data
+from data.preparation.wording import plural
 
 DATA_FOLDER = Path(__file__).resolve().parent
+EPILOG = """To import a COCO file:
+
+    python data/import_jsonl.py --coco instances.json --name mine --image_path photos
+
+It reads "expressions" or "captions" of the annotations. --expressions FILE reads them from JSON
+lines {"ann_id": 17, "expressions": ["the red kite"]} instead."""
 
 
-def _report(summary, output, name, unread, without):
-    for split, referents in summary.referents.items():
-        images = len({referent.image for referent in referents})
-        expressions = sum(len(referent.expressions) for referent in referents)
-        print(
-            f"{split:6} {len(referents):,} objects, {expressions:,} expressions, {images:,} images "
-            f"→ {Path(output) / 'anns' / name / split}.txt"
-        )
-    sorts = ", ".join(f"{count:,} {sort}" for sort, count in sorted(summary.masks.items()))
-    print(f"masks  {sorts} → {Path(output) / 'masks' / name}")
-    for note in _notes(summary, unread, without):
-        print(f"note: {note}")
-    config = Path(output) / "anns" / name / "config.json"
-    print(f"look through it: python data/check.py --config {config}")
-    print(f"train on it:     python train.py --config {config}")
-
-
-def _notes(summary, unread, without):
-    for note, where in summary.noted.items():
-        yield f"{note}: {counted(where)}"
-    if summary.masks.get("filled box"):
-        yield "masks are filled boxes where none was given: segmentation learns boxes from them"
-    for key, count in sorted(unread.items()):
-        yield f"the key '{key}' means nothing here and was not read ({count:,} lines)"
-    if without:
-        yield f"{without:,} annotations without expressions were left out"
-    if list(summary.referents) == ["train"]:
-        yield (
-            "there is no split to evaluate, so config.json evaluates the training set; name "
-            "splits, or set images aside with --val_share 0.1"
-        )
-    splits = list(summary.referents)
-    images = {split: {r.image for r in referents} for split, referents in summary.referents.items()}
-    for i, first in enumerate(splits):
-        for second in splits[i + 1 :]:
-            shared = images[first] & images[second]
-            if shared:
-                yield (
-                    f"{len(shared):,} images are in {first} and in {second}: figures of one that "
-                    "was trained on come out too good"
-                )
-
-
-def _parse_arguments(arguments):
+def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="A COCO file: python data/import_jsonl.py --coco instances.json --name mine "
-        '--image_path photos, where annotations hold "expressions" or "captions", or with '
-        '--expressions FILE of lines {"ann_id": 17, "expressions": ["the red kite"]}.',
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="JSON lines")
-    parser.add_argument("--coco", type=Path, metavar="FILE", help="a COCO file instead")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="JSON-lines files")
     parser.add_argument(
-        "--expressions", type=Path, metavar="FILE", help="expressions for --coco, as JSON lines"
-    )
-    parser.add_argument("--name", required=True, help="what the data set shall be called")
-    parser.add_argument(
-        "--image_path", type=Path, metavar="DIR", help="images (default: the folder of the input)"
+        "--coco", type=Path, metavar="FILE", help="COCO file to import instead of JSON lines"
     )
     parser.add_argument(
-        "--mask_path", type=Path, metavar="DIR", help="mask images (default: likewise)"
-    )
-    parser.add_argument(
-        "--output_dir",
+        "--expressions",
         type=Path,
-        default=DATA_FOLDER,
-        metavar="DIR",
-        help="anns/ and masks/ are made here (default: the project's data/)",
+        metavar="FILE",
+        help="JSON lines with the expressions for the annotations of --coco",
     )
-    parser.add_argument("--split", default="train", help="of objects that name none (train)")
+    parser.add_argument("--name", required=True, help="name of the data set")
+    parser.add_argument(
+        "--image_path",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images (default: the folder of the input)",
+    )
+    parser.add_argument(
+        "--mask_path",
+        type=Path,
+        metavar="DIR",
+        help="folder of the mask images (default: the folder of the input)",
+    )
+    add_output_argument(
+        parser, None, "folder to write anns/ and masks/ to (default: the project's data/)"
+    )
+    parser.add_argument(
+        "--split", default="train", help="split of objects that name none (default: train)"
+    )
     parser.add_argument(
         "--val_share",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of the images without a split that becomes the split val, e.g. 0.1",
+        help="share of the images without a split to assign to the split val, such as 0.1",
     )
     parser.add_argument(
         "--masks_from_boxes",
         action="store_true",
-        help="fill the box where an object has no mask; segmentation then learns boxes",
+        help="fill the box of objects without a mask; segmentation then learns to predict boxes",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a set of this name")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing data set of this name"
+    )
     options = parser.parse_args(arguments)
-    if bool(options.files) == bool(options.coco):
-        parser.error("name either JSON-lines files or --coco FILE")
-    if options.expressions and not options.coco:
-        parser.error("--expressions belongs to --coco; JSON lines hold their expressions")
-    if not 0 <= options.val_share < 1:
-        parser.error(f"--val_share {options.val_share:g}: a share from 0 to below 1 is wanted")
-    try:
-        check_name("--name", options.name)
-        check_name("--split", options.split)
-    except EntryError as fault:
-        parser.error(str(fault))
+    _check_options(parser, options)
     return options
 
 
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if bool(options.files) == bool(options.coco):
+        parser.error("give either JSON-lines files or --coco FILE")
+    if options.expressions and not options.coco:
+        parser.error("--expressions requires --coco; JSON lines contain their expressions")
+    if not 0 <= options.val_share < 1:
+        parser.error(f"--val_share {options.val_share:g}: must be at least 0 and less than 1")
+    try:
+        check_name("--name", options.name)
+        check_name("--split", options.split)
+    except EntryError as error:
+        parser.error(str(error))
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Runs the command line and returns its exit code."""
     options = _parse_arguments(arguments)
-    hint = "Nothing was imported: run the same command again."
+    hint = "Nothing was imported; run the same command again."
     return exit_code(lambda: _run(options), hint)
 
 
-def _run(options):
-    faults: list[str] = []
-    unread: dict[str, int] = {}
-    without = 0
+def _run(options: argparse.Namespace) -> int:
     if options.coco:
-        entries, without = read_coco(options.coco, options.expressions, faults)
+        data = read_coco_entries(options.coco, options.expressions)
     else:
-        entries = read_json_lines(options.files, faults, unread, options.mask_path)
-    summary = import_entries(
-        entries,
+        data = read_json_lines(options.files, options.mask_path)
+    output = Path(options.output or DATA_FOLDER)
+    summary = import_data(
+        data,
         options.image_path or (options.coco or options.files[0]).parent,
-        options.output_dir,
+        output,
         options.name,
-        split=options.split,
-        val_share=options.val_share,
-        masks_from_boxes=options.masks_from_boxes,
-        overwrite=options.overwrite,
-        faults=faults,
+        ImportOptions(
+            options.split, options.val_share, options.masks_from_boxes, options.overwrite
+        ),
     )
-    _report(summary, options.output_dir, options.name, unread, without)
+    _report(summary, data, output, options.name)
     return 0
+
+
+def _report(summary: ImportSummary, data: OwnData, output: Path, name: str) -> None:
+    for split, referents in summary.referents.items():
+        counts = (
+            plural(len(referents), "object"),
+            plural(sum(len(referent.expressions) for referent in referents), "expression"),
+            plural(len({referent.image for referent in referents}), "image"),
+        )
+        print(f"{split:6} {', '.join(counts)} → {output / 'anns' / name / split}.txt")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(summary.masks.items()))
+    print(f"masks  {kinds} → {output / 'masks' / name}")
+    for note in (*data.notes, *_notes(summary)):
+        print(f"note: {note}")
+    config = output / "anns" / name / "config.json"
+    print(f"check it:    python data/check.py --config {config}")
+    print(f"train on it: python train.py --config {config}")
+
+
+def _notes(summary: ImportSummary) -> Iterator[str]:
+    for note, places in summary.notes.items():
+        yield f"{note}: {counted(places)}"
+    if summary.masks.get("filled box"):
+        yield "objects without a mask have a filled box: segmentation learns to predict boxes"
+    if list(summary.referents) == ["train"]:
+        yield (
+            "there is no split to evaluate on, so config.json evaluates on the training set; name "
+            "splits, or set images aside with --val_share 0.1"
+        )
+    images = {split: {r.image for r in referents} for split, referents in summary.referents.items()}
+    for first, second in itertools.combinations(images, 2):
+        shared = len(images[first] & images[second])
+        if shared:
+            verb = "is" if shared == 1 else "are"
+            yield (
+                f"{plural(shared, 'image')} {verb} in both {first} and {second}: scores on "
+                "training images are inflated (leakage)"
+            )
 
 
 if __name__ == "__main__":

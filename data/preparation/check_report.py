@@ -29,6 +29,7 @@ from data.preparation.inspection import (
     propose_anchors,
     shared_images,
 )
+from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.text.vectors import build_word_table, vocabulary_of
 
@@ -83,8 +84,8 @@ class Report:
     def summary(self) -> None:
         """Prints the number of problems and oddities."""
         print(
-            f"\n{_plural(self.problems, 'problem')} that would stop a run, "
-            f"{_plural(self.oddities, 'note')}"
+            f"\n{plural(self.problems, 'problem')} that would stop a run, "
+            f"{plural(self.oddities, 'note')}"
         )
 
 
@@ -318,7 +319,3 @@ def _with_names(text: str, names: Sequence[str]) -> str:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / max(whole, 1):.1f} %"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

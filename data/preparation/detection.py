@@ -1,14 +1,29 @@
-"""COCO-style instances as grid targets of a plain detector, for pretraining a backbone."""
+"""Training data of a plain detector, for pretraining a backbone: COCO instances as target grids."""
 
-import json
+import os
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
+from data.preparation.coco import (
+    CocoFile,
+    Id,
+    Row,
+    attributes_of,
+    box_xywh_px,
+    image_size,
+    look_up,
+    read_coco,
+)
+from data.preparation.json_fields import entry_at, file_name
 
 STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)
@@ -20,33 +35,41 @@ class DetectionSet:
 
     Attributes:
         images: (file name, width, height) of each image.
-        boxes: for each image (n, 4) float64, xyxy in its pixels.
-        labels: for each image (n, G) int, a class in each group; −1: not known.
-        groups: number of classes of each group: the categories, then every attribute that the
-            annotations have (`"attributes": {"colour": "red"}`).
+        boxes: boxes of each image, (n, 4) float64, xyxy in its pixels.
+        labels: classes of these boxes, (n, G) int, one per group; −1 if unknown.
+        groups: number of classes of each group. The first group are the categories, the others
+            the attributes of the annotations, such as `"attributes": {"colour": "red"}`.
     """
 
-    images: list
-    boxes: list
-    labels: list
+    images: list[tuple[str, int, int]]
+    boxes: list[np.ndarray]
+    labels: list[np.ndarray]
     groups: tuple[int, ...]
 
     @property
-    def channels(self):
-        """Of a target or prediction: object or not, box (4), classes of all groups."""
+    def channels(self) -> int:
+        """Channels of a target or prediction: objectness, box (4), classes of all groups."""
         return 5 + sum(self.groups)
 
-    def targets(self, index, input_size):
-        """Grids of one image: a list of (S/s, S/s, channels) float32 for s in `STRIDES`.
+    def targets(self, index: int, input_size: int) -> list[np.ndarray]:
+        """Computes the target grids of one image.
 
-        The cell that holds a box's centre is responsible; of several objects in a cell the
-        smallest. Box channels: centre within the cell in 0..1, log of width and height in cells.
+        The cell that contains the centre of a box is responsible for it; if a cell contains
+        several, the smallest object wins. The box channels are the position of the centre within
+        the cell, 0 to 1, and the logarithm of width and height in cells.
+
+        Args:
+            index: index of the image.
+            input_size: side S of the letterboxed image in pixels.
+
+        Returns:
+            One grid (S/s, S/s, channels) float32 for each stride s in `STRIDES`.
         """
         _, width, height = self.images[index]
         geometry = Letterbox.fit(width, height, input_size)
         boxes = letterbox_box(self.boxes[index], geometry)
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        order = np.argsort(-areas, kind="stable")  # the smallest is written last
+        order = np.argsort(-areas, kind="stable")  # The smallest is written last.
         starts = 5 + np.cumsum([0, *self.groups[:-1]])
         grids = []
         for stride in STRIDES:
@@ -67,70 +90,77 @@ class DetectionSet:
         return grids
 
 
-def read_instances(path, leave_out=()):
-    """Reads a COCO-style instances.json.
+def read_instances(path: str | os.PathLike, leave_out: Collection[str] = ()) -> DetectionSet:
+    """Reads the images of a COCO file that have objects, in the order of the file.
 
     Args:
-        path: the file.
+        path: COCO file with categories; crowds are skipped.
         leave_out: names of images that must not be seen, such as those of the evaluation sets.
 
-    Returns:
-        `DetectionSet` of the images that have objects, in the order of the file.
-
     Raises:
-        ValueError: the file is no such JSON, or no image is left.
+        OSError: the file cannot be read.
+        DataError: it is not a COCO file, an image or annotation lacks a field or has an
+            impossible value, or no image is left.
     """
-    try:
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        leave_out = set(leave_out)
-        images = {i["id"]: i for i in raw["images"] if i["file_name"] not in leave_out}
-        of_image = {}
-        for annotation in raw["annotations"]:
-            if annotation["image_id"] in images and not annotation.get("iscrowd"):
-                of_image.setdefault(annotation["image_id"], []).append(annotation)
-        categories = [category["id"] for category in raw["categories"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a COCO-style instances.json ({error!r})") from None
-    if not of_image:
-        raise ValueError(f"{path}: no image with objects is left to train on")
-    attributes = _attribute_values(of_image)
-    vocabularies = [categories, *attributes.values()]
-
-    def labels(annotation):
-        values = [annotation["category_id"]]
-        values += [annotation.get("attributes", {}).get(name) for name in attributes]
-        return [
-            vocabulary.index(value) if value in vocabulary else -1
-            for vocabulary, value in zip(vocabularies, values, strict=True)
-        ]
-
-    kept = [i for i in images if i in of_image]
-    return DetectionSet(
-        images=[tuple(images[i][key] for key in ("file_name", "width", "height")) for i in kept],
-        boxes=[_boxes_xyxy(of_image[i]) for i in kept],
-        labels=[np.array([labels(a) for a in of_image[i]]) for i in kept],
-        groups=tuple(len(vocabulary) for vocabulary in vocabularies),
-    )
+    coco = read_coco(path)
+    if not coco.categories:
+        raise DataError(f"{path}: there is no list 'categories', whose classes the detector learns")
+    names = _image_names(coco)
+    left_out = set(leave_out)
+    used = {image_id for image_id, name in names.items() if name not in left_out}
+    annotations_of = _annotations_by_image(coco, used)
+    if not annotations_of:
+        raise DataError(f"{path}: no image with objects is left to train on")
+    categories = list(coco.categories)
+    attributes = _attribute_values(coco, annotations_of)
+    images, boxes, labels = [], [], []
+    for image_id, annotations in annotations_of.items():
+        with entry_at(f"{path}: image {image_id}"):
+            images.append((names[image_id], *image_size(coco.images[image_id])))
+        boxes.append(np.array([_box_xyxy(a, coco) for a in annotations], np.float64))
+        labels.append(np.array([_labels(a, categories, attributes) for a in annotations]))
+    groups = (len(categories), *(len(values) for values in attributes.values()))
+    return DetectionSet(images, boxes, labels, groups)
 
 
-def detection_batches(detection_set, image_path, input_size, batch_size, workers, seed):
-    """An endless tf.data.Dataset of (image (N, S, S, 3) float32 in 0..1, list of target grids)."""
+def detection_batches(
+    detection_set: DetectionSet,
+    image_path: str | os.PathLike,
+    input_size: int,
+    batch_size: int,
+    workers: int,
+    seed: int,
+) -> tf.data.Dataset:
+    """Builds an endless pipeline of shuffled batches.
 
-    def load(index):
+    Args:
+        detection_set: images and objects.
+        image_path: folder of the images.
+        input_size: side S of the letterboxed images in pixels.
+        batch_size: images N per batch.
+        workers: number of images to load in parallel.
+        seed: seed of the order, which differs in each pass.
+
+    Returns:
+        Dataset of (images (N, S, S, 3) float32 in 0..1, tuple of target grids
+        (N, S/s, S/s, channels) float32 for each stride s in `STRIDES`).
+    """
+
+    def load(index: int) -> tuple[np.ndarray, ...]:
         image = read_image(Path(image_path) / detection_set.images[index][0])
         return (letterbox_image(image, input_size), *detection_set.targets(index, input_size))
 
-    def load_in_graph(index):
+    def load_in_graph(index: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         types = (tf.uint8, *(tf.float32 for _ in STRIDES))
         image, *grids = tf.numpy_function(load, [index], types, stateful=False)
         image = tf.ensure_shape(image, (input_size, input_size, 3))
-        grids = tuple(
+        shaped = tuple(
             tf.ensure_shape(
                 grid, (input_size // stride, input_size // stride, detection_set.channels)
             )
             for grid, stride in zip(grids, STRIDES, strict=True)
         )
-        return tf.cast(image, tf.float32) / 255.0, grids
+        return tf.cast(image, tf.float32) / 255.0, shaped
 
     order = tf.data.Dataset.range(len(detection_set.images))
     order = order.shuffle(len(detection_set.images), seed=seed, reshuffle_each_iteration=True)
@@ -138,16 +168,54 @@ def detection_batches(detection_set, image_path, input_size, batch_size, workers
     return loaded.repeat().batch(batch_size).prefetch(2)
 
 
-def _attribute_values(of_image):
-    values = {}
-    for annotations in of_image.values():
+def _image_names(coco: CocoFile) -> dict[Id, str]:
+    names = {}
+    for image_id, image in coco.images.items():
+        with entry_at(f"{coco.path}: image {image_id}"):
+            names[image_id] = file_name("file_name", image.get("file_name"))
+    return names
+
+
+def _annotations_by_image(coco: CocoFile, used: set[Id]) -> dict[Id, list[Row]]:
+    """Id of each used image that has annotations → these, in the order of the images."""
+    by_image: dict[Id, list[Row]] = defaultdict(list)
+    for annotation_id, annotation in coco.annotations.items():
+        with entry_at(f"{coco.path}: annotation {annotation_id}"):
+            image = look_up(coco.images, annotation, "image_id")
+        if image["id"] in used and not annotation.get("iscrowd"):
+            by_image[image["id"]].append(annotation)
+    return {image_id: by_image[image_id] for image_id in coco.images if image_id in by_image}
+
+
+def _attribute_values(
+    coco: CocoFile, annotations_of: Mapping[Id, Sequence[Row]]
+) -> dict[str, list[Any]]:
+    """Attribute → its values, both sorted."""
+    values: dict[str, set[Any]] = defaultdict(set)
+    for annotations in annotations_of.values():
         for annotation in annotations:
-            for name, value in annotation.get("attributes", {}).items():
-                values.setdefault(name, set()).add(value)
-    return {name: sorted(values[name]) for name in sorted(values)}
+            with entry_at(f"{coco.path}: annotation {annotation['id']}"):
+                attributes = attributes_of(annotation)
+            for name, value in attributes.items():
+                values[name].add(value)
+    # Numbers and strings cannot be compared.
+    return {
+        name: sorted(values[name], key=lambda value: (isinstance(value, str), value))
+        for name in sorted(values)
+    }
 
 
-def _boxes_xyxy(annotations):
-    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
+def _labels(
+    annotation: Row, categories: list[Id], attributes: Mapping[str, Sequence[Any]]
+) -> list[int]:
+    """Index of the category and of the value of each attribute; −1 if unknown."""
+    own = attributes_of(annotation)
+    pairs: list[tuple[Any, Sequence[Any]]] = [(annotation.get("category_id"), categories)]
+    pairs += [(own.get(name), values) for name, values in attributes.items()]
+    return [values.index(value) if value in values else -1 for value, values in pairs]
+
+
+def _box_xyxy(annotation: Row, coco: CocoFile) -> tuple[float, float, float, float]:
+    with entry_at(f"{coco.path}: annotation {annotation['id']}"):
+        x, y, width, height = box_xywh_px(annotation)
+    return x, y, x + width, y + height

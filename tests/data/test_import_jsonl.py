@@ -13,8 +13,8 @@ from PIL import Image
 
 from config.schema import load_config
 from data.loading.annotations import read_annotations
-from data.preparation import own_data
-from tests.data.preparation.own_photos import (
+from data.preparation.own import importing
+from tests.data.preparation.own.own_photos import (
     HEIGHT,
     SQUARE,
     WIDTH,
@@ -70,7 +70,7 @@ def test_the_config_that_is_written_can_be_loaded(photos, monkeypatch):
     assert config.seg_gt_path == str(photos.out / "masks/my_set-2")
     assert config.image_path == str(photos.folder)
     assert config.log_path == str(ROOT / "log/my_set-2")
-    monkeypatch.setattr(own_data, "PROJECT_ROOT", photos.out)
+    monkeypatch.setattr(importing, "PROJECT_ROOT", photos.out)
     assert photos.run(path, "--overwrite", name="my_set-2") == 0
     written = json.loads((photos.out / "anns/my_set-2/config.json").read_text())
     assert written["train_set"] == "anns/my_set-2/train.txt"
@@ -239,7 +239,7 @@ def test_an_interruption_leaves_nothing(photos, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(own_data, "_prepare_all", interrupted)
+    monkeypatch.setattr(importing, "_prepare_all", interrupted)
     assert photos.run(photos.write(thing())) == 130
     assert "Nothing was imported" in capsys.readouterr().err
     assert os.listdir(photos.out / "masks") == []

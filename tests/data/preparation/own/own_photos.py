@@ -58,7 +58,7 @@ class Photos:
         return self.folder / name
 
     def run(self, *options, name="mine"):
-        return main([*map(str, options), "--name", name, "--output_dir", str(self.out)])
+        return main([*map(str, options), "--name", name, "--output", str(self.out)])
 
     def lines(self, split, name="mine"):
         return read_annotations(self.out / "anns" / name / f"{split}.txt")

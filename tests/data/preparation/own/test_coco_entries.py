@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.data.preparation.own_photos import (
+from tests.data.preparation.own.own_photos import (
     HEIGHT,
     SQUARE,
     WIDTH,

@@ -1,0 +1,129 @@
+"""Parsing of JSON and checks of the fields of its objects.
+
+Each check returns the value of one field or raises an `EntryError` that begins with the key.
+`entry_at` adds the file and the place in it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from config.errors import UserError
+from data.loading.errors import DataError
+
+# Beyond this, whole numbers cannot be represented exactly as float64.
+MAX_NUMBER = 2**53
+MAX_SHOWN = 60
+
+
+class EntryError(UserError):
+    """A field of an object cannot be used; the message begins with its key."""
+
+
+@contextmanager
+def entry_at(place: str) -> Iterator[None]:
+    """Converts an `EntryError` raised inside to a `DataError` that also names the place."""
+    try:
+        yield
+    except EntryError as error:
+        raise DataError(f"{place}: key {error}") from None
+
+
+def parse_json(content: bytes, path: str | os.PathLike, first_line: int = 1) -> Any:
+    """Parses a JSON document in UTF-8, with or without a byte order mark.
+
+    Args:
+        content: the document.
+        path: file it comes from, for error messages.
+        first_line: line of the file where it begins, counted from 1, for error messages.
+
+    Raises:
+        DataError: it is not valid; the message names file and line.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = first_line + content.count(b"\n", 0, error.start)
+        raise DataError(f"{path}:{line}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise DataError(
+            f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
+        ) from None
+    except (ValueError, RecursionError) as error:  # A number of thousands of digits; deep nesting.
+        raise DataError(f"{path}:{first_line}: this JSON cannot be read: {error}") from None
+
+
+def refusal(key: str, value: Any, expected: str) -> EntryError:
+    """Makes the error for a value that is not as expected; None means that the key is missing."""
+    given = "is missing" if value is None else f"is {shown(value)}"
+    return EntryError(f"'{key}' {given}, but must be {expected}")
+
+
+def file_name(key: str, value: Any) -> str:
+    """Checks the name of a file.
+
+    Raises:
+        EntryError: it is not a string or is blank.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise refusal(key, value, "a file name")
+    return value.strip()
+
+
+def expression_list(key: str, value: Any) -> tuple[str, ...]:
+    """Checks a list of expressions.
+
+    Raises:
+        EntryError: it is not a list of strings, is empty, or a string is blank.
+    """
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(text, str) and text.strip() for text in value)
+    ):
+        raise refusal(key, value, 'a list of expressions such as ["red kite"]')
+    return tuple(value)
+
+
+def four_numbers(key: str, value: Any, form: str) -> tuple[float, float, float, float]:
+    """Checks a list of four finite numbers.
+
+    Args:
+        key: the key.
+        value: its value.
+        form: what they are, such as "[x, y, width, height]".
+
+    Raises:
+        EntryError: it is anything else.
+    """
+    if (
+        not isinstance(value, list)
+        or len(value) != 4
+        or not all(type(v) in (int, float) and abs(v) <= MAX_NUMBER for v in value)
+    ):
+        raise refusal(key, value, f"four numbers {form}")
+    a, b, c, d = value
+    return a, b, c, d
+
+
+def whole_number(key: str, value: Any, minimum: int = 0) -> int:
+    """Checks a whole number, which may be written with a decimal point, as 640.0.
+
+    Raises:
+        EntryError: it is anything else or below the minimum.
+    """
+    if type(value) not in (int, float) or not minimum <= value <= MAX_NUMBER or int(value) != value:
+        raise refusal(key, value, f"a whole number, {minimum} or more")
+    return int(value)
+
+
+def shown(value: Any) -> str:
+    """Formats a value for messages, shortened."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):  # Pickles contain more types than JSON.
+        text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -1,0 +1,206 @@
+"""Single objects of own data: checks against the image, the annotation line and the mask."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from config.files import written_atomically
+from data.loading.annotations import Referent, clean_expression, format_line
+from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
+from data.loading.errors import DataError
+from data.loading.images import has_exif_orientation, opened_image
+from data.preparation.json_fields import EntryError
+from data.preparation.own.entries import Entry
+from data.preparation.segmentation import decode_segmentation
+
+PixelBox = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file that was opened but not decoded.
+
+    Attributes:
+        name: path relative to the image folder, as in annotation lines.
+        width, height: size in pixels, as stored.
+        is_rotated: whether viewers rotate or mirror it because of its EXIF data.
+    """
+
+    name: str
+    width: int
+    height: int
+    is_rotated: bool
+
+
+def open_image(entry: Entry, image_path: Path) -> ImageFile:
+    """Opens the image of an entry, which must be inside `image_path`.
+
+    Raises:
+        EntryError: it is elsewhere, is missing or is not an image.
+    """
+    path = image_path / entry.image
+    try:
+        name = Path(os.path.abspath(path)).relative_to(os.path.abspath(image_path)).as_posix()
+    except ValueError:
+        raise EntryError(
+            f"'image' is {entry.image}, which is not inside {image_path}: set --image_path to a "
+            "folder that contains all images"
+        ) from None
+    try:
+        with opened_image(path) as image:
+            return ImageFile(name, *image.size, is_rotated=has_exif_orientation(image))
+    except FileNotFoundError:
+        raise EntryError(
+            f"'image': {path}: no such file; set --image_path to the folder of the images"
+        ) from None
+    except DataError as error:
+        raise EntryError(f"'image': {error}") from None
+
+
+def prepare_entry(
+    entry: Entry, image: ImageFile, mask_folder: Path, masks_from_boxes: bool
+) -> tuple[Referent, list[str]]:
+    """Makes the referent of an entry and writes its mask, `<mask_id>.npy`, uint8 of 0 and 1.
+
+    Args:
+        entry: the entry.
+        image: its image.
+        mask_folder: folder to write the mask to.
+        masks_from_boxes: whether to fill the box if there is no mask.
+
+    Returns:
+        The referent, and what was changed or is odd, in phrases that are the same for all entries.
+
+    Raises:
+        EntryError: the box, mask or expressions cannot be used.
+    """
+    notes: list[str] = []
+    if entry.image_size not in (None, (image.width, image.height)):
+        width, height = entry.image_size or (0, 0)
+        raise EntryError(
+            f"'image_id': the file says that {entry.image} has {width}×{height} pixels, but it has "
+            f"{image.width}×{image.height}"
+        )
+    box = _pixel_box(entry, image, notes)
+    if entry.mask_key is not None:
+        mask = _mask_of(entry, image, notes)
+        bounding_box = tight_box(mask)
+        if box is not None and box_iou(box, bounding_box) < LOW_IOU:
+            notes.append(
+                f"boxes whose IoU with the bounding box of their mask is below {LOW_IOU} (are they "
+                "left, top, right, bottom?)"
+            )
+        box = box or bounding_box
+    elif box is not None:
+        mask = _filled_box(box, image, masks_from_boxes)
+    else:
+        raise EntryError("'box' is missing, and so are 'polygon', 'rle' and 'mask'")
+    texts = _storable_expressions(entry, notes)
+    referent = Referent(image.name, box, entry.category, entry.mask_id, texts)
+    try:
+        format_line(referent)
+    except DataError as error:
+        raise EntryError(f"'image' or 'expressions': {error}") from None
+    with written_atomically(mask_folder / f"{entry.mask_id}.npy") as file:
+        np.save(file, mask)
+    return referent, notes
+
+
+def _storable_expressions(entry: Entry, notes: list[str]) -> tuple[str, ...]:
+    cleaned = tuple(clean_expression(text) for text in entry.expressions)
+    if not all(cleaned):
+        raise EntryError("'expressions' contains an expression that consists only of \"~\"")
+    if any(a != b.strip() for a, b in zip(cleaned, entry.expressions, strict=True)):
+        notes.append('expressions from which a "~" that stands alone or a line end was removed')
+    return cleaned
+
+
+def _pixel_box(entry: Entry, image: ImageFile, notes: list[str]) -> PixelBox | None:
+    """Rounds the box outwards to whole pixels and clips it to the image; None if there is none."""
+    if entry.box_xyxy_px is None:
+        return None
+    x1, y1, x2, y2 = entry.box_xyxy_px
+    whole = (int(x1 // 1), int(y1 // 1), int(-(-x2 // 1)), int(-(-y2 // 1)))
+    clipped = clip_box(whole, image.width, image.height)
+    if not has_area(clipped):
+        raise EntryError(
+            f"'box' {[x1, y1, x2, y2]} (left, top, right, bottom) is outside the image of "
+            f"{image.width}×{image.height} pixels"
+        )
+    if clipped != whole:
+        notes.append("boxes clipped to the image")
+    return clipped
+
+
+def _filled_box(box: PixelBox, image: ImageFile, masks_from_boxes: bool) -> np.ndarray:
+    if not masks_from_boxes:
+        raise EntryError(
+            "'polygon' is missing, and so are 'rle' and 'mask'; --masks_from_boxes fills the box "
+            "instead, from which segmentation learns to predict boxes"
+        )
+    mask = np.zeros((image.height, image.width), np.uint8)
+    mask[box[1] : box[3], box[0] : box[2]] = 1
+    return mask
+
+
+def _mask_of(entry: Entry, image: ImageFile, notes: list[str]) -> np.ndarray:
+    """Decodes the mask of an entry to uint8 (height, width), 0 or 1, with at least one 1."""
+    if entry.mask_key == "mask":
+        mask = _read_mask_image(entry.mask, image, notes)
+    else:
+        try:
+            mask = decode_segmentation(entry.mask, image.width, image.height)
+        except DataError as error:
+            raise EntryError(f"'{entry.mask_key}': {error}") from None
+        if _extends_beyond(entry.mask, image):
+            notes.append("polygons clipped to the image")
+    if not mask.any():
+        raise EntryError(f"'{entry.mask_key}': the mask has no pixel inside the image")
+    return mask
+
+
+def _extends_beyond(segmentation: Any, image: ImageFile) -> bool:
+    """Whether a polygon extends beyond the image by more than a pixel."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    return any(
+        min(polygon) < -1
+        or max(polygon[0::2]) > image.width + 1
+        or max(polygon[1::2]) > image.height + 1
+        for polygon in polygons
+        if isinstance(polygon, list)
+    )
+
+
+def _read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarray:
+    try:
+        with opened_image(path) as file:
+            if file.format == "JPEG":
+                raise EntryError(
+                    f"'mask': {path}: JPEG blurs the border of a mask; save it as PNG instead"
+                )
+            values = _pixel_values(file)
+    except FileNotFoundError:
+        raise EntryError(f"'mask': {path}: no such file") from None
+    except DataError as error:
+        raise EntryError(f"'mask': {error}") from None
+    if values.shape != (image.height, image.width):
+        raise EntryError(
+            f"'mask': {path} has {values.shape[1]}×{values.shape[0]} pixels, but its image "
+            f"{image.name} has {image.width}×{image.height}"
+        )
+    if len(np.unique(values)) > 2:
+        notes.append("mask images with more than two values: all values above 0 are the object")
+    return (values > 0).astype(np.uint8)
+
+
+def _pixel_values(image: Image.Image) -> np.ndarray:
+    """One value per pixel: the brightest channel or palette index, and 0 where transparent."""
+    if "A" in image.getbands():
+        pixels = np.asarray(image.convert("RGBA"))
+        return pixels[:, :, :3].max(axis=2) * (pixels[:, :, 3] > 0)
+    pixels = np.asarray(image)
+    return pixels.max(axis=2) if pixels.ndim == 3 else pixels
