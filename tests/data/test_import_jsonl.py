@@ -1,4 +1,4 @@
-"""Own data: JSON lines and COCO files to lines and masks, and the training path on them."""
+"""Import of own data from JSON lines, and loading of the result for training."""
 
 import json
 import os
@@ -57,8 +57,8 @@ def test_every_form_of_mask_gives_the_same_pixels(photos, capsys):
     said = capsys.readouterr().out
     assert "train  4 objects, 8 expressions, 3 images" in said
     assert "masks  1 filled box, 1 mask, 1 polygon, 2 rle →" in said
-    assert "segmentation learns boxes" in said
-    assert "1 images are in train and in val" in said
+    assert "segmentation learns to predict boxes" in said
+    assert "1 image is in both train and val" in said
 
 
 def test_the_config_that_is_written_can_be_loaded(photos, monkeypatch):
@@ -82,56 +82,85 @@ def test_boxes_are_rounded_outwards_and_clipped(photos, capsys):
     assert [r.box_xyxy_px for r in photos.lines("train")] == [(9, 9, 31, 25), (0, 5, 60, 26)]
     said = capsys.readouterr().out
     assert f"note: boxes clipped to the image: 1 ({path}:2)" in said
-    assert "IoU below 0.5 (is it left, top, right, bottom?): 1" in said
-    assert "there is no split to evaluate" in said
+    assert "is below 0.5 (are they left, top, right, bottom?): 1" in said
+    assert "there is no split to evaluate on" in said
 
 
-def test_expressions_are_made_storable_and_unread_keys_are_told(photos, capsys):
+def test_expressions_are_made_storable_and_ignored_keys_are_reported(photos, capsys):
     path = photos.write(thing(expressions=["kite ~ red\n one", "  two  blanks "], colour="red"))
     assert photos.run(path) == 0
     assert photos.lines("train")[0].expressions == ("kite red one", "two  blanks")
     said = capsys.readouterr().out
-    assert "taken out: 1" in said
-    assert "the key 'colour' means nothing here and was not read (1 lines)" in said
+    assert "a line end was removed: 1" in said
+    assert "note: unknown key 'colour' ignored in 1 line\n" in said
+
+
+def test_misspelt_keys_get_a_hint(photos, capsys):
+    path = photos.write(thing(bbox=[1, 2, 3, 4]), thing(bbox=[1, 2, 3, 4]))
+    assert photos.run(path) == 0
+    said = capsys.readouterr().out
+    assert "unknown key 'bbox' ignored in 2 lines; did you mean 'box' instead of 'bbox'?" in said
+    path = photos.write(thing(expressions=None, expression=["red kite"]))
+    assert photos.run(path, "--overwrite") == 2
+    said = capsys.readouterr().err
+    assert f"{path}:1: key 'expressions' is missing" in said
+    assert "did you mean 'expressions' instead of 'expression'?" in said
+
+
+def test_polygons_that_extend_beyond_the_image_are_reported(photos, capsys):
+    beyond = [[-5, 10, 30, 10, 30, 25, -5, 25]]
+    path = photos.write(thing(), thing(box=None, polygon=beyond))
+    assert photos.run(path) == 0
+    assert photos.lines("train")[1].box_xyxy_px == (0, 10, 30, 25)
+    assert f"note: polygons clipped to the image: 1 ({path}:2)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"image": None}, "key 'image': nothing is given"),
-        ({"image": 3}, "key 'image': 3: the name of a file"),
-        ({"image": "z.jpg"}, "key 'image': {folder}/z.jpg: no such file; --image_path"),
+        ({"image": None}, "key 'image' is missing, but must be a file name"),
+        ({"image": 3}, "key 'image' is 3, but must be a file name"),
+        ({"image": "z.jpg"}, "key 'image': {folder}/z.jpg: no such file; set --image_path"),
         ({"image": "mask.txt"}, "key 'image': {folder}/mask.txt: not a readable image"),
         (
             {"image": "a ~ b.jpg"},
-            "key 'image': referent with mask-id 2: the image name 'a ~ b.jpg'",
+            "key 'image' or 'expressions': referent with mask-id 2: the image name 'a ~ b",
         ),
-        ({"image": "../x.jpg"}, "key 'image': ../x.jpg does not lie below {folder}"),
-        ({"expressions": None}, "key 'expressions': nothing is given: a list of texts"),
-        ({"expressions": "red"}, "key 'expressions': \"red\": a list of texts"),
-        ({"expressions": []}, "key 'expressions': []"),
-        ({"expressions": ["red", " "]}, "key 'expressions': "),
-        ({"expressions": ["red", "~"]}, "key 'expressions': ('red', '~'): one is nothing but"),
-        ({"split": "../x"}, "key 'split': '../x'"),
-        ({"category": -1}, "key 'category': -1: a whole number"),
-        ({"box": [1, 2, 3]}, "key 'box': [1, 2, 3]: four numbers [x1, y1, x2, y2]"),
-        ({"box": [1, 2, "3", 4]}, "key 'box': "),
-        ({"box": [1, 2, 3, float("nan")]}, "key 'box': "),
-        ({"box": [20, 20, 10, 30]}, "key 'box': it has no area: x1, y1, x2, y2"),
-        ({"box": [60, 0, 70, 9]}, "key 'box': [60, 0, 70, 9] lies outside the image of 60×40"),
-        ({"polygon": None}, "key 'polygon': neither a polygon nor rle or mask is given"),
-        ({"polygon": None, "box": None}, "key 'box': neither a box nor"),
-        ({"polygon": SQUARE}, "key 'polygon': [10, 10, 30, 10, 30, 25, 10, 25]: a list of poly"),
+        ({"image": "../x.jpg"}, "key 'image' is ../x.jpg, which is not inside {folder}"),
+        ({"expressions": None}, "key 'expressions' is missing, but must be a list of expressions"),
+        ({"expressions": "red"}, "key 'expressions' is \"red\", but must be a list of"),
+        ({"expressions": []}, "key 'expressions' is []"),
+        ({"expressions": ["red", " "]}, "key 'expressions' is "),
+        ({"expressions": ["red", "~"]}, "key 'expressions' contains an expression that consists"),
+        (
+            {"expressions": ["red \ud83d"]},
+            "key 'image' or 'expressions': referent with mask-id 2: 'red \\ud83d' is not",
+        ),
+        ({"split": "../x"}, "key 'split' is \"../x\""),
+        ({"category": -1}, "key 'category' is -1, but must be a whole number"),
+        ({"category": True}, "key 'category' is true"),
+        ({"box": [1, 2, 3]}, "key 'box' is [1, 2, 3], but must be four numbers [x1, y1, x2, y2]"),
+        ({"box": [1, 2, "3", 4]}, "key 'box' is "),
+        ({"box": [1, 2, 3, float("nan")]}, "key 'box' is "),
+        ({"box": [1, 2, 3, 10**400]}, "key 'box' is "),
+        ({"box": [20, 20, 10, 30]}, "key 'box' is [20, 20, 10, 30], but must be [x1, y1"),
+        ({"box": [60, 0, 70, 9]}, "key 'box' [60, 0, 70, 9] (left, top, right, bottom) is outside"),
+        ({"polygon": None}, "key 'polygon' is missing, and so are 'rle' and 'mask'"),
+        ({"polygon": None, "box": None}, "key 'box' is missing, and so are"),
+        ({"polygon": SQUARE}, "key 'polygon' is [10, 10, 30, 10, 30, 25, 10, 25], but must be a"),
         ({"polygon": [[10, 10], [30, 10], [30, 25]]}, "key 'polygon': a polygon needs three"),
         ({"polygon": [[0, 0, 1e12, 0, 5, 5]]}, "key 'polygon': a polygon has the coordinate"),
         ({"polygon": [[70, 1, 80, 1, 80, 9]]}, "key 'polygon': the mask has no pixel inside"),
-        ({"mask": "mask.png"}, "key 'mask': one of polygon, rle, mask is enough"),
-        ({"polygon": None, "rle": [3]}, "key 'rle': [3]: {{\"size\""),
-        ({"polygon": None, "rle": {"size": [1, 2], "counts": [2]}}, "key 'rle': run lengths of"),
+        ({"mask": "mask.png"}, "key 'mask' must not be combined with 'polygon'"),
+        ({"polygon": None, "rle": [3]}, "key 'rle' is [3], but must be run lengths {{\"size\""),
+        (
+            {"polygon": None, "rle": {"size": [1, 2], "counts": [2]}},
+            "key 'rle': the run lengths have the size",
+        ),
         ({"polygon": None, "mask": "no.png"}, "key 'mask': {folder}/no.png: no such file"),
         ({"polygon": None, "mask": "mask.txt"}, "key 'mask': {folder}/mask.txt: not a readable"),
         ({"polygon": None, "mask": "a.jpg"}, "key 'mask': {folder}/a.jpg: JPEG blurs"),
-        ({"polygon": None, "mask": "small.png"}, "key 'mask': {folder}/small.png: 5×4 pixels"),
+        ({"polygon": None, "mask": "small.png"}, "key 'mask': {folder}/small.png has 5×4 pixels"),
         ({"polygon": None, "mask": "black.png"}, "key 'mask': the mask has no pixel"),
     ],
 )
@@ -144,19 +173,19 @@ def test_a_fault_names_file_line_and_key_and_nothing_is_written(photos, capsys, 
     assert photos.run(path) == 2
     said = capsys.readouterr().err
     assert f"{path}:3: " + fault.format(folder=photos.folder) in said
-    assert "nothing was imported, 1 faults" in said
+    assert "nothing was imported because of 1 fault:" in said
     assert [p for p in photos.out.rglob("*") if not p.is_dir()] == []
 
 
-def test_all_faults_are_told_at_once(photos, capsys):
+def test_all_faults_are_listed_at_once(photos, capsys):
     path = photos.write("{not json", "[1]", thing(image="z.jpg"), *[thing(box=[0, 0, 0, 0])] * 30)
     with path.open("ab") as file:
         file.write(b'{"image": "\xff"}\n')
     assert photos.run(path) == 2
     said = capsys.readouterr().err
-    assert "34 faults" in said
+    assert "because of 34 faults:" in said
     assert f"{path}:1: not valid JSON: Expecting property name" in said
-    assert f"{path}:2: expected one object a line" in said
+    assert f"{path}:2: each line must be an object" in said
     assert "… and 14 more" in said
     assert photos.run(photos.write("", name="empty.jsonl")) == 2
     assert "there is no object to import" in capsys.readouterr().err
@@ -165,7 +194,7 @@ def test_all_faults_are_told_at_once(photos, capsys):
     assert f"{path}:1: not UTF-8 text" in capsys.readouterr().err
 
 
-def test_mask_images_of_many_sorts(photos, capsys):
+def test_mask_images_of_many_kinds(photos, capsys):
     square = square_mask()
     grey = square * 200
     grey[10] = square[10] * 3
@@ -187,15 +216,15 @@ def test_mask_images_of_many_sorts(photos, capsys):
     assert photos.run(path, "--mask_path", photos.folder / "more") == 0
     for number in range(1, len(images) + 1):
         np.testing.assert_array_equal(photos.mask(number), square)
-    assert "all above 0 is taken for the object: 1" in capsys.readouterr().out
+    assert "all values above 0 are the object: 1" in capsys.readouterr().out
 
 
-def test_images_that_programs_turn_are_told(photos, capsys):
+def test_images_that_viewers_rotate_are_reported(photos, capsys):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (WIDTH, HEIGHT)).save(photos.folder / "phone.jpg", exif=exif)
     assert photos.run(photos.write(thing(image="phone.jpg"))) == 0
-    assert "(EXIF orientation)" in capsys.readouterr().out
+    assert "images with an EXIF orientation, which viewers rotate" in capsys.readouterr().out
 
 
 def test_several_files_absolute_images_and_another_default_split(photos):
@@ -222,12 +251,12 @@ def test_some_images_can_be_set_aside(photos):
     assert {r.image for r in photos.lines("val")} < val
 
 
-def test_a_set_is_replaced_only_if_wanted(photos, capsys):
+def test_a_set_is_replaced_only_on_request(photos, capsys):
     path = photos.write(thing(split="train"), thing(split="old"))
     assert photos.run(path) == 0
     path = photos.write(thing(split="val", expressions=["new"]))
     assert photos.run(path) == 2
-    assert "is there already: --overwrite replaces it" in capsys.readouterr().err
+    assert "exists already: --overwrite replaces it" in capsys.readouterr().err
     assert len(photos.lines("old")) == 1
     assert photos.run(path, "--overwrite") == 0
     assert sorted(os.listdir(photos.out / "anns/mine")) == ["config.json", "val.txt"]
@@ -255,7 +284,7 @@ def test_an_interruption_leaves_nothing(photos, capsys, monkeypatch):
         ["a.jsonl", "--split", "a/b"],
     ],
 )
-def test_options_that_do_not_fit(photos, options):
+def test_contradictory_options_are_refused(photos, options):
     with pytest.raises(SystemExit) as stop:
         photos.run(*options)
     assert stop.value.code == 2
@@ -266,7 +295,7 @@ def test_a_missing_file_is_a_sentence(photos, capsys):
     assert "none.jsonl" in capsys.readouterr().err
 
 
-def test_help_teaches_and_is_quick():
+def test_help_is_complete_and_quick():
     begin = time.monotonic()
     command = [sys.executable, str(ROOT / "data" / "import_jsonl.py"), "--help"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/").stdout

@@ -1,6 +1,7 @@
-"""COCO-style instances as the grids that a plain detector learns."""
+"""COCO instances as the target grids of a plain detector."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,16 +58,63 @@ def test_crowds_and_images_without_objects_are_left_out(instances):
 
 
 def test_nothing_left_to_train_on(instances):
-    with pytest.raises(ValueError, match=f"{instances}: no image with objects is left"):
+    with pytest.raises(DataError, match=f"{instances}: no image with objects is left"):
         read_instances(instances, leave_out=IMAGES)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"images": [1], "annotations": []}'])
-def test_other_json_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"{", ":1: not valid JSON"),
+        (b"\xff", ":1: not UTF-8 text"),
+        (b"{}", ": not a COCO file"),
+        (b"[]", ": not a COCO file"),
+        (b'{"images": [1], "annotations": []}', ": images[0] is 1, but must be an object"),
+        (b'{"images": [], "annotations": []}', ": there is no list 'categories'"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, content, fault):
     path = tmp_path / "x.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=f"{path}: not a COCO-style instances"):
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"{path}{fault}")):
         read_instances(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "fault"),
+    [
+        ("annotations", {"bbox": None}, "annotation 1: key 'bbox' is missing"),
+        ("annotations", {"bbox": [1, 2, 3]}, "annotation 1: key 'bbox' is [1, 2, 3], but must be"),
+        ("annotations", {"image_id": 99}, "annotation 1: key 'image_id' is 99, but must be the id"),
+        ("annotations", {"attributes": "red"}, "annotation 1: key 'attributes' is \"red\""),
+        ("annotations", {"attributes": {"colour": ["red"]}}, "annotation 1: key 'attributes' is"),
+        ("annotations", {"id": 2}, "annotations[1]: key 'id': 2 is also the id of annotations[0]"),
+        ("images", {"width": None}, "image 1: key 'width' is missing"),
+        ("images", {"height": -1}, "image 1: key 'height' is -1, but must be a whole number"),
+        ("images", {"file_name": 5}, "image 1: key 'file_name' is 5, but must be a file name"),
+        ("images", {"id": None}, "images[0] is {"),
+    ],
+)
+def test_unusable_fields_name_file_and_object(instances, table, change, fault):
+    edit(instances, lambda content: content[table][0].update(change))
+    with pytest.raises(DataError, match=re.escape(f"{instances}: {fault}")):
+        read_instances(instances)
+
+
+def test_attributes_may_be_of_several_types_and_null(instances):
+    values = [{"colour": 3}, {"colour": "red"}, {"colour": None}, {"colour": False}, None]
+
+    def change(content):
+        content["images"], content["annotations"] = content["images"][:1], []
+        for number, attributes in enumerate(values):
+            annotation = {"id": number, "image_id": content["images"][0]["id"], "category_id": 1}
+            content["annotations"].append(annotation | {"bbox": [0, 0, 9, 9]})
+            if attributes is not None:
+                content["annotations"][-1]["attributes"] = attributes
+
+    objects = read_instances(edit(instances, change))
+    assert objects.groups[1:] == (3,)  # False, 3 and "red"
+    assert objects.labels[0][:, 1].tolist() == [1, 2, -1, 0, -1]
 
 
 def one_image(boxes, labels, groups=(3,), size=SIDE):
@@ -88,7 +136,7 @@ def test_targets_of_one_object():
         np.testing.assert_allclose(grid, expected, atol=1e-6)
 
 
-def test_the_smallest_object_of_a_cell_is_the_one_to_find():
+def test_the_smallest_object_of_a_cell_wins():
     small, large = (10, 10, 20, 20), (4, 4, 28, 28)
     for order in ((0, 1), (1, 0)):
         boxes = [(small, large)[i] for i in order]
@@ -137,7 +185,7 @@ def test_batches_pass_over_all_images_in_changing_order(instances, tiny_set):
     assert len({tuple(seen) for seen in epochs}) > 1
 
 
-def test_an_image_that_is_missing_is_named(instances, tmp_path):
+def test_a_missing_image_is_named(instances, tmp_path):
     batches = detection_batches(read_instances(instances), tmp_path, SIDE, 2, 1, seed=1)
     with pytest.raises(DataError, match=rf"^{tmp_path}/\w\.png: no such image"), unwrapped_errors():
         next(iter(batches))

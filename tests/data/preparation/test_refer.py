@@ -2,10 +2,12 @@ import collections
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from data.preparation.refer import (
     SPLITS,
     UnreadablePickleError,
@@ -21,7 +23,7 @@ def write(path, content: bytes):
 
 
 class Hostile:
-    """Runs a command when it is unpickled by Python's own reader."""
+    """Calls a function when Python's own unpickler reads it."""
 
     def __init__(self, call, *arguments):
         self.reduced = (call, arguments)
@@ -39,7 +41,7 @@ def test_plain_data_comes_back(tmp_path, protocol):
         "frozen": frozenset(["a"]),
         "ordered": collections.OrderedDict(a=1),
     }
-    if protocol < 3:  # Python 3 writes empty bytes there as a call of bytes()
+    if protocol < 3:  # There, Python 3 writes empty bytes as a call of bytes().
         plain["tuple"] = plain["tuple"][:-1]
     path = write(tmp_path / "refs.p", pickle.dumps(plain, protocol))
     assert safe_unpickle(path) == plain
@@ -48,7 +50,7 @@ def test_plain_data_comes_back(tmp_path, protocol):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        # What Python 2 writes for [{'sent': 'caf\xc3\xa9', 'id': 5L}] and the like.
+        # As Python 2 writes [{'sent': 'caf\xc3\xa9', 'id': 5L}] and similar values.
         (b"\x80\x02]q\x01}q\x02(U\x04sentq\x03U\x05caf\xc3\xa9q\x04U\x02idq\x05\x8a\x01\x05ua.",
          [{"sent": "café", "id": 5}]),
         (b"\x80\x02]q\x01U\x04caf\xe9q\x02a.", ["café"]),
@@ -68,7 +70,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     with pytest.raises(UnreadablePickleError, match=r"refs\(unc\)\.p: refused.*(posix|nt)\.mkdir"):
         safe_unpickle(path)
     assert not mark.exists()
-    pickle.loads(content)  # it would have worked
+    pickle.loads(content)  # Python's own unpickler runs it.
     assert mark.exists()
 
 
@@ -105,13 +107,13 @@ def test_everything_else_is_refused_by_name(tmp_path, content, named):
     ],
 )
 def test_damaged_pickles_are_named(tmp_path, content):
-    with pytest.raises(UnreadablePickleError, match=r"refs\.p: no readable pickle"):
+    with pytest.raises(UnreadablePickleError, match=r"refs\.p: not a readable pickle"):
         safe_unpickle(write(tmp_path / "refs.p", content))
 
 
 @pytest.fixture
 def raw(tmp_path):
-    """One referent; returns its parts and a function that writes them and reads them back."""
+    """The parts of one referent and a function that writes and reads them."""
     ref = {
         "ref_id": 7,
         "ann_id": 70,
@@ -147,28 +149,48 @@ def test_a_referent_is_joined_with_annotation_and_image(raw):
 @pytest.mark.parametrize(
     ("part", "key", "value", "fault"),
     [
-        (0, "ann_id", 71, "no annotation 71"),
-        (0, "image_id", 701, "no image 701"),
-        (0, "split", "test", "its split is 'test', expected one of train, val, testA, testB"),
-        (0, "ref_id", "seven", "invalid literal"),
-        (0, "sentences", None, "not iterable"),
-        (1, "bbox", [1, 2, 3], "bbox of annotation 70"),
-        (1, "bbox", [1, 2, 3, float("inf")], "bbox of annotation 70"),
-        (2, "width", 0, "image 700 is 0×48 pixels"),
+        (0, "ann_id", 71, "referent 7: key 'ann_id' is 71, but must be the id of an annotation"),
+        (0, "ann_id", [70], "referent 7: key 'ann_id' is [70]"),
+        (0, "image_id", 701, "referent 7: key 'image_id' is 701, but must be the id of an image"),
+        (
+            0,
+            "split",
+            "test",
+            "'split' is \"test\", but must be one of train, val, testA, testB",
+        ),
+        (0, "ref_id", "seven", "referent seven: key 'ref_id' is \"seven\", but must be a whole"),
+        (0, "category_id", {3}, "referent 7: key 'category_id' is {3}, but must be a whole"),
+        (0, "sentences", None, "referent 7: key 'sentences' is missing"),
+        (0, "sentences", [{"sent": 1}], "referent 7: key 'sentences' is [{\"sent\": 1}]"),
+        (1, "bbox", [1, 2, 3], "annotation 70: key 'bbox' is [1, 2, 3], but must be four numbers"),
+        (1, "bbox", [1, 2, 3, float("inf")], "annotation 70: key 'bbox' is [1, 2, 3, Infinity]"),
+        (1, "bbox", ["1", 2, 3, 4], "annotation 70: key 'bbox' is [\"1\", 2, 3, 4]"),
+        (2, "width", 0, "image 700: key 'width' is 0, but must be a whole number, 1 or more"),
+        (2, "height", "48", "image 700: key 'height' is \"48\""),
+        (2, "file_name", "", "image 700: key 'file_name' is \"\", but must be a file name"),
     ],
 )
 def test_impossible_values_are_named(raw, part, key, value, fault):
     raw[part][key] = value
-    with pytest.raises(ValueError, match=rf"refs\(unc\)\.p: referent .*{fault}"):
+    file = "refs(unc).p" if part == 0 else "instances.json"
+    with pytest.raises(UserError, match=re.escape(f"{file}: ") + ".*" + re.escape(fault)):
         raw[-1]()
 
 
 @pytest.mark.parametrize(
-    ("part", "key"), [(0, "ann_id"), (0, "sentences"), (1, "bbox"), (2, "file_name")]
+    ("part", "key", "place"),
+    [
+        (0, "ann_id", "refs(unc).p: referent 7"),
+        (0, "sentences", "refs(unc).p: referent 7"),
+        (0, "ref_id", "refs(unc).p: referent number 0 (from 0)"),
+        (1, "bbox", "instances.json: annotation 70"),
+        (2, "file_name", "instances.json: image 700"),
+        (2, "width", "instances.json: image 700"),
+    ],
 )
-def test_missing_values_are_named(raw, part, key):
+def test_missing_values_are_named(raw, part, key, place):
     del raw[part][key]
-    with pytest.raises(ValueError, match=rf"referent 7: '{key}' is missing"):
+    with pytest.raises(UserError, match=re.escape(f"{place}: key '{key}' is missing")):
         raw[-1]()
 
 
@@ -181,24 +203,31 @@ def test_missing_files_are_named(tmp_path, raw):
         load_refs(tmp_path, "refcoco", "unc")
 
 
-@pytest.mark.parametrize("content", ["[1, 2", "[]", '{"images": []}', '{"images": [{}]}', "\xff"])
-def test_broken_instances_are_named(tmp_path, raw, content):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"[1, 2", "instances.json:1: not valid JSON"),
+        (b"\xff", "instances.json:1: not UTF-8 text"),
+        (b"[]", "instances.json: not a COCO file"),
+    ],
+)
+def test_broken_instances_are_named(tmp_path, raw, content, fault):
     raw[-1]()
-    (tmp_path / "refcoco" / "instances.json").write_bytes(content.encode("latin1"))
-    with pytest.raises(ValueError, match=r"instances\.json: (broken JSON|expected a list)"):
+    (tmp_path / "refcoco" / "instances.json").write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(fault)):
         load_refs(tmp_path, "refcoco", "unc")
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, [1, 2]])
-def test_a_pickle_of_something_else_is_named(tmp_path, raw, content):
+@pytest.mark.parametrize(("content", "kind"), [({"a": 1}, "dict"), ([1, 2], "list")])
+def test_a_pickle_of_something_else_is_named(tmp_path, raw, content, kind):
     raw[-1]()
     (tmp_path / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match="expected a list of referents"):
+    with pytest.raises(UserError, match=rf"refs\(unc\)\.p: .*{kind}.* must be a list of referents"):
         load_refs(tmp_path, "refcoco", "unc")
 
 
 def test_splits_that_do_not_exist_are_refused_with_a_list():
-    with pytest.raises(ValueError, match="refcoco: unc, google; refcoco\\+: unc; refcocog: umd, g"):
+    with pytest.raises(UserError, match="refcoco: unc, google; refcoco\\+: unc; refcocog: umd, g"):
         check_split("refcoco+", "umd")
     for pair in SPLITS:
         check_split(*pair)

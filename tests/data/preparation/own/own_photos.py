@@ -1,4 +1,4 @@
-"""Photographs of one's own in small, for tests of the import."""
+"""Small photographs of one's own, for tests of the import."""
 
 import json
 
@@ -30,7 +30,7 @@ def run_lengths(mask, compressed=True):
 
 
 def thing(**changes):
-    """An object that can be imported, with changes; None takes a key out."""
+    """An object that can be imported, with changes; None removes a key."""
     content = {
         "image": "a.jpg",
         "box": [9, 10, 31, 26],
@@ -41,7 +41,7 @@ def thing(**changes):
 
 
 class Photos:
-    """A folder of images with a mask, and the import of what a test writes into it."""
+    """A folder of images with a mask, and the import of files that a test writes to it."""
 
     def __init__(self, folder):
         self.folder, self.out = folder / "photos", folder / "out"

@@ -1,4 +1,4 @@
-"""Own data from COCO files, with expressions inside or beside them."""
+"""Import of own data from COCO files, with expressions inside or in a separate file."""
 
 import json
 
@@ -65,10 +65,10 @@ def test_a_coco_file_that_holds_expressions(photos, coco, capsys):
     assert square.expressions == ("a square", "box")
     assert square.box_xyxy_px == (10, 10, 30, 25)
     np.testing.assert_array_equal(photos.mask(12), square_mask())
-    assert "1 annotations without expressions were left out" in capsys.readouterr().out
+    assert "1 annotation without expressions skipped" in capsys.readouterr().out
 
 
-def test_a_coco_file_with_expressions_beside_it(photos, coco):
+def test_a_coco_file_with_expressions_in_a_separate_file(photos, coco, capsys):
     said = photos.write(
         {"ann_id": 13, "expressions": ["corner"], "split": "test"},
         {"ann_id": 11, "expressions": ["one"]},
@@ -81,22 +81,28 @@ def test_a_coco_file_with_expressions_beside_it(photos, coco):
     assert corner.expressions == ("corner", "upper left")
     assert photos.mask(13).sum() == 25
     assert photos.lines("train")[0].expressions == ("one",)
+    assert "the expressions of 2 annotations were ignored" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda a, i: a.update(image_id=9), "annotation 11: key 'image_id': no image has the id 9"),
-        (lambda a, i: a.update(bbox=[1, 2, 0, 4]), "'bbox': it has no area: x, y, width, height"),
-        (lambda a, i: a.update(bbox=[1, 2]), "'bbox': [1, 2]: four numbers [x, y, width, height]"),
-        (lambda a, i: a.update(segmentation=[[1, 2]]), "'segmentation': a polygon needs"),
-        (lambda a, i: a.update(segmentation=7), "'segmentation': neither polygon nor run lengths"),
-        (lambda a, i: a.update(id="x"), "'id': 'x': a whole number"),
+        (lambda a, i: a.update(image_id=9), "annotation 11: key 'image_id' is 9, but must be the"),
         (
-            lambda a, i: i.update(width=61),
-            "the file says that a.jpg has 61×40 pixels, it has 60×40",
+            lambda a, i: a.update(bbox=[1, 2, 0, 4]),
+            "'bbox' is [1, 2, 0, 4], but must be [x, y, w",
         ),
-        (lambda a, i: i.pop("file_name"), "'file_name': nothing is given"),
+        (lambda a, i: a.update(bbox=[1, 2]), "'bbox' is [1, 2], but must be four numbers [x, y, w"),
+        (lambda a, i: a.update(segmentation=[[1, 2]]), "'segmentation': a polygon needs"),
+        (lambda a, i: a.update(segmentation=7), "'segmentation': neither a polygon nor run length"),
+        (lambda a, i: a.update(id="x"), "'id' is \"x\", but must be a whole number"),
+        (
+            lambda a, i: a.update(expressions="red kite"),
+            "annotation 11: key 'expressions' is \"red",
+        ),
+        (lambda a, i: i.update(width=61), "that a.jpg has 61×40 pixels, but it has 60×40"),
+        (lambda a, i: i.update(width="60"), "annotation 11: key 'width' is \"60\", but must be a"),
+        (lambda a, i: i.pop("file_name"), "'file_name' is missing"),
     ],
 )
 def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, change, fault):
@@ -108,19 +114,42 @@ def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, cha
 @pytest.mark.parametrize(
     ("rows", "fault"),
     [
-        ([{"ann_id": 99, "expressions": ["x"]}], ":1: key 'ann_id': the COCO file has no anno"),
+        ([{"ann_id": 99, "expressions": ["x"]}], ":1: key 'ann_id' is 99, but must be the id of a"),
         ([{"ann_id": [1], "expressions": ["x"]}], ":1: key 'ann_id'"),
-        ([{"ann_id": 11}], ":1: key 'expressions': nothing"),
+        ([{"ann_id": 11}], ":1: key 'expressions' is missing"),
+        ([{"ann_id": 11, "expressions": "x"}], ":1: key 'expressions' is \"x\""),
         (
             [{"ann_id": 11, "expressions": ["x"], "split": split} for split in ("val", "train")],
-            ":2: key 'split': 'train', but an earlier line says 'val'",
+            ":2: key 'split' is \"train\", but must be 'val' as in an earlier line",
         ),
     ],
 )
-def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fault):
+def test_faults_of_a_separate_file_name_line_and_key(photos, coco, capsys, rows, fault):
     said = photos.write(*rows, name="said.jsonl")
     assert photos.run("--coco", coco(), "--expressions", said) == 2
     assert f"{said}{fault}" in capsys.readouterr().err
+
+
+def test_all_faults_of_a_coco_file_are_listed_at_once(photos, coco, capsys):
+    def change(content):
+        content["annotations"][0]["bbox"] = None
+        content["annotations"][0]["category_id"] = -1
+        content["annotations"][1]["captions"] = "a square"
+        content["annotations"].append(dict(content["annotations"][2]))
+        content["images"].append({"file_name": "c.png"})
+
+    path = coco(change)
+    assert photos.run("--coco", path) == 2
+    said = capsys.readouterr().err
+    assert "nothing was imported because of 4 faults:" in said
+    for fault in (
+        'images[2] is {"file_name": "c.png"}, but must be an object whose \'id\'',
+        "annotations[3]: key 'id': 13 is also the id of annotations[2]",
+        "annotation 12: key 'captions' is \"a square\"",
+        "annotation 11: key 'category_id' is -1",
+    ):
+        assert f"{path}: {fault}" in said
+    assert [p for p in photos.out.rglob("*") if not p.is_dir()] == []
 
 
 @pytest.mark.parametrize(
@@ -129,11 +158,12 @@ def test_faults_of_expressions_beside_a_coco_file(photos, coco, capsys, rows, fa
         (b"{", "instances.json:1: not valid JSON"),
         (b"[]", "not a COCO file"),
         (b'{"images": []}', "not a COCO file"),
-        (b'{"images": [{}], "annotations": []}', "not a COCO file"),
-        (b"\xff", "not UTF-8"),
+        (b'{"images": [{}], "annotations": []}', "instances.json: images[0] is {}, but must be"),
+        (b'{"images": [], "annotations": {}}', "there is no list 'annotations'"),
+        (b"\n\xff", "instances.json:2: not UTF-8"),
     ],
 )
-def test_what_is_no_coco_file(photos, capsys, content, fault):
+def test_other_files_are_refused(photos, capsys, content, fault):
     path = photos.folder / "instances.json"
     path.write_bytes(content)
     assert photos.run("--coco", path) == 2
