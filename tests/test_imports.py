@@ -4,6 +4,7 @@ train.py test.py predict.py → utils/ → data/, model/ → config/
 """
 
 import ast
+import functools
 import subprocess
 import sys
 from collections import defaultdict
@@ -91,9 +92,13 @@ def module_of(path):
 MODULES = {module_of(path): path for path in FILES}
 
 
+@functools.cache
 def imports(path, inside_functions=True):
     """(dotted name, line) of every import; a `from` import names what it imports too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imports(ast.parse(path.read_text(encoding="utf-8")), path, inside_functions))
+
+
+def _imports(tree, path, inside_functions):
     nested = {
         id(node)
         for function in ast.walk(tree)
