@@ -19,7 +19,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import counted, exit_code
 from config.errors import UserError
-from data.preparation.refer import DATASETS, SPLITS, check_split
+from data.preparation.refer import DATASETS, check_split, division_list
 from data.preparation.referring_sets import (
     COCO_DATASETS,
     Summary,
@@ -52,12 +52,8 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", default="refcoco", choices=DATASETS, help="data set (default: refcoco)"
     )
-    splits = "; ".join(
-        f"{dataset}: {', '.join(by for other, by in SPLITS if other == dataset)}"
-        for dataset in DATASETS
-    )
     parser.add_argument(
-        "--split", default="unc", help=f"division into splits (default: unc); {splits}"
+        "--split", default="unc", help=f"division into splits (default: unc); {division_list()}"
     )
     parser.add_argument(
         "--generate_mask", action="store_true", help="also write the masks, which training needs"

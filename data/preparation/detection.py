@@ -54,8 +54,8 @@ class DetectionSet:
     def targets(self, index: int, input_size: int) -> list[np.ndarray]:
         """Computes the target grids of one image.
 
-        The cell that contains the centre of a box is responsible for it; if a cell contains
-        several, the smallest object wins. The box channels are the position of the centre within
+        The cell that contains the center of a box is responsible for it; if a cell contains
+        several, the smallest object wins. The box channels are the position of the center within
         the cell, 0 to 1, and the logarithm of width and height in cells.
 
         Args:
@@ -76,13 +76,13 @@ class DetectionSet:
             cells = input_size // stride
             grid = np.zeros((cells, cells, self.channels), np.float32)
             for k in order:
-                centre = (boxes[k, :2] + boxes[k, 2:]) / 2 / stride
-                column, row = np.clip(centre.astype(int), 0, cells - 1)
+                center = (boxes[k, :2] + boxes[k, 2:]) / 2 / stride
+                column, row = np.clip(center.astype(int), 0, cells - 1)
                 size = np.log(np.maximum(boxes[k, 2:] - boxes[k, :2], 1.0) / stride)
                 cell = grid[row, column]
                 cell[:] = 0.0
                 cell[0] = 1.0
-                cell[BOX_CHANNELS] = [*(centre - (column, row)), *size]
+                cell[BOX_CHANNELS] = [*(center - (column, row)), *size]
                 for start, label in zip(starts, self.labels[index][k], strict=True):
                     if label >= 0:
                         cell[start + label] = 1.0

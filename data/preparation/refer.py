@@ -74,10 +74,16 @@ def check_split(dataset: str, split_by: str) -> None:
         UserError: it has not; the message lists the divisions of all data sets.
     """
     if (dataset, split_by) not in SPLITS:
-        valid = "; ".join(
-            f"{name}: {', '.join(by for other, by in SPLITS if other == name)}" for name in DATASETS
+        raise UserError(
+            f"data set {dataset!r} has no split {split_by!r}; valid are {division_list()}"
         )
-        raise UserError(f"data set {dataset!r} has no split {split_by!r}; valid are {valid}")
+
+
+def division_list() -> str:
+    """Lists the divisions of all data sets: "refcoco: unc, google; …"."""
+    return "; ".join(
+        f"{name}: {', '.join(by for other, by in SPLITS if other == name)}" for name in DATASETS
+    )
 
 
 def load_refs(data_root: str | os.PathLike, dataset: str, split_by: str) -> list[RawReferent]:

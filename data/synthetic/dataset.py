@@ -209,7 +209,7 @@ def _object_entries(objects: Sequence[SceneObject], rendering: Rendering) -> lis
 
 
 def _save_jpeg(path: Path, image_rgb: np.ndarray) -> None:
-    # No chroma subsampling, which would blur the colours of small shapes.
+    # No chroma subsampling, which would blur the colors of small shapes.
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         JPEG_QUALITY,

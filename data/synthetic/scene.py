@@ -1,4 +1,4 @@
-"""Images of the demo set: coloured shapes on textured backgrounds, with exact masks.
+"""Images of the demo set: colored shapes on textured backgrounds, with exact masks.
 
 `compose` arranges shapes and `render` draws them on a label map of `OVERSAMPLING` times the
 resolution. The share of a pixel that carries the label of a shape is the shape's visible coverage
@@ -59,8 +59,8 @@ class Shape:
     Attributes:
         kind, colour, size: what the shape is, such as "ring", "red", "small".
         radius_px: scale of the unit outline, in image pixels.
-        center_x_px, center_y_px: centre of the unrotated outline's box, in image pixels.
-        rotation_deg: rotation about the centre in degrees.
+        center_x_px, center_y_px: center of the unrotated outline's box, in image pixels.
+        rotation_deg: rotation about the center in degrees.
         rgb: colour, 0..255.
     """
 
@@ -147,7 +147,7 @@ def unit_outline(kind: str) -> tuple[np.ndarray, ...]:
 
 @cache
 def unit_reach(kind: str) -> float:
-    """Radius of the smallest circle around the box's centre that contains a shape of radius 1."""
+    """Radius of the smallest circle around the box's center that contains a shape of radius 1."""
     return max(float(np.hypot(*contour.T).max()) for contour in unit_outline(kind))
 
 
@@ -220,7 +220,7 @@ def _free_place(
     reach: float,
     side_px: int,
 ) -> tuple[float, float] | None:
-    """Finds a centre x, y for a circle of radius `reach` inside the scene and outside all others.
+    """Finds a center x, y for a circle of radius `reach` inside the scene and outside all others.
 
     Occasionally, circles may overlap slightly, so that some shapes partly occlude others.
     """
@@ -282,15 +282,15 @@ def _subpixels(labels: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
 
 
 def _to_subpixels(contour_px: np.ndarray) -> np.ndarray:
-    # Pixel (0, 0) spans 0..1 in image coordinates, so sub-pixel centres are at half-integers.
+    # Pixel (0, 0) spans 0..1 in image coordinates, so sub-pixel centers are at half-integers.
     subpixels = contour_px * OVERSAMPLING - 0.5
     return np.rint(subpixels * 2**_FRACTION_BITS).astype(np.int32)
 
 
 def _background(rng: np.random.Generator, side_px: int) -> np.ndarray:
     """A muted texture, float32 (S, S, 3) in 0..255: clouds, a gradient or stripes."""
-    grey = rng.uniform(70, 175)
-    base = np.clip(grey + rng.uniform(-22, 22, 3), 55, 185).astype(np.float32)
+    gray = rng.uniform(70, 175)
+    base = np.clip(gray + rng.uniform(-22, 22, 3), 55, 185).astype(np.float32)
     style = int(rng.integers(3))
     if style == 0:
         coarse = rng.normal(0, 22, (int(rng.integers(3, 12)),) * 2).astype(np.float32)

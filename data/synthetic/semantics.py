@@ -82,7 +82,7 @@ class Expression:
 
 
 # Thresholds as fractions of the side of the scene. Values between YES and NO thresholds are MAYBE.
-# The leftmost object must lead by these margins with both its centre and its left edge.
+# The leftmost object must lead by these margins with both its center and its left edge.
 EXTREME_CENTER_MARGIN, EXTREME_EDGE_MARGIN = 0.09, 0.04
 SIDE_YES, SIDE_NO = 0.40, 0.55
 CORNER_YES, CORNER_NO = 0.36, 0.58
@@ -164,14 +164,14 @@ def _superlative(described: Sequence[int], beats: Callable[[int, int], bool]) ->
     return [Truth.MAYBE] * len(described)
 
 
-# Coordinates of an object's centre and outer edge in the direction of a side.
+# Coordinates of an object's center and outer edge in the direction of a side.
 _TOWARDS = {
     "left": lambda o: (-o.center_x_px, -o.left_px),
     "right": lambda o: (o.center_x_px, o.right_px),
     "top": lambda o: (-o.center_y_px, -o.top_px),
     "bottom": lambda o: (o.center_y_px, o.bottom_px),
 }
-# Distance of an object's centre from a side: 0 at this side, 1 at the opposite one.
+# Distance of an object's center from a side: 0 at this side, 1 at the opposite one.
 _DISTANCE_TO = {
     "left": lambda o, side_px: o.center_x_px / side_px,
     "right": lambda o, side_px: 1 - o.center_x_px / side_px,

@@ -95,7 +95,7 @@ def test_expressions_are_made_storable_and_ignored_keys_are_reported(photos, cap
     assert "note: unknown key 'colour' ignored in 1 line\n" in said
 
 
-def test_misspelt_keys_get_a_hint(photos, capsys):
+def test_misspelled_keys_get_a_hint(photos, capsys):
     path = photos.write(thing(bbox=[1, 2, 3, 4]), thing(bbox=[1, 2, 3, 4]))
     assert photos.run(path) == 0
     said = capsys.readouterr().out
@@ -196,12 +196,12 @@ def test_all_faults_are_listed_at_once(photos, capsys):
 
 def test_mask_images_of_many_kinds(photos, capsys):
     square = square_mask()
-    grey = square * 200
-    grey[10] = square[10] * 3
+    gray = square * 200
+    gray[10] = square[10] * 3
     images = {
         "one_bit.png": Image.fromarray(square * 255).convert("1"),
         "ones.png": Image.fromarray(square),
-        "grey.png": Image.fromarray(grey),
+        "gray.png": Image.fromarray(gray),
         "colour.png": Image.fromarray(np.stack([square * 0, square * 9, square * 0], -1)),
         "wide.png": Image.fromarray(square.astype(np.uint16)),
         "clear.png": Image.fromarray(np.stack([square * 0 + 255] * 3 + [square * 255], -1)),

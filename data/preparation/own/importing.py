@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,8 +98,9 @@ def import_data(
         try:
             images = _open_images(data.entries, Path(image_path), pool, summary, faults)
             entries = [entry for entry in data.entries if entry.image in images]
-            prepare = _preparation(images, staging, options.masks_from_boxes)
-            prepared = _prepare_all(entries, prepare, pool, summary, faults)
+            prepared = _prepare_all(
+                entries, images, staging, options.masks_from_boxes, pool, summary, faults
+            )
         finally:
             # After an interruption, all queued entries would otherwise still be prepared.
             pool.shutdown(cancel_futures=True)
@@ -122,61 +123,43 @@ def _open_images(
     summary: ImportSummary,
     faults: list[str],
 ) -> dict[str, ImageFile]:
-    """Image as written in the entries → `ImageFile`; adds the others to `faults`."""
+    """Image as written → `ImageFile`; adds images that cannot be opened to `faults`."""
     first_entry: dict[str, Entry] = {}
     for entry in entries:
         first_entry.setdefault(entry.image, entry)
-    images = {}
 
     def open_one(entry: Entry) -> ImageFile:
         return open_image(entry, image_path)
 
+    images = {}
     with Progress(len(first_entry), "images") as bar:
-        results = pool.map(lambda entry: _attempt(open_one, entry), first_entry.values())
-        for done, (name, (image, fault)) in enumerate(
-            zip(first_entry, results, strict=True), start=1
-        ):
-            bar.update(done)
-            if image is None:
-                faults.append(fault)
-                continue
-            images[name] = image
+        for entry, image in _each(open_one, first_entry.values(), pool, bar, faults):
+            images[entry.image] = image
             if image.is_rotated:
                 summary.notes[
                     "images with an EXIF orientation, which viewers rotate: boxes and masks must "
                     "fit the pixels as stored"
-                ].append(name)
+                ].append(entry.image)
     return images
-
-
-def _preparation(
-    images: Mapping[str, ImageFile], folder: Path, masks_from_boxes: bool
-) -> Callable[[Entry], tuple[Referent, list[str]]]:
-    def prepare(entry: Entry) -> tuple[Referent, list[str]]:
-        return prepare_entry(entry, images[entry.image], folder, masks_from_boxes)
-
-    return prepare
 
 
 def _prepare_all(
     entries: Sequence[Entry],
-    prepare: Callable[[Entry], tuple[Referent, list[str]]],
+    images: Mapping[str, ImageFile],
+    folder: Path,
+    masks_from_boxes: bool,
     pool: ThreadPoolExecutor,
     summary: ImportSummary,
     faults: list[str],
 ) -> _Prepared:
-    """Prepares all entries; adds those that cannot be used to `faults`."""
+    """Prepares all entries and writes their masks; adds those that cannot be used to `faults`."""
+
+    def prepare(entry: Entry) -> tuple[Referent, list[str]]:
+        return prepare_entry(entry, images[entry.image], folder, masks_from_boxes)
+
     prepared = []
     with Progress(len(entries), "masks", unit="objects") as bar:
-        results = pool.map(lambda entry: _attempt(prepare, entry), entries)
-        for done, (entry, (result, fault)) in enumerate(
-            zip(entries, results, strict=True), start=1
-        ):
-            bar.update(done)
-            if result is None:
-                faults.append(fault)
-                continue
-            referent, notes = result
+        for entry, (referent, notes) in _each(prepare, entries, pool, bar, faults):
             prepared.append((entry, referent))
             summary.masks[entry.mask_key or "filled box"] += 1
             for note in notes:
@@ -184,12 +167,28 @@ def _prepare_all(
     return prepared
 
 
-def _attempt(function: Callable[[Entry], Result], entry: Entry) -> tuple[Result | None, str]:
-    """(result, ""), or (None, place and fault of the entry)."""
-    try:
-        return function(entry), ""
-    except EntryError as error:
-        return None, f"{entry.where}: key {error}"
+def _each(
+    function: Callable[[Entry], Result],
+    entries: Collection[Entry],
+    pool: ThreadPoolExecutor,
+    bar: Progress,
+    faults: list[str],
+) -> Iterator[tuple[Entry, Result]]:
+    """Calls a function on entries in parallel; yields (entry, result) or adds to `faults`."""
+
+    def attempt(entry: Entry) -> Result | EntryError:
+        try:
+            return function(entry)
+        except EntryError as error:
+            return error
+
+    results = zip(entries, pool.map(attempt, entries), strict=True)
+    for done, (entry, result) in enumerate(results, start=1):
+        bar.update(done)
+        if isinstance(result, EntryError):
+            faults.append(f"{entry.where}: key {result}")
+        else:
+            yield entry, result
 
 
 def _divide(prepared: _Prepared, options: ImportOptions) -> dict[str, list[Referent]]:

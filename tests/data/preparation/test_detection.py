@@ -147,7 +147,7 @@ def test_the_smallest_object_of_a_cell_wins():
 
 
 def test_unknown_labels_and_borders():
-    objects = one_image([(90, 90, 102, 102)], [[-1]])  # its centre lies on the border
+    objects = one_image([(90, 90, 102, 102)], [[-1]])  # its center lies on the border
     for stride, grid in zip(STRIDES, objects.targets(0, SIDE), strict=True):
         last = SIDE // stride - 1
         assert grid[..., 0].sum() == grid[last, last, 0] == 1
@@ -157,7 +157,7 @@ def test_unknown_labels_and_borders():
 
 def test_targets_lie_in_the_letterbox():
     objects = DetectionSet([("x.png", 192, 96)], [np.array([(0.0, 0, 64, 64)])], [[[0]]], (1,))
-    grid = objects.targets(0, SIDE)[2]  # scaled by 1/2, moved down by 24: centre (16, 40)
+    grid = objects.targets(0, SIDE)[2]  # scaled by 1/2, moved down by 24: center (16, 40)
     assert np.argwhere(grid[..., 0]).tolist() == [[5, 2]]
     np.testing.assert_allclose(grid[5, 2, 3:5], np.log([4, 4]), rtol=1e-6)
 

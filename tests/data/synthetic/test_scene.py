@@ -42,7 +42,7 @@ def test_mask_is_the_outline(kind):
     drawn = shape(kind, radius=14.0, x=64.3, y=60.7, rotation=7.0)
     mask = render(np.random.default_rng(0), [drawn], SIDE).masks[0]
     contours = shape_contours_px(drawn)
-    # Pixel centres are inside where the mask is set, but for pixels the outline runs through.
+    # Pixel centers are inside where the mask is set, but for pixels the outline runs through.
     rows, columns = np.mgrid[44:78, 46:84]
     truth = [
         inside(contours, x + 0.5, y + 0.5)

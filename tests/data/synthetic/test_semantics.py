@@ -32,7 +32,7 @@ def test_extremes(value, meant):
 def test_extreme_needs_a_clear_lead():
     near = [thing(30, 20), thing(36, 70)]
     assert judge(Expression(SQUARE, "extreme", "left"), near, SIDE) == [MAYBE, MAYBE]
-    # Ahead by the centre, but the large square reaches further.
+    # Ahead by the center, but the large square reaches further.
     large = [thing(70, 20, side=10), thing(50, 70, side=60)]
     assert refers_to(Expression(SQUARE, "extreme", "right"), large, SIDE) is None
 
