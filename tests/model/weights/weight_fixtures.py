@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import pytest
+
+from model.weights import WeightsError
 
 TINY = {
     "backbone_width": 0.0625,
@@ -76,6 +79,13 @@ def untouched(model):
     yield
     pairs = zip(model.weights, before, model.get_weights(), strict=True)
     assert [v.path for v, old, new in pairs if not np.array_equal(old, new)] == []
+
+
+@contextlib.contextmanager
+def refused(model, match):
+    """Asserts that the block raises a WeightsError and changes no weight."""
+    with untouched(model), pytest.raises(WeightsError, match=match):
+        yield
 
 
 def same_weights(source, target, chosen=lambda layer: True):
