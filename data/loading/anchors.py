@@ -11,6 +11,8 @@ import numpy as np
 from config.files import write_text
 from data.loading.errors import DataError
 
+# Anchors per cell of the network.
+N_ANCHORS = 3
 MAX_ITERATIONS = 300
 N_RESTARTS = 8
 

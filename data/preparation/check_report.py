@@ -14,7 +14,7 @@ import numpy as np
 from config.command_line import counted
 from config.errors import UserError
 from config.schema import PROJECT_ROOT, Config
-from data.loading.anchors import read_anchors, write_anchors
+from data.loading.anchors import N_ANCHORS, read_anchors, write_anchors
 from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import DataError
 from data.preparation.inspection import (
@@ -33,7 +33,6 @@ from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.text.vectors import build_word_table, vocabulary_of
 
-N_ANCHORS = 3
 # The proposed anchors are recommended if they raise the mean IoU by more than this.
 BETTER_ANCHORS = 0.05
 BAR_WIDTH = 40

@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
-from data.loading.anchors import kmeans_anchors, write_anchors
+from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
 from data.synthetic.expressions import EXPRESSION_TYPES, SceneReferent, choose_referents
 from data.synthetic.scene import (
     CURVED_KINDS,
@@ -39,7 +39,6 @@ from data.synthetic.semantics import SceneObject
 SPLITS = ("train", "val", "testA", "testB")
 # As in RefCOCO, where testA refers to people and testB to all other objects.
 REFERENT_KINDS = {"train": KINDS, "val": KINDS, "testA": CURVED_KINDS, "testB": STRAIGHT_KINDS}
-N_ANCHORS = 3
 JPEG_QUALITY = 95
 MAX_ATTEMPTS = 200
 MARKER = "demo_set.json"
