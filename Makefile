@@ -1,6 +1,6 @@
 # make install        create .venv with everything that training, testing and prediction need
 # make install-dev    the same, with the optional packages and the developers' tools
-# make demo           generate the demo set, train on it, evaluate, draw figures (about 9 minutes)
+# make demo           generate the demo set, train on it, evaluate, draw figures (5 to 10 minutes)
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
 # make demo-model     run the demo and rebuild data/demo_model/, which predict.py uses by default
 # make test           lint, type-check and run all tests with coverage
