@@ -149,6 +149,7 @@ def test_links_and_files_exist(path):
     assert [*broken_links(path, text), *missing_files(text)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_commands_exist(path):
     text = path.read_text(encoding="utf-8")

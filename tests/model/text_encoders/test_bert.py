@@ -28,6 +28,8 @@ from model.text_encoders.bert import BertEncoder, build_language_feature
 from model.weights import WeightsError, load_weights, save_weights
 from model.weights.bert import load_bert
 
+pytestmark = pytest.mark.slow
+
 WORD_LEN = 9
 LAYER_2 = "bert/encoder/layer_2"
 

@@ -12,6 +12,8 @@ from tests.tiny import network_config, scramble, weights_of
 from utils.training.checkpoints import CheckpointError, Checkpoints
 from utils.training.run_state import RunState
 
+pytestmark = pytest.mark.slow
+
 
 def small_network(units=8, seed=0):
     keras.utils.set_random_seed(seed)
