@@ -1,6 +1,6 @@
 """Measures speed and memory against the limit of the machine and the published schedule.
 
-    python benchmarks/bench.py              # about 15 minutes on two idle cores
+    python benchmarks/bench.py              # about 10 minutes on two idle cores
     python benchmarks/bench.py --quick      # small inputs, to test that everything runs
 
 Prints a table of medians and writes all results to --output as JSON, each time as a median with
