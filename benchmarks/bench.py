@@ -186,7 +186,7 @@ def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
         }
         step = make_train_step(
             tf.distribute.get_strategy(), model, optimizer, ANCHORS_PX,
-            cached_features=bool(config.cache_features),
+            mask_weight=config.seg_loss_weight, cached_features=bool(config.cache_features),
         )  # fmt: skip
         steps[name] = lambda step=step, data=data: step(data)["loss"].numpy()
     times = alternate(steps, repeats)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Severity and text of a log line: "E0000 00:00:1732.5 42 cuda_dnn.cc:8579] text", or with a date
@@ -40,8 +40,8 @@ GPU_FAILURE = re.compile(
 def quiet_tensorflow() -> list[str]:
     """Imports TensorFlow quietly and enables memory growth on all GPUs.
 
-    Call it before anything else imports TensorFlow; if TensorFlow is loaded already, it only
-    lists the GPUs. Known start-up messages are dropped, all others are passed on. If TensorFlow
+    Call it before anything else imports TensorFlow; if TensorFlow is loaded already, there is
+    nothing to silence. Known start-up messages are dropped, all others are passed on. If TensorFlow
     sees no GPU, one sentence on standard error says that, and why if there seems to be one. The
     environment variable MCN_VERBOSE=1 shows all messages of TensorFlow instead.
 
@@ -51,13 +51,13 @@ def quiet_tensorflow() -> list[str]:
     if "tensorflow" in sys.modules:
         return _gpu_names()
     if os.environ.get("MCN_VERBOSE"):
-        return _gpu_names(memory_growth=True)
+        return _gpu_names()
     # Informative messages at run time; this must be set before TensorFlow is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     lines: list[str] = []
     try:
         with _captured_stderr(lines):
-            names = _gpu_names(memory_growth=True)
+            names = _gpu_names()
     finally:
         for line in lines:
             if not is_chatter(line):
@@ -91,13 +91,13 @@ def why_no_gpu(lines: Sequence[str]) -> str:
     return f"TensorFlow cannot use the GPU ({reason})"
 
 
-def _gpu_names(memory_growth: bool = False) -> list[str]:
+def _gpu_names() -> list[str]:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    if memory_growth:
-        for gpu in gpus:
-            # Otherwise each process takes all memory of all GPUs.
+    for gpu in gpus:
+        # Otherwise each process takes all memory of all GPUs.
+        with suppress(RuntimeError):  # Too late to change: the GPU is in use.
             tf.config.experimental.set_memory_growth(gpu, True)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return [known.get("device_name", gpu.name) for gpu, known in zip(gpus, details, strict=True)]

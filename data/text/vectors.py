@@ -68,11 +68,6 @@ class WordTable:
         return len(self.unknown)
 
     @property
-    def oov_rate(self) -> float:
-        """Out-of-vocabulary rate: fraction of the distinct words without a vector, 0..1."""
-        return self.n_unknown / max(self.n_unknown + len(self.index), 1)
-
-    @property
     def embed_dim(self) -> int:
         """Dimension of the vectors."""
         return self.vectors.shape[1]

@@ -59,7 +59,7 @@ class config:
     experimental = experimental
     def list_physical_devices(kind): return [Gpu for _ in gpus]
 """
-CALL = "from config.quiet import quiet_tensorflow; print(quiet_tensorflow()); print({more})"
+CALL = "{first}from config.quiet import quiet_tensorflow; print(quiet_tensorflow()); print({more})"
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def call(tmp_path):
     package.mkdir()
     (package / "__init__.py").write_text(STAND_IN)
 
-    def called(lines=(), gpus=(), more="''", **environment):
+    def called(lines=(), gpus=(), more="''", first="", **environment):
         return subprocess.run(
-            [sys.executable, "-c", CALL.format(more=more)],
+            [sys.executable, "-c", CALL.format(first=first, more=more)],
             env={
                 "PYTHONPATH": f"{tmp_path}:{PROJECT_ROOT}",
                 "STAND_IN": json.dumps([lines, gpus]),
@@ -152,9 +152,14 @@ def test_a_failing_import_keeps_its_messages(call):
 
 def test_a_second_call_is_silent(call):
     done = call(gpus=["NVIDIA A100"], more="quiet_tensorflow()")
-    assert done.stdout.splitlines() == ["growth True", "['NVIDIA A100']", "['NVIDIA A100']"]
+    assert done.stdout.splitlines() == ["growth True", "['NVIDIA A100']"] * 2
     done = call(more="quiet_tensorflow()", CUDA_VISIBLE_DEVICES="-1")
     assert done.stderr.count("\n") == 1
+
+
+def test_memory_grows_where_tensorflow_was_loaded_before(call):
+    done = call(gpus=["NVIDIA A100"], first="import tensorflow; ")
+    assert "growth True" in done.stdout
 
 
 def test_standard_error_works_afterwards(call):

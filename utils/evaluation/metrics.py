@@ -298,7 +298,7 @@ def format_summary(result: Result, det_thresh: float = 0.5) -> str:
     )
 
 
-def flat_result(result: Result) -> dict[str, float]:
+def flat_result(result: Result, det_thresh: float = 0.5) -> dict[str, float]:
     """Names every number of a result, for logs of scalars.
 
     Returns:
@@ -307,8 +307,7 @@ def flat_result(result: Result) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for name, value in result.items():
         if isinstance(value, dict):
-            label = METRICS[name].label
-            numbers |= {label.format(part=part): number for part, number in value.items()}
+            numbers |= METRICS[name].labeled(result, det_thresh)
         else:
             numbers[name] = value
     return numbers

@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +92,7 @@ def _write_savedmodel(exportable, path):
         target = Path(scratch) / "model"
         tf.saved_model.save(_module(exportable), str(target), signatures=_concrete(exportable))
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(Path(scratch) / "earlier")
         target.rename(path)
 
 

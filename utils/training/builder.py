@@ -1,5 +1,6 @@
 """Builds a training run from its config."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def build_trainer(config: Config) -> Trainer:
             "images to evaluate on"
         )
     with strategy.scope():
-        model = build_network(config)
+        model = build_network(config, report=print if chief else _silent)
         if config.cache_features:
             store = build_feature_store(config, model, training_set.images)
             training_set = replace(training_set, features=store)
@@ -60,21 +61,28 @@ def build_trainer(config: Config) -> Trainer:
     return Trainer(config, strategy, training_set, evaluator, grounder, optimizer, checkpoints)
 
 
-def build_network(config: Config) -> keras.Model:
+def build_network(config: Config, report: Callable[[object], None] = print) -> keras.Model:
     """Builds the network of a config and loads the weights that training starts from.
 
-    Prints what was loaded, and a warning if the weights have seen images of the evaluation sets.
+    Args:
+        config: the settings of the run.
+        report: called with what was loaded, and with a warning if the weights have seen images
+            of the evaluation sets.
     """
     model = build_mcn(config)
     reports = [load_text_encoder(model, config.bert_path)]
     if config.pretrained_weights:
         reports.append(load_pretrained(model, config.pretrained_weights))
-    for report in filter(None, reports):
-        print(report)
+    for loaded in filter(None, reports):
+        report(loaded)
     sets = [config.train_set, config.evaluate_set]
     if warning := leak_warning(config.pretrained_weights, sets):
-        print(f"warning: {warning}")
+        report(f"warning: {warning}")
     return model
+
+
+def _silent(_: object) -> None:
+    """What the workers other than the chief report."""
 
 
 def build_sets(config: Config) -> tuple[TrainingSet, Evaluator]:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from config.quiet import quiet_tensorflow
+
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Creates the tf.distribute strategy of the config key `distribute`.
@@ -13,6 +15,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         name: "one", the default device; "mirrored", all GPUs of this machine; "multiworker", the
             machines listed in the environment variable TF_CONFIG.
     """
+    quiet_tensorflow()  # Enables memory growth in programs that did not call it themselves.
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multiworker":

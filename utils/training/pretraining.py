@@ -54,7 +54,13 @@ def pretrain(
     print(f"data: {sum(map(len, objects.boxes)):,} objects in {len(objects.images):,} images")
     backbone = visual_backbone(build_mcn(config.replace(free_body=0)))
     outputs = [
-        keras.layers.Conv2D(objects.channels, 1, name=f"stride_{stride}", dtype="float32")(feature)
+        keras.layers.Conv2D(
+            objects.channels,
+            1,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed + stride),
+            name=f"stride_{stride}",
+            dtype="float32",
+        )(feature)
         for stride, feature in zip(STRIDES, backbone.outputs, strict=True)
     ]
     detector = keras.Model(backbone.input, tuple(outputs))

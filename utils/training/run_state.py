@@ -1,5 +1,6 @@
 """How far a training run has come."""
 
+import math
 from dataclasses import dataclass, replace
 
 
@@ -20,7 +21,7 @@ class RunState:
 
     def is_improved_by(self, det_acc: float) -> bool:
         """Whether an accuracy exceeds the best one so far. NaN never does."""
-        return self.best_det_acc is None or det_acc > self.best_det_acc
+        return det_acc > (-math.inf if self.best_det_acc is None else self.best_det_acc)
 
     def after(self, epoch: int, det_acc: float | None = None) -> "RunState":
         """Returns the state after an epoch.

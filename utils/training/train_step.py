@@ -21,7 +21,7 @@ def make_train_step(
     optimizer: keras.optimizers.Optimizer,
     anchors_px: np.ndarray,
     *,
-    mask_weight: float = 1.0,
+    mask_weight: float,
     cached_features: bool = False,
     jit_compile: bool = False,
     batch_spec: object = None,

@@ -148,7 +148,8 @@ class Trainer:
     def _record(self, log: RunLog, epoch: int, train: dict[str, float], val: Result) -> None:
         log.epoch(epoch, {"train": train, "val": val})
         scalars = {f"train/{name}": value for name, value in train.items()}
-        scalars |= {f"val/{name}": value for name, value in flat_result(val).items()}
+        numbers = flat_result(val, self.config.det_acc_thresh)
+        scalars |= {f"val/{name}": value for name, value in numbers.items()}
         log.scalars(epoch, scalars)
         summary = format_summary(val, self.config.det_acc_thresh)
         print(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")

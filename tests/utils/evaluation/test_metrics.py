@@ -154,7 +154,7 @@ def test_every_metric_is_printed_and_logged(result):
 def test_a_registered_metric_appears_everywhere(monkeypatch):
     monkeypatch.setattr(metrics_module, "METRICS", dict(METRICS))
 
-    @metric("area", task="REC", label="mean union of {part}", parts=["masks", "half"])
+    @metric("area", task="REC", label="union @{det_thresh} of {part}", parts=["masks", "half"])
     def mean_union(overlaps):
         return np.stack([overlaps.union, overlaps.union / 2], axis=1), overlaps.ones
 
@@ -162,10 +162,10 @@ def test_a_registered_metric_appears_everywhere(monkeypatch):
     metrics.update([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [1, 2, 3], [4, 5, 9])
     result = metrics.result()
     assert result["area"] == {"masks": 6.0, "half": 3.0}
-    assert flat_result(result)["mean union of half"] == 3.0
+    assert flat_result(result, 0.75)["union @0.75 of half"] == 3.0
     table = format_table(result, "").splitlines()
     assert table[2].split() == ["REC", "Acc@0.5", "0.00", "%"]
-    assert table[3].split() == ["mean", "union", "of", "masks", "600.00", "%"]
+    assert table[3].split() == ["union", "@0.5", "of", "masks", "600.00", "%"]
     with pytest.raises(ValueError, match="registered already"):
         metric("area", task="RES", label="")(mean_union)
     with pytest.raises(ValueError, match="'depth' is not one of"):

@@ -45,7 +45,9 @@ def test_a_training_step():
             "mask": tf.constant(rng.integers(0, 2, (2, cells, cells, 1), np.uint8)),
         }
         strategy = tf.distribute.get_strategy()
-        step = make_train_step(strategy, model, optimizer, ANCHORS, jit_compile=jit_compile)
+        step = make_train_step(
+            strategy, model, optimizer, ANCHORS, mask_weight=0.1, jit_compile=jit_compile
+        )
         losses.append([float(step(batch)["loss"]) for _ in range(3)])
     assert losses[0][2] < losses[0][0]
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-2)

@@ -55,6 +55,16 @@ def test_the_loss_falls_and_training_can_start_from_the_output(command, tmp_path
         assert np.array_equal(before[path], after[path]) != path.startswith("backbone_"), path
 
 
+def test_the_seed_decides_the_result(command, tmp_path):
+    for output in ("one.weights.h5", "two.weights.h5"):
+        config = command("--epochs", 4, output=output)
+    one, two = (build_mcn(config) for _ in range(2))
+    load_pretrained(one, tmp_path / "one.weights.h5")
+    load_pretrained(two, tmp_path / "two.weights.h5")
+    ours, theirs = weights_of(one), weights_of(two)
+    assert all(np.array_equal(ours[path], theirs[path]) for path in ours)
+
+
 def test_the_output_name_is_checked_first(command):
     with pytest.raises(WeightsError, match=r"backbone\.h5: the name must end in \.weights\.h5"):
         command(output="backbone.h5")

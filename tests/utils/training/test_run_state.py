@@ -18,6 +18,11 @@ def test_the_best_epoch_is_kept():
     assert seen == [(0.0, 3), (0.5, 4), (0.5, 4), (0.5, 4), (0.5, 4), (0.51, 8)]
 
 
+def test_an_accuracy_that_is_no_number_is_never_the_best():
+    assert not RunState().is_improved_by(float("nan"))
+    assert RunState().after(1, float("nan")) == RunState(1)
+
+
 def test_a_worker_that_does_not_validate_keeps_the_best():
     assert RunState(1, 0.5, 1).after(2) == RunState(2, 0.5, 1)
 
