@@ -31,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "The last complete epoch is saved; run the same command to resume.")
+    run(main, "Run the same command to resume from the last complete epoch, if there is one.")

@@ -19,7 +19,7 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
 
     Args:
         text: the override.
-        types: declared type by key; the value of a `str` key is taken as it stands.
+        types: declared type by key; the value of a `str` key is used unchanged.
 
     Raises:
         ConfigError: there is no "=".

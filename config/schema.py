@@ -157,7 +157,9 @@ class Config:
     bert_path: str = setting("data/weights/bert", "folder of the BERT checkpoint", path=True)
     bert_trainable: int = setting(0, "fine-tune BERT", choices=[0, 1])
     jemb_dim: int = setting(
-        0, "channels of the fused features; 0 follows Fv1, which any other value must equal", low=0
+        0,
+        "channels of the fused features; 0 uses those of Fv1, which any other value must equal",
+        low=0,
     )
 
     # Training.

@@ -1,17 +1,18 @@
 """Check a prepared data set before training on it.
 
     python data/check.py --config config/config.json
-    python data/check.py --set train_set=data/anns/mine/train.txt --quick
+    python data/check.py --config data/anns/mine/config.json --quick
 
 Opens every image and mask of the config's train_set and evaluate_set and reports
 
   - problems that would stop a run, such as missing or damaged files;
   - oddities: boxes that extend beyond their image, empty masks, boxes that disagree with their
     mask, images shared between splits;
-  - statistics: box sizes and how well the anchors fit them, expression lengths and the share of
-    words that word_len truncates, words without a vector.
+  - statistics: box sizes and how well the anchors fit them, expression lengths, the share of
+    expressions that word_len truncates and of words that this drops, words without a vector.
 
-Exit code: 0 if nothing would stop a run, 1 if something would, 2 if the settings are invalid.
+Exit code: 0 if nothing would stop a run, 1 if something would, 2 if the check itself
+failed, for example because the settings are invalid.
 """
 
 import argparse

@@ -19,6 +19,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import counted, exit_code
 from config.errors import UserError
+from config.schema import PROJECT_ROOT
 from data.preparation.refer import DATASETS, check_split, division_list
 from data.preparation.referring_sets import (
     COCO_DATASETS,
@@ -30,7 +31,7 @@ from data.preparation.referring_sets import (
 )
 from data.preparation.wording import plural
 
-DATA_FOLDER = Path(__file__).resolve().parent
+DATA_FOLDER = PROJECT_ROOT / "data"
 
 
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:

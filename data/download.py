@@ -16,11 +16,12 @@ if not __package__:  # run as a file: make the project's packages importable fro
 from config.command_line import BAD_INPUT, add_output_argument, exit_code
 from config.errors import UserError
 from config.files import bytes_text, write_text
+from config.schema import PROJECT_ROOT
 from data.acquisition.archives import SOURCES, Archive
 from data.acquisition.fetch import fetch
 from data.acquisition.unpack import unpack
 
-DATA_FOLDER = Path(__file__).resolve().parent
+DATA_FOLDER = PROJECT_ROOT / "data"
 
 
 def obtain(archive: Archive, output: Path, keep: bool = False) -> str:

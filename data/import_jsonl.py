@@ -30,13 +30,14 @@ if not __package__:  # run as a file: make the project's packages importable fro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from config.command_line import add_output_argument, counted, exit_code
+from config.schema import PROJECT_ROOT
 from data.preparation.json_fields import EntryError
 from data.preparation.own.coco_entries import read_coco_entries
 from data.preparation.own.entries import OwnData, check_name, read_json_lines
 from data.preparation.own.importing import ImportOptions, ImportSummary, import_data
 from data.preparation.wording import plural
 
-DATA_FOLDER = Path(__file__).resolve().parent
+DATA_FOLDER = PROJECT_ROOT / "data"
 EPILOG = """To import a COCO file:
 
     python data/import_jsonl.py --coco instances.json --name mine --image_path photos

@@ -23,9 +23,10 @@ if not __package__:  # run as a file: make the project's packages importable fro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from config.command_line import add_output_argument, exit_code
+from config.schema import PROJECT_ROOT
 from data.synthetic.dataset import Settings, make_demo
 
-DEFAULT_OUTPUT = Path(__file__).resolve().parent / "demo" / "raw"
+DEFAULT_OUTPUT = PROJECT_ROOT / "data" / "demo" / "raw"
 
 
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:

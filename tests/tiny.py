@@ -1,8 +1,8 @@
-"""A scaled-down network and a prepared data set of four photographs' worth of noise.
+"""A scaled-down network and a prepared data set of four noise images.
 
-Everything follows from fixed seeds. Images differ in size and shape, referents of one image do
-not stand together, expressions are longer than `word_len`, of unequal number, and hold a word
-without a vector.
+Everything follows from fixed seeds. Images differ in size and shape, the referents of an
+image are not consecutive, and expressions are longer than `word_len`, differ in number and
+contain a word without a vector.
 """
 
 import json

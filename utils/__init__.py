@@ -1,4 +1,5 @@
-"""What the entry points run. Start with `training`, `evaluation` or `prediction`.
+"""What the entry points run. Start with `training` for train.py, `evaluation` for test.py and
+`prediction` for predict.py.
 
 `visualization` draws pictures and curves, `export` writes other formats, `page` serves the page
 for the browser. `environment.py` describes what a run computes with; `pretrain.py` is a command.

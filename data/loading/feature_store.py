@@ -35,7 +35,8 @@ class FeatureStore:
         stale: why the contents of an earlier store in the folder were discarded, or None.
 
     Raises:
-        FeatureStoreError: files of others are in the way, or the store is damaged.
+        FeatureStoreError: the folder contains files that the store did not write and would
+            overwrite, or the store is damaged.
         NoSpaceError: the features that are still missing would not fit on the disk.
     """
 

@@ -38,9 +38,9 @@ class Words(Protocol):
 
 @contextlib.contextmanager
 def unwrapped_errors() -> Iterator[None]:
-    """Raises the `DataError` of a loading function as such where a dataset is read in the block.
+    """Re-raises the `DataError` of a loading function when a dataset is read inside the block.
 
-    tf.data wraps it in an error of its own, whose message includes the traceback.
+    tf.data would otherwise wrap it in its own error, whose message includes the traceback.
     """
     try:
         yield

@@ -71,7 +71,7 @@ def check_split(dataset: str, split_by: str) -> None:
     """Checks that a data set has a division.
 
     Raises:
-        UserError: it has not; the message lists the divisions of all data sets.
+        UserError: it does not have this division; the message lists the divisions of all data sets.
     """
     if (dataset, split_by) not in SPLITS:
         raise UserError(

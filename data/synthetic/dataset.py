@@ -20,6 +20,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
+from config.files import write_text, written_atomically
 from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
 from data.synthetic.expressions import EXPRESSION_TYPES, SceneReferent, choose_referents
 from data.synthetic.scene import (
@@ -118,7 +119,8 @@ def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -
     instances, refs, types = _assemble(scenes, settings)
     _write_json(folder / "refcoco" / "instances.json", instances)
     _write_json(folder / "expression_kinds.json", types)
-    (folder / "refcoco" / "refs(unc).p").write_bytes(_pickled(refs))
+    with written_atomically(folder / "refcoco" / "refs(unc).p") as file:
+        file.write(_pickled(refs))
     anchors = kmeans_anchors(_training_sizes(instances, refs), N_ANCHORS, settings.seed)
     write_anchors(folder / "anchors.txt", anchors)
     statistics = describe(scenes)
@@ -311,7 +313,7 @@ def _pickled(refs: list[dict[str, Any]]) -> bytes:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, separators=(",", ":")) + "\n")
 
 
 def describe(scenes: Sequence[Scene]) -> dict[str, Any]:

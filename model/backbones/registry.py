@@ -101,22 +101,15 @@ def build_backbone(layers: LayerFactory, image: keras.KerasTensor, config: Confi
     return replace(backbone, name=config.backbone)
 
 
-def load_named_weights(name: str, backbone_name: str, backbone: keras.Model) -> bool:
+def load_named_weights(name: str, backbone_name: str, backbone: keras.Model) -> None:
     """Fills a backbone with the pretrained weights of a name such as "imagenet".
 
     Args:
-        name: of the weights.
+        name: one of `weight_names`.
         backbone_name: registered name of the backbone.
         backbone: its model, image → features.
-
-    Returns:
-        Whether the backbone has weights of this name.
     """
-    load = _REGISTRY.get(backbone_name).named_weights.get(name)
-    if load is None:
-        return False
-    load(backbone)
-    return True
+    _REGISTRY.get(backbone_name).named_weights[name](backbone)
 
 
 def weight_names(backbone_name: str) -> list[str]:

@@ -21,14 +21,14 @@ class GaranAttention(keras.layers.Layer):
     f = Σ softmax(K·q/√(dq/k))·V and F_att = σ(S·q/√(dq/k)) ⊗ f.
 
     K, V and S are never computed: K·q = F·(W_k q) + b_k·q, and because the softmax weights a sum
-    to one, Σ a·V = (Σ a·F)·W_v + b_v. Products with vectors thereby replace three products
-    (h·w, d/k)×(d/k, d/k), with the same result.
+    to one, Σ a·V = (Σ a·F)·W_v + b_v. Matrix-vector products thus replace three matrix
+    products (h·w, d/k)×(d/k, d/k), with the same result.
 
     Args:
         groups: number of groups k; divides the channels of F and fq.
 
     Raises:
-        ValueError: it does not, when the layer is built.
+        ValueError: when the layer is built, if `groups` does not divide the channels of F and fq.
     """
 
     def __init__(self, groups: int = 2, **kwargs: Any) -> None:

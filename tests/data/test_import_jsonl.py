@@ -91,7 +91,7 @@ def test_expressions_are_made_storable_and_ignored_keys_are_reported(photos, cap
     assert photos.run(path) == 0
     assert photos.lines("train")[0].expressions == ("kite red one", "two  blanks")
     said = capsys.readouterr().out
-    assert "a line end was removed: 1" in said
+    assert "a line break was removed: 1" in said
     assert "note: unknown key 'colour' ignored in 1 line\n" in said
 
 

@@ -8,7 +8,7 @@ vectors of one expression; its outputs are the box in pixels of the image, its s
 probability of every pixel. exported/whole.onnx.json describes inputs and outputs. --part all also
 writes the image encoder and the grounder, with which one encoded image serves many expressions.
 
-Needs for ONNX: pip install -r requirements-export.txt
+Needs for ONNX: pip install -c constraints.txt -r requirements-export.txt
 """
 
 import argparse

@@ -65,12 +65,13 @@ class AttentionReader:
         units = [model.get_layer(f"garan_{branch}_attention") for branch in BRANCHES]
         names = (*IMAGE_FEATURES, *TEXT_FEATURES)
         features = [model.get_layer(name).output for name in names]
-        unit_inputs = keras.Model(features, [unit.input for unit in units])
+        unit_inputs = keras.Model(features, [unit.input[0] for unit in units])
 
         @tf.function(input_signature=[[tf.TensorSpec(t.shape, t.dtype) for t in features]])
         def collect_weights(features):
+            fq = features[names.index("fq")]
             inputs = unit_inputs(features, training=False)
-            return [unit.attention_maps(*x)[0] for unit, x in zip(units, inputs, strict=True)]
+            return [unit.attention_maps(x, fq)[0] for unit, x in zip(units, inputs, strict=True)]
 
         self._collect_weights = collect_weights
 

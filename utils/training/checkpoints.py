@@ -151,7 +151,8 @@ class Checkpoints:
     def _damaged(self, error: object) -> CheckpointError:
         return CheckpointError(
             f"{self.last_path}: damaged, cannot be read ({error}). Delete it to start from the "
-            f"beginning, or from {self.best_path.name} by setting pretrained_weights to it"
+            f"beginning; to start from the best weights, also set "
+            f"pretrained_weights={self.best_path}"
         )
 
 

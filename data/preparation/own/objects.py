@@ -115,7 +115,7 @@ def _storable_expressions(entry: Entry, notes: list[str]) -> tuple[str, ...]:
     if not all(cleaned):
         raise EntryError("'expressions' contains an expression that consists only of \"~\"")
     if any(a != b.strip() for a, b in zip(cleaned, entry.expressions, strict=True)):
-        notes.append('expressions from which a "~" that stands alone or a line end was removed')
+        notes.append('expressions from which a separate "~" or a line break was removed')
     return cleaned
 
 
