@@ -5,6 +5,8 @@
 # make demo-model     run the demo and rebuild data/demo_model/, which predict.py uses by default
 # make test           lint, type-check and run all tests with coverage
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
+# make fuzz           run the tests with random input for longer
+# make soak           run the long tests: kills at random moments, thousands of steps, load
 # make lint           ruff and mypy alone
 # make clean          delete what demo and tests leave behind, except .venv
 #
@@ -16,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := --config config/demo.json
 
-.PHONY: install install-dev demo demo-backbone demo-model test test-fast lint clean
+.PHONY: install install-dev demo demo-backbone demo-model test test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -84,7 +86,13 @@ test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not soak"
+
+fuzz: install-dev
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
+
+soak: install-dev
+	$(BIN)/python -m pytest -m soak -s --durations=0
 
 clean:
 	rm -rf data/demo log/demo log/demo_backbone result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*

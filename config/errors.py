@@ -13,5 +13,5 @@ class ConfigError(UserError):
     """A setting cannot be used; the message names the key, its value and what is allowed."""
 
 
-class NoSpaceError(UserError):
-    """A disk is too full for a file; the message names the folder and both sizes."""
+class NoSpaceError(UserError, OSError):
+    """A disk is too full for a file; the message names the file and the sizes."""

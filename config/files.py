@@ -1,5 +1,7 @@
-"""Atomic file writes and checks of free disk space."""
+"""Atomic file writes, locks and checks of free disk space."""
 
+import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -8,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def written_atomically(path: str | os.PathLike, *, durable: bool = False) -> Iterator[BinaryIO]:
+def written_atomically(
+    path: str | os.PathLike, *, durable: bool = False, needed_bytes: int | None = None
+) -> Iterator[BinaryIO]:
     """Opens a file for writing that replaces `path` only once it is complete.
 
     If the block raises or is interrupted, an existing file stays unchanged and no partial file is
@@ -22,15 +28,19 @@ def written_atomically(path: str | os.PathLike, *, durable: bool = False) -> Ite
         path: the file to write or replace.
         durable: flush the file to disk first, so that not even a crash of the machine leaves an
             empty file in place of the old one. Too slow for thousands of small files.
+        needed_bytes: size of the file, for the error message, if it is known.
 
     Yields:
-        A binary file object that can be read, written and positioned, as h5py requires.
+        A binary file object that can be read, written and positioned.
+
+    Raises:
+        NoSpaceError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("x+b") as file:
+        with no_space_named(path, needed_bytes), temporary.open("x+b") as file:
             yield file
             if durable:
                 file.flush()
@@ -39,12 +49,90 @@ def written_atomically(path: str | os.PathLike, *, durable: bool = False) -> Ite
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flushes the entries of a folder to disk: a rename is durable only then."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # Some network file systems cannot flush folders.
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def no_space_named(path: str | os.PathLike, needed_bytes: int | None = None) -> Iterator[None]:
+    """Turns the error of a full disk inside the block into a sentence that names the file.
+
+    Args:
+        path: the file that is written inside.
+        needed_bytes: its size, if it is known.
+
+    Raises:
+        NoSpaceError: the disk, or the user's quota on it, is full.
+    """
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        need = "" if needed_bytes is None else f"needs {bytes_text(needed_bytes)}, and "
+        raise NoSpaceError(
+            f"{path}: {need}the disk is full ({bytes_text(free_bytes(Path(path).parent))} free); "
+            "free some space and run the same command again"
+        ) from None
+
+
+def write_bytes(
+    path: str | os.PathLike, content: bytes | memoryview, *, durable: bool = False
+) -> None:
+    """Writes a file atomically, see `written_atomically`.
+
+    Raises:
+        NoSpaceError: the disk has no room; the message names the file and its size.
+    """
+    size = memoryview(content).nbytes
+    with written_atomically(path, durable=durable, needed_bytes=size) as file:
+        file.write(content)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
-    with written_atomically(path) as file:
-        file.write(text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
+    """Holds an exclusive lock during the block, so that two processes never write at once.
+
+    The system releases the lock when the process ends, however it ends. The empty file stays,
+    because deleting it would let a third process lock another file of the same name. File systems
+    without locks are used without one.
+
+    Args:
+        path: the lock file; created with its folder if it does not exist.
+        message: what to say if another process holds the lock.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(message) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+        yield
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

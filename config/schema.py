@@ -100,6 +100,11 @@ class Config:
         path=True,
         or_name=True,
     )
+    on_bad_sample: str = setting(
+        "error",
+        "what an unreadable image or mask does: error stops, skip counts and lists the sample",
+        choices=["error", "skip"],
+    )
     workers: int = setting(8, "threads that load and preprocess images", low=1)
     max_queue_size: int = setting(4, "batches to prefetch", low=1)
 
@@ -221,6 +226,12 @@ class Config:
         low=0,
         high=2**32 - 1,
     )
+    skip_nonfinite: int = setting(
+        0,
+        "training steps per run whose loss or gradients may be NaN or infinite; such a step is "
+        "skipped, one more stops the training",
+        low=0,
+    )
     precision: str = setting(
         "float32",
         "dtype policy of the network",
@@ -253,6 +264,11 @@ class Config:
 
     # Logs.
     log_path: str = setting("log/refcoco", "folder of checkpoints, curves and logs", path=True)
+    save_every_minutes: float = setting(
+        10.0,
+        "minutes between two states saved within an epoch; 0 saves at the end of epochs only",
+        low=0,
+    )
     log_images: int = setting(0, "predictions to draw in TensorBoard per epoch", low=0)
 
     @property

@@ -1,10 +1,34 @@
 """What several test files share: a tiny prepared data set and tiny networks, built once."""
 
+import contextlib
 import functools
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.limits import mounted_disk
 from tests.tiny import ANCHORS, network_config, scramble, write_prepared_set
+
+_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "bounded",
+    max_examples=60,
+    derandomize=True,  # The same input in every run.
+    database=None,
+    deadline=None,
+    suppress_health_check=_CHECKS,
+)
+settings.register_profile(
+    "long", max_examples=5000, database=None, deadline=None, suppress_health_check=_CHECKS
+)
+settings.load_profile("bounded")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """`small_disk(size_bytes)`: the folder of an empty disk of this size."""
+    with contextlib.ExitStack() as disks:
+        yield lambda size_bytes: disks.enter_context(mounted_disk(tmp_path / "disk", size_bytes))
 
 
 @pytest.fixture(scope="session")

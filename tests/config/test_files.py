@@ -1,15 +1,19 @@
-"""Atomic writes and checks of free space."""
+"""Atomic writes, locks and checks of free space."""
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
 from config.files import (
     bytes_text,
     check_free_space,
     free_bytes,
+    locked,
+    write_bytes,
     write_text,
     written_atomically,
 )
@@ -80,3 +84,43 @@ def test_free_space_is_checked_before_writing(tmp_path, monkeypatch):
 )
 def test_bytes_text(count, text):
     assert bytes_text(count) == text
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(small_disk):
+    folder = small_disk(1_000_000)
+    path = folder / "a.bin"
+    write_bytes(path, b"old")
+    with pytest.raises(NoSpaceError, match=r"a\.bin: needs 2\.0 MB, and the disk is full"):
+        write_bytes(path, bytes(2_000_000), durable=True)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(folder) == ["a.bin"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_too(small_disk):
+    with pytest.raises(OSError, match="the disk is full"):
+        write_bytes(small_disk(100_000) / "a.bin", bytes(200_000))
+
+
+HOLD = """
+from config.files import locked
+with locked({path!r}, "taken"):
+    print("held", flush=True)
+    input()
+"""
+
+
+def test_a_second_process_gets_the_message(tmp_path):
+    path = str(tmp_path / "new" / "lock")
+    code = HOLD.format(path=path)
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="taken"), locked(path, "taken"):
+            pass
+        other.kill()
+    with locked(path, "taken"):  # However the process ended, the lock ended with it.
+        pass
