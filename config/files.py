@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import BinaryIO
 from config.errors import NoSpaceError, UserError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# File systems allow 255 bytes per name; a character of UTF-8 has at most four.
+KEPT_OF_NAME = 50
 
 
 @contextmanager
@@ -38,7 +41,7 @@ def written_atomically(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
     try:
         with no_space_named(path, needed_bytes), temporary.open("x+b") as file:
             yield file
@@ -51,6 +54,18 @@ def written_atomically(
         raise
     if durable:
         _flush_folder(path.parent)
+
+
+def remove_partial_files(path: str | os.PathLike) -> None:
+    """Deletes what killed processes left of `written_atomically(path)`.
+
+    Call it only while no other process can be writing the file.
+    """
+    path = Path(path)
+    name = re.compile(rf"\.{re.escape(path.name[:KEPT_OF_NAME])}\.[0-9a-f]{{32}}\.tmp")
+    for file in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

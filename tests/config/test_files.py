@@ -13,6 +13,7 @@ from config.files import (
     check_free_space,
     free_bytes,
     locked,
+    remove_partial_files,
     write_bytes,
     write_text,
     written_atomically,
@@ -124,3 +125,23 @@ def test_a_second_process_gets_the_message(tmp_path):
         other.kill()
     with locked(path, "taken"):  # However the process ended, the lock ended with it.
         pass
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path):
+    code = """
+import os, sys
+from config.files import written_atomically
+with written_atomically(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), 9)
+"""
+    path = tmp_path / "a.bin"
+    kept = {"a.bin", ".a.bin.notes.tmp", ".b.bin.0123456789abcdef0123456789abcdef.tmp"}
+    for name in kept:
+        (tmp_path / name).write_bytes(b"old")
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert len(os.listdir(tmp_path)) == 4
+    remove_partial_files(path)
+    assert set(os.listdir(tmp_path)) == kept
+    remove_partial_files(tmp_path / "none" / "a.bin")
