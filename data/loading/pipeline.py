@@ -142,12 +142,11 @@ class TrainingSet:
 
     def word_ids(self, order: Iterable[int], choice: Iterable[int]) -> np.ndarray:
         """Ids of the chosen expressions, int32 (len(order), word_len)."""
-        return np.stack(
-            [
-                self.words.encode(self.referents[i].expressions[k], self.word_len)
-                for i, k in zip(order, choice, strict=True)
-            ]
-        )
+        rows = [
+            self.words.encode(self.referents[i].expressions[k], self.word_len)
+            for i, k in zip(order, choice, strict=True)
+        ]
+        return np.array(rows, np.int32).reshape(-1, self.word_len)
 
 
 def training_batches(
@@ -157,8 +156,9 @@ def training_batches(
     workers: int,
     prefetch: int,
     drop_remainder: bool = False,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """The batches of one epoch.
+    """The batches of one epoch, or the rest of them.
 
     Args:
         training_set: what to load.
@@ -167,11 +167,13 @@ def training_batches(
         workers: number of samples that are loaded in parallel.
         prefetch: number of batches that are prepared in advance.
         drop_remainder: whether to drop a smaller last batch.
+        first_step: number of batches to leave out at the beginning. The others are those of the
+            whole epoch, and nothing is loaded for the ones left out.
 
     Returns:
         Dataset of dicts: image (N, S, S, 3) uint8 or, with cached features, feature_0, feature_1,
         …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4) float32; mask
-        (N, S/8, S/8, 1) float32.
+        (N, S/8, S/8, 1) float32; row (N,) int64, the index of the referent.
     """
     order, choice = training_set.plan(epoch)
     cells = training_set.input_size // training_set.stride
@@ -190,13 +192,14 @@ def training_batches(
             name: tf.ensure_shape(part, shape)
             for part, (name, shape, _) in zip(parts, spec, strict=True)
         }
-        return {"ids": ids, **sample}
+        return {"ids": ids, "row": index, **sample}
 
     def with_words(batch):
         words = tf.numpy_function(look_up, [batch.pop("ids")], example.dtype, stateful=False)
         shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
+    order, choice = order[first_step * batch_size :], choice[first_step * batch_size :]
     rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
     loaded = rows.map(load, num_parallel_calls=workers, deterministic=True)
     return (

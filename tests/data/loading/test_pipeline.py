@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
+from data.loading.feature_store import FeatureStore
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
 from data.loading.pipeline import (
     TrainingSet,
@@ -93,7 +94,36 @@ def test_types_and_shapes(training_set):
         "words": (tf.float32, [WORD_LEN, DIM]),
         "box_xyxy_px": (tf.float32, [4]),
         "mask": (tf.float32, [SIDE // 8, SIDE // 8, 1]),
+        "row": (tf.int64, []),
     }
+
+
+@pytest.mark.parametrize("drop_remainder", [False, True])
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_epoch_can_start_at_any_batch(
+    training_set, tmp_path, monkeypatch, cached, drop_remainder
+):
+    if cached:
+        store = FeatureStore(tmp_path, {}, training_set.images, [(2, 3)])
+        for number, name in enumerate(training_set.images, start=1):
+            store.write(name, IMAGES[name], [np.full((2, 3), number)])
+        training_set = dataclasses.replace(training_set, features=store)
+    whole = batches_of(training_set, drop_remainder=drop_remainder)
+    loaded = []
+    sample = TrainingSet.sample
+    monkeypatch.setattr(
+        TrainingSet, "sample", lambda self, index: loaded.append(int(index)) or sample(self, index)
+    )
+    for first_step in range(len(whole) + 1):
+        loaded.clear()
+        rest = batches_of(training_set, drop_remainder=drop_remainder, first_step=first_step)
+        assert same_batches(rest, whole[first_step:])
+        assert sorted(loaded) == sorted(training_set.plan(1)[0][2 * first_step :])
+
+
+def test_batches_name_their_referents(training_set):
+    rows = np.concatenate([batch["row"] for batch in batches_of(training_set, epoch=3)])
+    assert rows.tolist() == training_set.plan(3)[0].tolist()
 
 
 def test_the_same_epoch_twice_is_the_same_whatever_the_workers(training_set):
