@@ -2,7 +2,7 @@
 
 `checks.py` validates settings, `settings_table.py` writes docs/settings.md from them,
 `registry.py` holds what a setting selects by name, `bert_folder.py` the formats of BERT
-checkpoints. `errors.py` has the errors meant for people, `command_line.py` what all commands
-share, `quiet.py` the import of TensorFlow without its messages, `files.py` atomic writes and
-checks of free space. The JSON files are the shipped configs.
+checkpoints, `json_text.py` the parser of JSON. `errors.py` has the errors meant for people,
+`command_line.py` what all commands share, `quiet.py` the import of TensorFlow without its messages,
+`files.py` atomic writes and checks of free space. The JSON files are the shipped configs.
 """

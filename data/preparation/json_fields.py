@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from config import json_text
 from config.errors import UserError
 from data.loading.errors import DataError
 
@@ -32,28 +33,12 @@ def entry_at(place: str) -> Iterator[None]:
 
 
 def parse_json(content: bytes, path: str | os.PathLike, first_line: int = 1) -> Any:
-    """Parses a JSON document in UTF-8, with or without a byte order mark.
-
-    Args:
-        content: the document.
-        path: file it comes from, for error messages.
-        first_line: line of the file where it begins, counted from 1, for error messages.
+    """Parses a JSON document of a data set; arguments as in `config.json_text.parse_json`.
 
     Raises:
-        DataError: it is not valid; the message names file and line.
+        DataError: it is not valid or cannot be used; the message names file and line.
     """
-    try:
-        return json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = first_line + content.count(b"\n", 0, error.start)
-        raise DataError(f"{path}:{line}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        raise DataError(
-            f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
-        ) from None
-    except (ValueError, RecursionError) as error:  # A number of thousands of digits; deep nesting.
-        raise DataError(f"{path}:{first_line}: this JSON cannot be read: {error}") from None
+    return json_text.parse_json(content, path, first_line, DataError)
 
 
 def refusal(key: str, value: Any, expected: str) -> EntryError:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.json_text import read_lines
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
     EntryError,
@@ -121,21 +122,18 @@ def read_json_lines(paths: Iterable[Path], mask_folder: Path | None = None) -> O
 
 def json_lines(path: Path, faults: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields ("file:line", object) for each line; lines without an object are added to `faults`."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                content = parse_json(line, path, number)
-            except DataError as error:
-                faults.append(str(error))
-                continue
-            if isinstance(content, dict):
-                yield f"{path}:{number}", content
-            else:
-                faults.append(
-                    f'{path}:{number}: each line must be an object such as {{"image": "a.jpg", …}}'
-                )
+    for number, line in read_lines(path, DataError):
+        try:
+            content = parse_json(line, path, number)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        if isinstance(content, dict):
+            yield f"{path}:{number}", content
+        else:
+            faults.append(
+                f'{path}:{number}: each line must be an object such as {{"image": "a.jpg", …}}'
+            )
 
 
 def _suggestion(key: str) -> str:
