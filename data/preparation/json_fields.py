@@ -58,6 +58,17 @@ def file_name(key: str, value: Any) -> str:
     return value.strip()
 
 
+def single_expression(key: str, value: Any) -> str:
+    """Checks one expression.
+
+    Raises:
+        EntryError: it is not a string or is blank.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise refusal(key, value, 'an expression such as "red kite"')
+    return value
+
+
 def expression_list(key: str, value: Any) -> tuple[str, ...]:
     """Checks a list of expressions.
 

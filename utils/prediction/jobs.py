@@ -1,12 +1,22 @@
 """The jobs of predict.py: which expressions to locate in which photographs."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from config.errors import UserError
+from config.json_text import read_lines
+from data.loading.errors import DataError
+from data.preparation.json_fields import (
+    EntryError,
+    entry_at,
+    expression_list,
+    file_name,
+    parse_json,
+    single_expression,
+)
 from utils.prediction.expressions import check_not_empty
 from utils.prediction.photographs import SUFFIXES
 
@@ -38,7 +48,9 @@ def jobs_from_images(path: str | os.PathLike, expressions: Sequence[str]) -> lis
         raise FileNotFoundError(f"{path}: no such image or folder")
     if not path.is_dir():
         return [Job(path, expressions)]
-    images = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    images = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
     if not images:
         raise UserError(f"{path}: no image in this folder; supported are {', '.join(SUFFIXES)}")
     return [Job(image, expressions) for image in images]
@@ -53,38 +65,28 @@ def jobs_from_list(path: str | os.PathLike) -> list[Job]:
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: a line has another form; the message names file and line.
+        UserError: a line has another form; the message names file, line and key.
     """
     path = Path(path)
     expressions: dict[Path, list[str]] = {}
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            image, texts = _parse(line, f"{path}:{number}")
-            expressions.setdefault(path.parent / image, []).extend(texts)
+    for number, line in read_lines(path, DataError):
+        place = f"{path}:{number}"
+        row = parse_json(line, path, number)
+        if not isinstance(row, dict):
+            raise DataError(f"{place}: each line must be an object such as {EXAMPLE_LINE}")
+        with entry_at(place):
+            image = file_name("image", row.get("image"))
+            expressions.setdefault(path.parent / image, []).extend(_expressions_of(row))
     if not expressions:
         raise UserError(f"{path}: the file has no lines; expected lines like {EXAMPLE_LINE}")
     return [Job(image, tuple(texts)) for image, texts in expressions.items()]
 
 
-def _parse(line, place):
-    """(image, expressions) of a line; `place` is its file and number for messages."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place}: not JSON: {error.msg} at column {error.colno}") from None
-    expected = f"expected a line like {EXAMPLE_LINE}"
-    if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row["image"]:
-        raise UserError(f'{place}: no "image"; {expected}')
-    expressions = row.get("expressions", [row.get("expression")])
-    if not isinstance(expressions, list) or not expressions:
-        raise UserError(f'{place}: "expressions" is not a list of texts')
-    for text in expressions:
-        if not isinstance(text, str) or not text.split():
-            raise UserError(f'{place}: no "expression"; {expected}')
-    return row["image"], expressions
+def _expressions_of(row: dict[str, Any]) -> tuple[str, ...]:
+    if "expressions" not in row:
+        return (single_expression("expression", row.get("expression")),)
+    if "expression" in row:
+        raise EntryError("'expression' must not be combined with 'expressions'")
+    return expression_list("expressions", row["expressions"])

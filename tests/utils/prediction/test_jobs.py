@@ -1,6 +1,7 @@
 """The jobs of predict.py are read from its arguments or a list."""
 
 import json
+import os
 
 import pytest
 
@@ -10,7 +11,8 @@ from utils.prediction.jobs import Job, jobs_from_images, jobs_from_list
 def test_a_folder_gives_one_job_per_image(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "c.webp", "d.jpg.part"):
         (tmp_path / name).touch()
-    (tmp_path / "below").mkdir()
+    (tmp_path / "below.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")  # Opening one waits for a writer.
     jobs = jobs_from_images(tmp_path, ["red", "blue"])
     assert [job.image.name for job in jobs] == ["a.png", "b.JPG", "c.webp"]
     assert {job.expressions for job in jobs} == {("red", "blue")}
@@ -48,12 +50,22 @@ def test_a_list_gathers_the_expressions_of_each_image(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"list\.jsonl:2: not JSON: .* at column 2"),
-        ("[]", r':2: no "image"'),
-        ('{"image": 3, "expression": "a"}', r':2: no "image"'),
-        ('{"image": "a.jpg"}', r':2: no "expression"'),
-        ('{"image": "a.jpg", "expression": " "}', r':2: no "expression"'),
-        ('{"image": "a.jpg", "expressions": "a"}', r':2: "expressions" is not a list'),
+        ("{", r"list\.jsonl:2: not valid JSON: .* at column 2"),
+        ("[]", ":2: each line must be an object such as"),
+        ('{"image": 3, "expression": "a"}', ":2: key 'image' is 3, but must be a file name"),
+        ('{"image": "a.jpg"}', ":2: key 'expression' is missing, but must be an expression"),
+        ('{"image": "a.jpg", "expression": " "}', ":2: key 'expression' is"),
+        ('{"image": "a.jpg", "expressions": "a"}', ":2: key 'expressions' is .* a list"),
+        ('{"image": "a.jpg", "expressions": []}', ":2: key 'expressions' is .* a list"),
+        (
+            '{"image": "a.jpg", "expressions": ["a"], "expression": "b"}',
+            ":2: key 'expression' must not be combined",
+        ),
+        ('{"image": "a.jpg", "image": "b.jpg", "expression": "a"}', ':2: key "image" occurs twice'),
+        (r'{"image": "a.jpg", "expression": "a \ud83d"}', ":2: .* half of a surrogate pair"),
+        (r'{"image": "a\u0000.jpg", "expression": "a"}', ":2: .* character NUL"),
+        ('{"image": "a.jpg", "expression": ' + "[" * 100_000, ":2: .* nested too deeply"),
+        ('{"image": "a.jpg", "expression": ' + "1" * 5000 + "}", ":2: .* thousands of digits"),
     ],
 )
 def test_errors_name_the_line(tmp_path, line, message):
@@ -70,6 +82,17 @@ def test_errors_name_the_list(tmp_path):
     path.write_text("\n")
     with pytest.raises(ValueError, match="the file has no lines"):
         jobs_from_list(path)
-    path.write_bytes(b"\xff\xfe{")
-    with pytest.raises(ValueError, match="not a text file"):
+    path.write_text("{}", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"list\.jsonl: this is UTF-16"):
         jobs_from_list(path)
+    path.write_bytes(b"\n\xff{}")
+    with pytest.raises(ValueError, match=r"list\.jsonl:2: not UTF-8 text"):
+        jobs_from_list(path)
+
+
+def test_only_line_feeds_end_a_line(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"image": "a.jpg", "expression": "left\u2028kite\u0085"}\r\n', encoding="utf-8"
+    )
+    assert jobs_from_list(path) == [Job(tmp_path / "a.jpg", ("left\u2028kite\u0085",))]
