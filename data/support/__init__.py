@@ -1,1 +1,4 @@
-"""Helpers of all commands: progress bars. Start with `progress.py`."""
+"""Helpers of all commands: progress bars, and the replacement of several folders together.
+
+Start with `progress.py`; `staging.py` is for commands that write whole sets.
+"""

@@ -1,0 +1,234 @@
+"""Replacement of several folders or files together: all of them are new afterwards, or none is.
+
+A kill between two renames can leave one target new and the other old. It also leaves a note beside
+the first target, by which the next replacement completes the interrupted one before it starts.
+"""
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.errors import NoSpaceError
+from config.files import locked, no_space_named
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The replacement of one target.
+
+    Attributes:
+        target, new, old: its path, the path it is prepared at, and the path the former one is
+            moved to; all are in one folder.
+        existed: whether there was a former one.
+        written: whether there is a new one; otherwise the former one is removed.
+    """
+
+    target: Path
+    new: Path
+    old: Path
+    existed: bool = False
+    written: bool = False
+
+
+@contextmanager
+def replaced_together(
+    *targets: Path, is_ours: Callable[[Path], bool], durable: bool = True
+) -> Iterator[tuple[Path, ...]]:
+    """Prepares folders or files beside their targets and moves them into place together.
+
+    If the block raises or is interrupted, the targets stay as they were and nothing else is left
+    behind. After a kill, the next replacement of the same targets cleans up: it completes an
+    interrupted replacement and deletes an interrupted preparation. A target at whose staging path
+    nothing was written is removed.
+
+    Args:
+        targets: folders or files, always in the same order; links are followed. Missing parent
+            folders are created.
+        is_ours: called with the path of each file in an existing target folder, relative to that
+            folder. Files for which it is true are replaced, that is, deleted. All others were not
+            written by this program: they are moved to the new folder.
+        durable: whether to flush the new files to disk first, so that not even a crash of the
+            machine loses both the old and the new ones.
+
+    Yields:
+        One path per target, at which nothing exists yet.
+
+    Raises:
+        UserError: another process is replacing the first target.
+        NoSpaceError: the disk is full; the message names the target.
+    """
+    resolved = [Path(os.path.realpath(target)) for target in targets]
+    for target in resolved:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    first = resolved[0]
+    message = f"another process is writing {targets[0]}; wait until it has ended"
+    lock = first.with_name(f".{first.name}.lock")
+    with no_space_named(first), locked(lock, message):
+        for target in resolved:
+            _clean_up(target, is_ours)
+        key = uuid.uuid4().hex
+        note = _beside(first, key, "note")
+        steps = [_step(target, key) for target in resolved]
+        try:
+            with _targets_named(steps):
+                yield tuple(step.new for step in steps)
+                steps = [_observed(step) for step in steps]
+                for step in steps if durable else ():
+                    _flush(step.new)
+                _write_note(note, _beside(first, key, "new-note"), steps)
+                _swap(steps)
+        except BaseException:
+            _roll_back(steps)
+            for path in (note, _beside(first, key, "new-note"), *(step.new for step in steps)):
+                _delete(path)
+            raise
+        note.unlink()
+        for step in steps:
+            _discard(step.old, step.target, is_ours)
+
+
+def _beside(target: Path, key: str, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{key}.{kind}")
+
+
+def _step(target: Path, key: str, **states: bool) -> _Step:
+    return _Step(target, _beside(target, key, "new"), _beside(target, key, "old"), **states)
+
+
+def _observed(step: _Step) -> _Step:
+    """The step with what is on disk before any rename."""
+    existed, written = os.path.lexists(step.target), os.path.lexists(step.new)
+    return _Step(step.target, step.new, step.old, existed, written)
+
+
+def _swap(steps: Sequence[_Step]) -> None:
+    """Moves old targets aside and new ones into place; goes on where it was interrupted."""
+    for step in steps:
+        if step.existed and not os.path.lexists(step.old):
+            step.target.rename(step.old)
+        if os.path.lexists(step.new):
+            step.new.rename(step.target)
+
+
+def _roll_back(steps: Sequence[_Step]) -> None:
+    """Undoes `_swap`, wherever it was interrupted."""
+    for step in reversed(steps):
+        if step.existed and not os.path.lexists(step.old):
+            continue  # It was not reached.
+        if step.written and not os.path.lexists(step.new):
+            step.target.rename(step.new)
+        if step.existed:
+            step.old.rename(step.target)
+
+
+def _clean_up(target: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Completes what killed processes left of replacements of a target; requires the lock."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new-note|new|old)")
+    found = [match for file in target.parent.iterdir() if (match := pattern.fullmatch(file.name))]
+    for match in found:
+        note = target.with_name(match[0])
+        if match[2] == "note":
+            steps = _read_note(note, match[1])
+            _swap(steps)
+            note.unlink()
+            for step in steps:
+                _discard(step.old, step.target, is_ours)
+    for match in found:
+        path = target.with_name(match[0])
+        if match[2] in ("new", "new-note"):
+            _delete(path)
+        elif match[2] == "old":
+            _discard(path, target, is_ours)
+
+
+def _write_note(note: Path, draft: Path, steps: Sequence[_Step]) -> None:
+    """Writes the note, from which on the replacement is completed rather than undone."""
+    entries = [
+        {
+            "target": os.path.relpath(step.target, note.parent),
+            "existed": step.existed,
+            "written": step.written,
+        }
+        for step in steps
+    ]
+    draft.write_text(json.dumps(entries) + "\n", encoding="utf-8")
+    _flush(draft)
+    draft.rename(note)
+
+
+def _read_note(note: Path, key: str) -> list[_Step]:
+    entries: list[dict[str, Any]] = json.loads(note.read_text(encoding="utf-8"))
+    return [
+        _step(
+            Path(os.path.normpath(note.parent / entry["target"])),
+            key,
+            existed=entry["existed"],
+            written=entry["written"],
+        )
+        for entry in entries
+    ]
+
+
+def _discard(old: Path, target: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Deletes our files of a former target and moves all others to the new one."""
+    if old.is_symlink() or not old.is_dir():
+        old.unlink(missing_ok=True)
+        return
+    for folder, subfolders, files in os.walk(old, topdown=False):
+        here = Path(folder)
+        links = [name for name in subfolders if (here / name).is_symlink()]
+        for name in [*files, *links]:
+            path = here / name
+            relative = path.relative_to(old)
+            kept = target / relative
+            if is_ours(relative):
+                path.unlink()
+            else:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(_free_name(kept))
+        here.rmdir()
+
+
+def _free_name(path: Path) -> Path:
+    """The path itself, or one beside it if it is taken, so that a move overwrites nothing."""
+    number = 1
+    free = path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
+def _delete(path: Path) -> None:
+    """Deletes a staging path, which only this program writes to."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Flushes a file, or all files of a folder, to disk."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+@contextmanager
+def _targets_named(steps: Sequence[_Step]) -> Iterator[None]:
+    """Names the targets instead of the staging paths in the message of a full disk."""
+    try:
+        yield
+    except NoSpaceError as error:
+        message = str(error)
+        for step in steps:
+            message = message.replace(str(step.new), str(step.target))
+        raise NoSpaceError(message) from None
