@@ -8,8 +8,10 @@ each mask is read once, ahead of the network.
 import contextlib
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,11 +19,10 @@ import numpy as np
 import tensorflow as tf
 
 from data.loading.annotations import Referent, check_box_in_image
-from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-from data.loading.masks import read_mask
+from data.loading.masks import Masks, open_masks
 
 T = TypeVar("T")
 
@@ -36,23 +37,54 @@ class Words(Protocol):
         """The network's input for ids (..., word_len)."""
 
 
+# tf.data passes on the text of an exception only. The exception itself waits here, under a token in
+# that text, for whoever reads the dataset.
+_raised: dict[str, Exception] = {}
+_MAX_RAISED = 16  # Of several samples that fail in parallel, only the first is ever asked for.
+
+
+def python_function(
+    function: Callable[..., Any], arguments: Sequence[tf.Tensor], dtypes: Sequence[tf.DType]
+) -> list[tf.Tensor]:
+    """Calls a Python function in a dataset; `unwrapped_errors` raises its exceptions again.
+
+    Args:
+        function: called with arrays; returns arrays of these dtypes.
+        arguments: tensors.
+        dtypes: of the results.
+    """
+
+    def call(*arrays):
+        try:
+            return function(*arrays)
+        except Exception as error:
+            token = f"raised-{uuid.uuid4().hex}"
+            _raised[token] = error
+            for old in list(_raised)[:-_MAX_RAISED]:
+                _raised.pop(old, None)
+            raise RuntimeError(token) from None
+
+    return tf.numpy_function(call, arguments, dtypes, stateful=False)
+
+
 @contextlib.contextmanager
 def unwrapped_errors() -> Iterator[None]:
-    """Re-raises the `DataError` of a loading function when a dataset is read inside the block.
+    """Raises the exception of a `python_function` when a dataset is read inside the block.
 
-    tf.data would otherwise wrap it in its own error, whose message includes the traceback.
+    It is the same object, with its traceback. tf.data would wrap it in an error of its own.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        message = re.search(r"^[\w.]*DataError: (.*)", error.message, re.MULTILINE)
-        if message is None:
+        token = re.search(r"raised-[0-9a-f]{32}", error.message)
+        original = _raised.pop(token.group(), None) if token else None
+        if original is None:
             raise
-        raise DataError(message.group(1)) from None
+        raise original from None
 
 
 def unwrap_errors(batches: Iterable[T]) -> Iterator[T]:
-    """Iterates over a dataset and raises the `DataError` of a loading function as such."""
+    """Iterates over a dataset inside `unwrapped_errors`."""
     with unwrapped_errors():
         yield from batches
 
@@ -64,7 +96,8 @@ class TrainingSet:
     Attributes:
         referents: referents of the training annotations.
         words: encodes their expressions.
-        image_path, mask_path: folders.
+        image_path: folder of the images.
+        masks: of the data set.
         input_size: side of the letterboxed input in pixels.
         stride: stride of the mask target.
         word_len: number of words, or word pieces, that are read per expression.
@@ -98,6 +131,11 @@ class TrainingSet:
         order = rng.permutation(len(self.referents))
         counts = np.array([len(self.referents[i].expressions) for i in order])
         return order, rng.integers(0, counts)
+
+    @cached_property
+    def masks(self) -> Masks:
+        """The masks of the data set, opened when they are first used."""
+        return open_masks(self.mask_path)
 
     @property
     def images(self) -> list[str]:
@@ -137,7 +175,7 @@ class TrainingSet:
         check_box_in_image(referent, width, height)
         geometry = Letterbox.fit(width, height, self.input_size)
         box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
-        mask = read_mask(self.mask_path, referent, width, height)
+        mask = self.masks.read(referent, width, height)
         return box, letterbox_mask(mask, geometry, self.stride, self.mask_target)
 
     def word_ids(self, order: Iterable[int], choice: Iterable[int]) -> np.ndarray:
@@ -187,7 +225,7 @@ def training_batches(
 
     def load(index, ids):
         types = [dtype for _, _, dtype in spec]
-        parts = tf.numpy_function(training_set.sample, [index], types, stateful=False)
+        parts = python_function(training_set.sample, [index], types)
         sample = {
             name: tf.ensure_shape(part, shape)
             for part, (name, shape, _) in zip(parts, spec, strict=True)
@@ -195,7 +233,7 @@ def training_batches(
         return {"ids": ids, "row": index, **sample}
 
     def with_words(batch):
-        words = tf.numpy_function(look_up, [batch.pop("ids")], example.dtype, stateful=False)
+        [words] = python_function(look_up, [batch.pop("ids")], [example.dtype])
         shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
@@ -213,7 +251,7 @@ def _load_ahead(
     """Yields `load(index)`, arrays of these dtypes, for 0 … count − 1, loaded in parallel."""
 
     def load_in_graph(index):
-        return tf.numpy_function(load, [index], dtypes, stateful=False)
+        return python_function(load, [index], dtypes)
 
     dataset = tf.data.Dataset.range(count)
     dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
@@ -295,7 +333,7 @@ def group_by_image(referents: Iterable[Referent]) -> list[ImageGroup]:
 def evaluation_images(
     groups: Sequence[ImageGroup],
     image_path: str | os.PathLike,
-    mask_path: str | os.PathLike,
+    masks: Masks,
     input_size: int,
     workers: int,
     prefetch: int,
@@ -304,7 +342,8 @@ def evaluation_images(
 
     Args:
         groups: the images, from `group_by_image`.
-        image_path, mask_path: folders.
+        image_path: folder of the images.
+        masks: of the data set.
         input_size: side of the letterboxed input in pixels.
         workers: number of images that are loaded in parallel.
         prefetch: number of images that are loaded in advance.
@@ -321,10 +360,10 @@ def evaluation_images(
         image = read_image(Path(image_path) / group.image)
         for referent in group.referents:
             check_box_in_image(referent, *image.size)
-        masks = np.stack([read_mask(mask_path, r, *image.size) for r in group.referents])
-        return letterbox_image(image, input_size), masks
+        true_masks = [masks.read(referent, *image.size) for referent in group.referents]
+        return letterbox_image(image, input_size), np.stack(true_masks)
 
     loaded = _load_ahead(load, len(groups), (tf.uint8, tf.uint8), workers, prefetch)
-    for group, (pixels, masks) in zip(groups, loaded, strict=True):
-        height, width = masks.shape[1:]
-        yield LoadedImage(group, Letterbox.fit(width, height, input_size), pixels, masks)
+    for group, (pixels, true_masks) in zip(groups, loaded, strict=True):
+        height, width = true_masks.shape[1:]
+        yield LoadedImage(group, Letterbox.fit(width, height, input_size), pixels, true_masks)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
+from data.loading.pipeline import python_function
 from data.preparation.coco import (
     CocoFile,
     Id,
@@ -152,7 +153,7 @@ def detection_batches(
 
     def load_in_graph(index: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         types = (tf.uint8, *(tf.float32 for _ in STRIDES))
-        image, *grids = tf.numpy_function(load, [index], types, stateful=False)
+        image, *grids = python_function(load, [index], types)
         image = tf.ensure_shape(image, (input_size, input_size, 3))
         shaped = tuple(
             tf.ensure_shape(

@@ -18,7 +18,7 @@ from data.loading.boxes import LOW_IOU, box_iou, tight_box
 from data.loading.errors import DataError
 from data.loading.images import has_exif_orientation, opened_image
 from data.loading.letterbox import Letterbox
-from data.loading.masks import load_mask
+from data.loading.masks import Masks, MaskSizeError, MissingMaskError, open_masks
 from data.text.vectors import tokenize
 
 # k-means of more boxes would take long and hardly change the anchors.
@@ -84,7 +84,11 @@ def inspect_set(
         workers: number of threads.
         decode: whether to decode the images; otherwise truncated files are not found.
         on_image: called after each image with the number of images done so far.
+
+    Raises:
+        DataError: the file of the masks is damaged.
     """
+    masks = open_masks(mask_path)
     groups = collections.defaultdict(list)
     for referent in referents:
         groups[referent.image].append(referent)
@@ -92,7 +96,7 @@ def inspect_set(
     pool = ThreadPoolExecutor(workers)
 
     def inspect(image: str) -> Findings:
-        return _inspect_image(image, groups[image], Path(image_path), Path(mask_path), decode)
+        return _inspect_image(image, groups[image], Path(image_path), masks, decode)
 
     try:
         for done, of_image in enumerate(pool.map(inspect, groups), start=1):
@@ -105,7 +109,7 @@ def inspect_set(
 
 
 def _inspect_image(
-    image: str, referents: list[Referent], image_path: Path, mask_path: Path, decode: bool
+    image: str, referents: list[Referent], image_path: Path, masks: Masks, decode: bool
 ) -> Findings:
     findings = Findings()
     try:
@@ -124,7 +128,7 @@ def _inspect_image(
     findings.sizes[image] = size
     for referent in referents:
         _inspect_box(findings, referent, size)
-        _inspect_mask(findings, referent, size, mask_path)
+        _inspect_mask(findings, referent, size, masks)
     return findings
 
 
@@ -141,22 +145,19 @@ def _inspect_box(findings: Findings, referent: Referent, size: tuple[int, int]) 
 
 
 def _inspect_mask(
-    findings: Findings, referent: Referent, size: tuple[int, int], mask_path: Path
+    findings: Findings, referent: Referent, size: tuple[int, int], masks: Masks
 ) -> None:
-    name = f"{referent.mask_id}.npy"
+    name = f"mask-id {referent.mask_id} on {referent.image}"
     try:
-        mask = load_mask(mask_path / name)
-    except FileNotFoundError:
+        mask = masks.read(referent, *size)
+    except MissingMaskError:
         findings.problems[MISSING_MASKS].append(name)
+        return
+    except MaskSizeError as error:
+        findings.problems[MASKS_OF_OTHER_SIZE].append(str(error))
         return
     except DataError as error:
         findings.problems[UNREADABLE_MASKS].append(str(error))
-        return
-    width, height = size
-    if mask.shape != (height, width):
-        findings.problems[MASKS_OF_OTHER_SIZE].append(
-            f"{name}: {mask.shape[1]}×{mask.shape[0]}, {referent.image}: {width}×{height}"
-        )
         return
     if not mask.any():
         findings.oddities[EMPTY_MASKS].append(name)
@@ -164,7 +165,7 @@ def _inspect_mask(
     iou = box_iou(referent.box_xyxy_px, tight_box(mask))
     findings.mask_ious.append(iou)
     if iou < LOW_IOU:
-        findings.oddities[BOXES_UNLIKE_MASK].append(f"{name} on {referent.image}: {iou:.2f}")
+        findings.oddities[BOXES_UNLIKE_MASK].append(f"{name}: {iou:.2f}")
 
 
 def expression_lengths(referents: list[Referent]) -> np.ndarray:

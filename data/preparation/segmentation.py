@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from data.loading.errors import DataError
+from data.loading.masks import RunLengthError, run_lengths
 
 
 class SegmentationError(DataError):
@@ -54,7 +55,10 @@ def _run_lengths(part: Any, width: int, height: int) -> list[int]:
         )
     runs = part["counts"]
     if isinstance(runs, str | bytes):
-        runs = _uncompress(runs)
+        try:
+            runs = run_lengths(runs).tolist()
+        except RunLengthError as error:
+            raise SegmentationError(str(error)) from None
     # If the last run ends early, pycocotools returns uninitialized memory for the other pixels.
     if (
         not isinstance(runs, list)
@@ -79,31 +83,3 @@ def _check_polygon(polygon: list[Any], width: int, height: int) -> None:
                 f"a polygon has the coordinate {value!r}, which is not a number near the image of "
                 f"{width}×{height} pixels"
             )
-
-
-def _uncompress(counts: str | bytes) -> list[int]:
-    """Decodes COCO's compressed counts to run lengths.
-
-    Each number consists of characters that encode five bits each, least significant first, offset
-    by "0". Bit 5 of a character says that another one follows; bit 4 of the last one is the sign.
-    From the fourth number on, the difference to the number two positions earlier is stored.
-    """
-    if isinstance(counts, str):
-        counts = counts.encode("ascii", "replace")
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in counts:
-        group = character - 48
-        if not 0 <= group < 64:
-            raise SegmentationError(f"the run lengths contain the character {chr(character)!r}")
-        value |= (group & 0x1F) << shift
-        shift += 5
-        if group & 0x20:
-            continue
-        if group & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value, shift = 0, 0
-    if shift:
-        raise SegmentationError("the run lengths end within a number")
-    return runs

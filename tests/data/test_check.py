@@ -131,15 +131,15 @@ def save_mask(content):
             lambda p: (p.folder / "images/0.png").write_text("<html>"),
             "/images/0.png: not a readable image (cannot identify",
         ),
-        (lambda p: os.remove(p.folder / "masks/2.npy"), "missing masks: 1 (2.npy)"),
+        (lambda p: os.remove(p.folder / "masks/2.npy"), "missing masks: 1 (mask-id 2 on "),
         (
             lambda p: (p.folder / "masks/1.npy").write_bytes(b"\x93NUMPY"),
             "unreadable masks: 1 ({folder}/masks/1.npy: not",
         ),
-        (save_mask(np.array([{}])), "1.npy: not a readable mask (Object arrays"),
+        (save_mask(np.array([{}])), "1.npy: not a readable mask (Array can"),
         (
-            save_mask(np.zeros((WIDTH, HEIGHT))),
-            "masks whose size differs from their image: 1 (1.npy: 40×60, 0.png: 60×40)",
+            save_mask(np.zeros((WIDTH, HEIGHT), np.uint8)),
+            "masks whose size differs from their image: 1 ({folder}/masks/1.npy: the mask has",
         ),
         (
             lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
@@ -178,7 +178,7 @@ def turn_image(p):
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (empty_mask, "empty masks: 1 (1.npy)"),
+        (empty_mask, "empty masks: 1 (mask-id 1 on 0.png)"),
         (turn_image, "EXIF orientation: viewers rotate them, training does not: 1 (0.png)"),
         (
             lambda p: p.add("train", "0.png", (40, 5, 70, 20), ("x",)),
@@ -186,7 +186,7 @@ def turn_image(p):
         ),
         (
             lambda p: p.add("train", "0.png", (0, 0, 20, 20), ("x",), mask_box=(0, 0, 5, 5)),
-            "of their mask is below 0.5: 1 (8.npy on 0.png: 0.06)",
+            "of their mask is below 0.5: 1 (mask-id 8 on 0.png: 0.06)",
         ),
         (
             lambda p: p.add("train", "v.png", (0, 0, 20, 20), ("x",)),

@@ -305,6 +305,7 @@ def test_help_is_complete_and_quick():
 
 
 def test_training_and_evaluation_read_imported_data(photos, tmp_path):
+    from data.loading.masks import open_masks
     from data.loading.pipeline import (
         TrainingSet,
         evaluation_images,
@@ -334,6 +335,8 @@ def test_training_and_evaluation_read_imported_data(photos, tmp_path):
     box = batch["box_xyxy_px"].numpy()[0]
     np.testing.assert_allclose(box, np.array([9, 10, 31, 26]) * 64 / 60 + [0, 11, 0, 11], atol=1e-4)
     groups = group_by_image(val)
-    (loaded,) = evaluation_images(groups, config.image_path, config.seg_gt_path, 64, 2, 1)
+    (loaded,) = evaluation_images(
+        groups, config.image_path, open_masks(config.seg_gt_path), 64, 2, 1
+    )
     for mask in loaded.masks:
         np.testing.assert_array_equal(mask, square_mask())

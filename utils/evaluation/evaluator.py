@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from config.schema import Config
 from data.loading.annotations import Referent, read_annotations
 from data.loading.letterbox import letterbox_box, unletterbox_box
+from data.loading.masks import Masks, open_masks
 from data.loading.pipeline import (
     ImageGroup,
     LoadedImage,
@@ -128,6 +130,11 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.groups = group_by_image(self.referents)
 
+    @cached_property
+    def masks(self) -> Masks:
+        """The masks of the set, opened when they are first used."""
+        return open_masks(self.mask_path)
+
     @property
     def n_expressions(self) -> int:
         """Number of expressions of the set."""
@@ -178,7 +185,7 @@ class Evaluator:
         images = evaluation_images(
             self.groups,
             self.image_path,
-            self.mask_path,
+            self.masks,
             grounder.input_size,
             self.workers,
             self.prefetch * self.batch_size,
