@@ -123,7 +123,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 @contextmanager
-def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
+def locked(path: str | os.PathLike, message: str, *, wait: bool = False) -> Iterator[None]:
     """Holds an exclusive lock during the block, so that two processes never write at once.
 
     The system releases the lock when the process ends, however it ends. The empty file stays,
@@ -133,9 +133,10 @@ def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
     Args:
         path: the lock file; created with its folder if it does not exist.
         message: what to say if another process holds the lock.
+        wait: print the message and wait for the lock, instead of raising an error.
 
     Raises:
-        UserError: another process holds the lock.
+        UserError: another process holds the lock, and `wait` is not set.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +144,10 @@ def locked(path: str | os.PathLike, message: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(message) from None
+            if not wait:
+                raise UserError(message) from None
+            print(message, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise

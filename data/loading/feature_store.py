@@ -1,43 +1,70 @@
 """Features of frozen layers on disk: computed once per image, read in every epoch.
 
-Each feature is one memory-mapped array with one row per image. A store belongs to the key that it
-was created with (weights, input size, images); opening it with another key discards its contents.
+A store is a folder named by a hash of its key (weights, input size, images), so that stores of
+other keys stay beside it and nothing is ever deleted. `features.bin` holds one row of bytes per
+image, all its features in a sequence; `marks.bin` holds width, height and checksum of each row that
+is complete; `key.json` says what the features depend on.
 """
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+import weakref
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from config.errors import UserError
-from config.files import check_free_space, write_text
+from config.files import (
+    check_free_space,
+    locked,
+    no_space_named,
+    remove_partial_files,
+    write_bytes,
+    write_text,
+)
+from data.loading.errors import DataError
+
+# Part of the key: another layout of the files needs another number.
+LAYOUT = 1
+MARK = np.dtype("<u4")
 
 
-class FeatureStoreError(UserError):
-    """The folder of a store contains files that the store would overwrite, or is damaged."""
+@dataclass(frozen=True)
+class OtherStore:
+    """A store of another key beside a store.
+
+    Attributes:
+        folder: where it is.
+        differing: names of the entries in which the keys differ.
+        bytes: space that it takes on the disk.
+    """
+
+    folder: Path
+    differing: tuple[str, ...]
+    bytes: int
 
 
 class FeatureStore:
     """The features of a list of images.
 
+    Opening a store writes nothing, so that processes can share a complete one.
+
     Args:
-        folder: where the arrays are stored; created if missing. Files that the store did not
-            write are never changed.
+        folder: the folder of all stores.
         key: plain values that the features depend on.
         images: image names, one per row.
         shapes: shape of each feature, without the batch axis.
         dtype: "float32", exact, or "float16", half the size.
 
     Attributes:
-        stale: why the contents of an earlier store in the folder were discarded, or None.
-
-    Raises:
-        FeatureStoreError: the folder contains files that the store did not write and would
-            overwrite, or the store is damaged.
-        NoSpaceError: the features that are still missing would not fit on the disk.
+        folder: the folder of this store.
+        shapes, dtype: as given.
+        rows: row of each image.
     """
 
     def __init__(
@@ -48,122 +75,193 @@ class FeatureStore:
         shapes: Sequence[Sequence[int]],
         dtype: str = "float32",
     ) -> None:
-        self.folder, self.shapes, self.dtype = Path(folder), [tuple(s) for s in shapes], dtype
+        self.shapes, self.dtype = [tuple(shape) for shape in shapes], dtype
         self.rows = {image: row for row, image in enumerate(images)}
-        # As JSON gives it back: tuples are lists.
-        key = json.loads(
-            json.dumps({**key, "images": list(images), "shapes": self.shapes, "dtype": dtype})
-        )
-        self.stale = self._discard_other(key)
-        self._check_space()
-        # Written first, it marks the arrays as those of a store.
-        write_text(self._key_path, json.dumps(key))
-        self._arrays = [
-            self._open(path, (len(images), *shape), dtype)
-            for path, shape in zip(self._feature_paths(len(shapes)), self.shapes, strict=True)
-        ]
-        # Width and height of each image in pixels; 0 until its features are written.
-        self._sizes = self._open(self._sizes_path, (len(images), 2), "int32")
+        whole_key = {**key, "images": list(images), "shapes": self.shapes, "dtype": dtype}
+        self._key = json.dumps({**whole_key, "layout": LAYOUT}, sort_keys=True)
+        self.folder = Path(folder) / hashlib.sha256(self._key.encode()).hexdigest()[:16]
+        counts = [int(np.prod(shape)) for shape in self.shapes]
+        self._row_bytes = sum(counts) * np.dtype(dtype).itemsize
+        self._ends = np.cumsum(counts)[:-1]
+        self._descriptor = -1
+        self._marks = np.zeros((len(self.rows), 3), MARK)
+        with contextlib.suppress(FileNotFoundError):
+            self._open(os.O_RDONLY)
 
     @property
     def bytes(self) -> int:
         """Size of the complete store."""
-        return len(self.rows) * self._bytes_per_image
+        return len(self.rows) * self._row_bytes
 
     @property
     def missing(self) -> list[str]:
         """Names of the images without features, in order."""
-        done = self._sizes[:, 0] > 0
-        return [image for image, row in self.rows.items() if not done[row]]
+        return [image for image, row in self.rows.items() if not self._marks[row, 0]]
+
+    def others(self) -> list[OtherStore]:
+        """The stores of other keys in the same folder."""
+        mine, found = json.loads(self._key), []
+        for path in sorted(self.folder.parent.glob("*/key.json")):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                key = json.loads(path.read_text(encoding="utf-8"))
+                if path.parent == self.folder or not isinstance(key, dict) or "layout" not in key:
+                    continue
+                differing = [name for name in sorted(key | mine) if key.get(name) != mine.get(name)]
+                size = _allocated_bytes(path.parent / self._features_path.name)
+                found.append(OtherStore(path.parent, tuple(differing), size))
+        return found
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Opens the store for `write`, for one process at a time.
+
+        A second process waits for the first, and then finds what that one has written. However the
+        block ends, what it has written is kept.
+
+        Raises:
+            NoSpaceError: the features that are still missing do not fit on the disk.
+        """
+        self._check_space()
+        message = f"{self.folder}: another process computes these features; waiting for it to end"
+        with locked(self.folder / "lock", message, wait=True):
+            for path in (self._marks_path, self._key_path):
+                remove_partial_files(path)
+            write_text(self._key_path, self._key)
+            self._open(os.O_RDWR | os.O_CREAT)
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(OSError):  # A full disk, too, has raised the first error.
+                    self.flush()
+                raise
+            self.flush()
 
     def write(self, image: str, size: tuple[int, int], features: Sequence[np.ndarray]) -> None:
-        """Stores the features of an image and its (width, height) in pixels."""
+        """Stores the features of an image and its (width, height) in pixels, inside `writing`.
+
+        Raises:
+            DataError: a feature is not finite, or too large for the dtype.
+            NoSpaceError: the disk is full.
+        """
         row = self.rows[image]
-        for array, feature in zip(self._arrays, features, strict=True):
-            array[row] = feature
-        self._sizes[row] = size
+        with np.errstate(over="ignore"):
+            parts = [
+                np.asarray(feature, self.dtype).reshape(shape).ravel()
+                for feature, shape in zip(features, self.shapes, strict=True)
+            ]
+        values = np.concatenate(parts)
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{image}: its features are not finite as {self.dtype}; set cache_dtype=float32, "
+                "or cache_features=0 if that does not help"
+            )
+        content = values.tobytes()
+        with no_space_named(self._features_path, self.bytes):
+            _write_at(self._descriptor, content, row * self._row_bytes)
+        self._marks[row] = (*size, _checksum(row, size, content))
 
     def flush(self) -> None:
-        """Writes all changes to the disk, features before the sizes that mark them as complete."""
-        for array in [*self._arrays, self._sizes]:
-            array.flush()
+        """Writes all changes to the disk, features before the marks that say they are complete.
+
+        Raises:
+            NoSpaceError: the disk is full.
+        """
+        try:
+            with no_space_named(self._features_path, self.bytes):
+                os.fsync(self._descriptor)
+        except OSError:
+            self._read_marks()  # What has been written since the last flush may be lost.
+            raise
+        self._write_marks()
 
     def read(self, image: str) -> tuple[list[np.ndarray], tuple[int, int]]:
-        """Features of an image in the store's dtype, and its (width, height) in pixels."""
+        """Features of an image in the store's dtype, and its (width, height) in pixels.
+
+        Raises:
+            DataError: the features are not what was written. Their mark is deleted, so that they
+                count as missing when the store is opened again.
+        """
         row = self.rows[image]
-        width, height = self._sizes[row].tolist()
-        return [array[row] for array in self._arrays], (width, height)
+        width, height, checksum = self._marks[row].tolist()
+        try:
+            content = os.pread(self._descriptor, self._row_bytes, row * self._row_bytes)
+        except OSError:  # A bad sector; or no file at all.
+            content = b""
+        if len(content) < self._row_bytes or checksum != _checksum(row, (width, height), content):
+            raise self._damaged(image)
+        parts = np.split(np.frombuffer(content, self.dtype), self._ends)
+        features = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return features, (width, height)
 
     @property
     def _key_path(self) -> Path:
         return self.folder / "key.json"
 
     @property
-    def _sizes_path(self) -> Path:
-        return self.folder / "sizes.npy"
-
-    def _feature_paths(self, count: int) -> list[Path]:
-        return [self.folder / f"feature_{index}.npy" for index in range(count)]
+    def _features_path(self) -> Path:
+        return self.folder / "features.bin"
 
     @property
-    def _bytes_per_image(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.shapes) * np.dtype(self.dtype).itemsize
+    def _marks_path(self) -> Path:
+        return self.folder / "marks.bin"
 
-    def _discard_other(self, key: dict[str, Any]) -> str | None:
-        """Deletes the files of a store with another key; returns how it differs, or None."""
-        features = self._feature_paths(len(self.shapes))
-        if not self._key_path.exists():
-            for path in (*features, self._sizes_path):
-                if path.exists():
-                    raise self._not_ours(path)
-            return None
-        stale = None
+    def _open(self, flags: int) -> None:
+        self._descriptor = os.open(self._features_path, flags, 0o666)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._read_marks()
+
+    def _read_marks(self) -> None:
+        """Reads the marks of those rows that the file of the features contains."""
+        self._marks = np.zeros((len(self.rows), 3), MARK)
+        with contextlib.suppress(FileNotFoundError):
+            marks = np.fromfile(self._marks_path, MARK)
+            if marks.size == self._marks.size:  # Otherwise damaged.
+                rows_in_file = os.fstat(self._descriptor).st_size // self._row_bytes
+                self._marks[:rows_in_file] = marks.reshape(self._marks.shape)[:rows_in_file]
+
+    def _write_marks(self) -> None:
+        write_bytes(self._marks_path, self._marks.tobytes(), durable=True)
+
+    def _damaged(self, image: str) -> DataError:
+        self._marks[self.rows[image]] = 0
         try:
-            found = json.loads(self._key_path.read_text(encoding="utf-8"))
-        except ValueError:
-            stale = "a damaged key.json"
+            self._write_marks()
+        except OSError:
+            way_out = f"delete {self.folder} and run the same command again"
         else:
-            if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
-                raise self._not_ours(self._key_path)
-            differing = [name for name in sorted(key | found) if key.get(name) != found.get(name)]
-            if differing:
-                stale = f"features of other {', '.join(differing)}"
-                features = self._feature_paths(len(found["shapes"]))
-        if stale:
-            for path in (*features, self._sizes_path, self._key_path):
-                path.unlink(missing_ok=True)
-        elif not all(path.exists() for path in features):
-            self._sizes_path.unlink(missing_ok=True)  # It marks rows that no longer exist.
-        return stale
-
-    @staticmethod
-    def _not_ours(path: Path) -> FeatureStoreError:
-        return FeatureStoreError(
-            f"{path} was not written by the feature cache; move it away or set cache_dir to "
-            "another folder"
+            way_out = "run the same command again, which computes them anew"
+        return DataError(
+            f"{self._features_path}: the cached features of {image} are damaged; {way_out}"
         )
 
     def _check_space(self) -> None:
-        done = 0
-        if self._sizes_path.exists():
-            done = int(np.count_nonzero(self._open(self._sizes_path)[:, 0]))
+        # The file is sparse: only what it occupies needs no more space.
+        unwritten = self.bytes - min(_allocated_bytes(self._features_path), self.bytes)
         check_free_space(
             self.folder,
-            (len(self.rows) - done) * self._bytes_per_image,
+            min(len(self.missing) * self._row_bytes, unwritten),
             "The feature cache",
             "set cache_dir to a folder on a larger disk, cache_dtype=float16 for half the size, or "
             "cache_features=0",
         )
 
-    def _open(
-        self, path: Path, shape: tuple[int, ...] | None = None, dtype: str | None = None
-    ) -> np.memmap:
-        if not path.exists():
-            # A sparse file: rows that are not written yet take no space and read as zeros.
-            return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        try:
-            return np.lib.format.open_memmap(path, mode="r+")
-        except ValueError as error:
-            raise FeatureStoreError(
-                f"{path}: damaged ({error}); delete {self._key_path} and the arrays beside it"
-            ) from None
+
+def _checksum(row: int, size: tuple[int, int], content: bytes) -> int:
+    """Checksum over the features and the size of an image, and over the row they belong to."""
+    return zlib.crc32(content, zlib.crc32(np.array([row, *size], "<u8").tobytes()))
+
+
+def _write_at(descriptor: int, content: bytes, offset: int) -> None:
+    """Writes all bytes at an offset; the system may write fewer at a time."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def _allocated_bytes(path: Path) -> int:
+    """The space that a file occupies, 0 if there is none."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0

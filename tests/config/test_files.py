@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -110,15 +111,18 @@ with locked({path!r}, "taken"):
 """
 
 
-def test_a_second_process_gets_the_message(tmp_path):
-    path = str(tmp_path / "new" / "lock")
-    code = HOLD.format(path=path)
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
+def other_process(path):
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(path=path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as other:
+    )
+
+
+def test_a_second_process_gets_the_message(tmp_path):
+    path = str(tmp_path / "new" / "lock")
+    with other_process(path) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="taken"), locked(path, "taken"):
             pass
@@ -145,3 +149,13 @@ with written_atomically(sys.argv[1]) as file:
     remove_partial_files(path)
     assert set(os.listdir(tmp_path)) == kept
     remove_partial_files(tmp_path / "none" / "a.bin")
+
+
+def test_a_process_can_wait_for_a_lock(tmp_path, capsys):
+    path = str(tmp_path / "lock")
+    with other_process(path) as other:
+        assert other.stdout.readline() == "held\n"
+        threading.Timer(0.2, lambda: other.communicate("\n")).start()
+        with locked(path, "waiting", wait=True):
+            assert other.wait() == 0
+    assert capsys.readouterr().out == "waiting\n"

@@ -6,7 +6,6 @@ statistics.
 
 import hashlib
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import keras
@@ -21,10 +20,14 @@ from data.support.progress import Progress
 from model.mcn import frozen_cut
 
 BATCH_SIZE = 8
+FLUSH_EVERY = 16  # Batches; what an interruption costs at most.
 
 
 def build_feature_store(config: Config, model: keras.Model, images: Sequence[str]) -> FeatureStore:
     """Opens the cached features of a training set and computes the missing ones.
+
+    Trainings that share a folder compute common features once, the others waiting. Features of
+    other settings in it are named and kept.
 
     Args:
         config: the settings; `cache_dir` and `cache_dtype` select the folder and the type.
@@ -35,11 +38,9 @@ def build_feature_store(config: Config, model: keras.Model, images: Sequence[str
         The complete `FeatureStore`.
 
     Raises:
-        FeatureStoreError: the folder contains files of others or a damaged store.
         NoSpaceError: the disk is too small.
-        DataError: an image cannot be read.
+        DataError: an image cannot be read, or its features do not fit `cache_dtype`.
     """
-    folder = Path(config.cache_dir or Path(config.log_path) / "features")
     cut = frozen_cut(model)
     frozen_part = keras.Model(model.input["image"], cut)
     key = {
@@ -49,12 +50,16 @@ def build_feature_store(config: Config, model: keras.Model, images: Sequence[str
         "files": [_size_and_time(Path(config.image_path) / image) for image in images],
     }
     shapes = [tensor.shape[1:] for tensor in cut]
+    folder = config.cache_dir or Path(config.log_path) / "features"
     store = FeatureStore(folder, key, images, shapes, config.cache_dtype)
-    if store.stale:
-        print(f"{folder}: contained {store.stale}; computing them again")
-    if missing := store.missing:
-        print(f"{folder}: computing features of {len(missing)} images, {bytes_text(store.bytes)}")
-        _fill(store, frozen_part, missing, config)
+    if store.missing:
+        for other in store.others():
+            print(
+                f"{other.folder}: features of other {', '.join(other.differing)} take "
+                f"{bytes_text(other.bytes)}; delete the folder if no training needs them"
+            )
+        with store.writing():
+            _fill(store, frozen_part, config)
     return store
 
 
@@ -63,25 +68,35 @@ def trained_part(model: keras.Model) -> keras.Model:
     return keras.Model([*frozen_cut(model), model.input["words"]], model.output)
 
 
-def _fill(
-    store: FeatureStore, frozen_part: keras.Model, missing: Sequence[str], config: Config
-) -> None:
-    size = config.input_size
+def _fill(store: FeatureStore, frozen_part: keras.Model, config: Config) -> None:
+    size, missing, all_images = config.input_size, set(store.missing), list(store.rows)
+    if not missing:  # Another process was faster.
+        return
+    count = f"{len(missing)} of {len(all_images)} images, {bytes_text(store.bytes)} in all"
+    print(f"{store.folder}: computing features of {count}")
 
     @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)], autograph=False)
     def encode(images):
         return frozen_part(tf.cast(images, tf.float32) / 255.0, training=False)
 
-    images = letterboxed_images(missing, config.image_path, size, config.workers)
-    with Progress(len(missing), "cache features", "images") as bar:
+    # The same images together, wherever an earlier run stopped: the last bit of a feature may
+    # depend on the batch.
+    batches = [all_images[at : at + BATCH_SIZE] for at in range(0, len(all_images), BATCH_SIZE)]
+    batches = [batch for batch in batches if not missing.isdisjoint(batch)]
+    names = [name for batch in batches for name in batch]
+    loaded = letterboxed_images(names, config.image_path, size, config.workers)
+    with Progress(len(names), "cache features", "images") as bar:
         done = 0
-        while batch := list(islice(images, BATCH_SIZE)):
-            features = [f.numpy() for f in encode(np.stack([pixels for _, pixels, _ in batch]))]
-            for row, (name, _, image_size) in enumerate(batch):
-                store.write(name, image_size, [feature[row] for feature in features])
+        for number, batch in enumerate(batches, start=1):
+            images = [next(loaded) for _ in batch]
+            features = [f.numpy() for f in encode(np.stack([pixels for _, pixels, _ in images]))]
+            for row, (name, _, image_size) in enumerate(images):
+                if name in missing:
+                    store.write(name, image_size, [feature[row] for feature in features])
+            if number % FLUSH_EVERY == 0:
+                store.flush()
             done += len(batch)
             bar.update(done)
-    store.flush()
 
 
 def _digest(model: keras.Model) -> str:
