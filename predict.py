@@ -16,6 +16,11 @@ data say, and boxes are x1, y1, x2, y2 in pixels of the rotated photograph. For 
 the folder --output receives <image>_<n>.png with box, mask and caption, <image>_<n>_mask.png, and
 a line of predictions.jsonl with box, score and mask (COCO run lengths).
 
+Results of earlier runs stay in the folder. What was predicted before with the same weights and
+settings is not computed again, so that the same command continues an interrupted run. Results of
+other weights or settings need another folder, or --overwrite, which removes the files that
+predictions.jsonl lists and no others.
+
 Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be done.
 """
 
@@ -57,13 +62,14 @@ def main() -> int:
 
 def _predict(config, arguments):
     from utils.prediction.jobs import jobs_from_images, jobs_from_list
-    from utils.prediction.output import Output
+    from utils.prediction.output import Output, network_id
 
     if arguments.list:
         jobs = jobs_from_list(arguments.list)
     else:
         jobs = jobs_from_images(arguments.image, arguments.expression)
-    output = Output(arguments.output, jobs)
+    network = network_id(config, arguments.weights)
+    output = Output(arguments.output, jobs, network, arguments.overwrite)
 
     quiet_tensorflow()
     from utils.environment import device_line
@@ -73,7 +79,7 @@ def _predict(config, arguments):
     # With --json, standard output holds records only.
     print(device_line(), file=sys.stderr if arguments.json else sys.stdout)
     predictor = Predictor.from_config(config, arguments.weights)
-    with output:
+    with output.opened():
         failures = predict_jobs(predictor, jobs, output, arguments.json)
     if not arguments.json:
         print(f"\nResults are in {arguments.output}/")
@@ -99,6 +105,7 @@ def _parser():
     add("--config", metavar="FILE", help="JSON file with the settings (default: see above)")
     add_set_argument(parser)
     add_output_argument(parser, default="result/predict", help="folder for results")
+    add("--overwrite", action="store_true", help="remove the results of earlier runs first")
     add("--json", action="store_true", help="print JSON lines instead of text")
     add(
         "--host",
@@ -111,4 +118,4 @@ def _parser():
 
 
 if __name__ == "__main__":
-    run(main, "Finished results are in the folder of --output; the same command starts over.")
+    run(main, "Finished results are in the folder of --output; the same command continues.")

@@ -1,10 +1,13 @@
 """predict.py on the command line, with the weights of a tiny network."""
 
+import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,16 @@ def predict_here(folder, monkeypatch, capfd):
     return run
 
 
+def png_with_a_text_bomb():
+    """A picture whose text chunk Pillow refuses to decompress."""
+    chunk = b"zTXtcomment\0\0" + zlib.compress(bytes(2_000_000))
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    content = stream.getvalue()
+    length, check = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    return content[:33] + length + chunk + check + content[33:]  # After the header.
+
+
 @pytest.fixture(scope="module")
 def folder(network, tiny_set, tmp_path_factory):
     """A folder with a trained network in run/ and photographs, one of which is broken."""
@@ -72,6 +85,7 @@ def folder(network, tiny_set, tmp_path_factory):
     Image.fromarray(noise).save(photographs / "turned.jpg", exif=exif)
     Image.fromarray(noise).convert("P").save(photographs / "palette.png")
     (photographs / "broken.jpg").write_text("no image")
+    (photographs / "chunk.png").write_bytes(png_with_a_text_bomb())
     (folder / "alone.h5").touch()
     return folder
 
@@ -115,8 +129,9 @@ def test_a_folder_with_a_broken_file(folder, predict_here):
     assert {record["use_nls"] for record in records} == {0}
     assert "device: " in err
     assert "broken.jpg: not a readable image" in err
-    assert "1 of 3 photographs could not be read" in err
-    assert "predict  100%  3/3" in err
+    assert "chunk.png: " in err
+    assert "2 of 4 photographs could not be read" in err
+    assert "predict  100%  4/4" in err
     assert "Traceback" not in err
     written = (folder / "found/predictions.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in written] == records
@@ -132,7 +147,24 @@ def test_a_list(folder, predict_here):
     out, err = predict_here(*arguments)
     assert out.count("score 0.") == 3
     assert "2/2" in err
-    assert len(list((folder / "listed").iterdir())) == 7
+    assert len(list((folder / "listed").glob("[!.]*"))) == 7
+
+
+def test_the_same_command_prints_the_same_without_predicting_again(folder, predict_here):
+    arguments = [
+        "--weights", "run/best.weights.h5", "--image", "photos/palette.png",
+        "--expression", "red box", "--output", "again", "--json",
+    ]  # fmt: skip
+    first, _ = predict_here(*arguments)
+    written = {path: path.read_bytes() for path in (folder / "again").iterdir()}
+    second, _ = predict_here(*arguments)
+    assert first == second != ""
+    _, err = predict_here(*arguments, "--set", "use_nls=0", expect=2)
+    assert "again holds results of other weights or settings" in err
+    assert {path: path.read_bytes() for path in written} == written
+    third, _ = predict_here(*arguments, "--overwrite", "--set", "use_nls=0")
+    assert json.loads(third)["use_nls"] == 0
+    assert len(list((folder / "again").glob("[!.]*"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -187,7 +219,9 @@ def test_the_demo_network_locates_the_referents(folder, predict_here):
     overlaps = []
     for scene in scenes:
         image, expression = DEMO_MODEL / "scenes" / scene.image, scene.expressions[0]
-        out, _ = predict_here("--image", image, "--expression", expression, "--json")
+        out, _ = predict_here(
+            "--image", image, "--expression", expression, "--output", "demo", "--json"
+        )
         (found,) = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         overlaps.append(detection_iou(np.array(found["box_xyxy"]), np.array(scene.box_xyxy_px)))
     assert len(overlaps) == 6

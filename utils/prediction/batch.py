@@ -14,14 +14,14 @@ from utils.prediction.predictor import Predictor
 def predict_jobs(
     predictor: Predictor, jobs: Sequence[Job], output: Output, as_json: bool = False
 ) -> int:
-    """Predicts, writes and prints the results of every job.
+    """Predicts and writes the results that are missing, and prints those of every job.
 
     Photographs that cannot be read are reported on standard error and skipped.
 
     Args:
         predictor: the `Predictor`.
         jobs: the `Job`s.
-        output: the `Output`, entered.
+        output: the `Output`, opened.
         as_json: whether to print JSON lines instead of text.
 
     Returns:
@@ -29,7 +29,7 @@ def predict_jobs(
 
     Raises:
         DataError: the only photograph cannot be read.
-        OSError: a result cannot be written.
+        NoSpaceError, OSError: a result cannot be written.
     """
     failures = 0
     several = len(jobs) > 1
@@ -37,18 +37,32 @@ def predict_jobs(
         log = bar.log if bar else print
         for done, job in enumerate(jobs, start=1):
             try:
-                predictor.set_image(job.image)
+                image_seconds = _predict(predictor, job, output)
             except DataError as error:
                 if not several:
                     raise
                 failures += 1
                 log(f"error: {error}", file=sys.stderr)
             else:
-                predictions = predictor.predict(job.expressions)
-                records = output.write(job, predictor.image, predictions)
-                log(format_records(records, predictor.image_seconds, as_json))
+                log(format_records(output.records(job), image_seconds, as_json))
             if bar:
                 bar.update(done)
     if failures:
         print(f"{failures} of {len(jobs)} photographs could not be read", file=sys.stderr)
     return failures
+
+
+def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
+    """Predicts and writes what is missing; returns the seconds taken to encode the photograph."""
+    expressions = output.missing(job)
+    if not expressions:
+        return None
+    try:
+        predictor.set_image(job.image)
+    except OSError as error:  # It vanished, may not be read, or is on a disk that fails.
+        raise DataError(f"{job.image}: {error.strerror}") from None
+    # Full-size masks of thousands of expressions would not fit into memory at once.
+    for start in range(0, len(expressions), predictor.batch_size):
+        chunk = expressions[start : start + predictor.batch_size]
+        output.write(job.image, predictor.image, predictor.predict(chunk))
+    return predictor.image_seconds

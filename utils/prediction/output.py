@@ -1,94 +1,259 @@
 """The results that predict.py writes and prints: pictures, masks and records."""
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
+from config.files import locked, no_space_named, remove_partial_files, write_bytes
+from config.json_text import parse_json, read_lines
+from config.schema import Config
 from utils.prediction.jobs import Job
 from utils.prediction.prediction import Prediction
+from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.png import save_png
 
-RECORDS = "predictions.jsonl"
+RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
+LONGEST_STEM = 150
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
+
+_PNG_NAME = re.compile(r".+_\d+(_mask)?\.png", re.DOTALL)
 
 
 class Output:
-    """The folder of results, which holds a picture, a mask and a record for each prediction.
+    """The folder of results: a picture, a mask and a record for each expression and photograph.
 
-    Files are named `<image>_<n>.png` and `<image>_<n>_mask.png`. `predictions.jsonl` is rewritten
-    line by line, so that an interrupted run leaves the records of what is finished. Nothing is
-    written before the `with` block begins.
+    Files are named `<image>_<n>.png` and `<image>_<n>_mask.png`. The lines of `predictions.jsonl`
+    are the records and name these files. A folder holds the results of one network; those of
+    earlier runs stay, so that a run that was interrupted can continue. No other file is ever
+    replaced or removed.
 
     Args:
-        folder: the folder; created if it does not exist.
+        folder: the folder; created by `opened`.
         jobs: the jobs of the run.
+        network: what the predictions follow from, see `network_id`.
+        overwrite: whether `opened` removes the results of earlier runs.
 
     Raises:
-        UserError: the results would be mixed with the photographs, or replace one of them.
+        UserError: the results would be mixed with the photographs or with results of another
+            network, or predictions.jsonl is a file of another kind.
+        OSError: predictions.jsonl cannot be read.
     """
 
-    _records: TextIO  # open within the `with` block
+    _records: FileIO  # open within `opened`
 
-    def __init__(self, folder: str | os.PathLike, jobs: Sequence[Job]) -> None:
-        self.folder = Path(folder)
-        names = _unique_names([job.image for job in jobs])
-        self._names = dict(zip(jobs, names, strict=True))
-        resolved = self.folder.resolve()
-        inside = [job.image for job in jobs if job.image.resolve().parent == resolved]
-        if len(inside) > 1:
+    def __init__(
+        self, folder: str | os.PathLike, jobs: Sequence[Job], network: str, overwrite: bool = False
+    ) -> None:
+        self.folder, self._network, self._overwrite = Path(folder), network, overwrite
+        self._path = self.folder / RECORDS
+        # (absolute path of the photograph, expression) → start and length of the record.
+        self._places: dict[tuple[str, str], tuple[int, int]] = {}
+        self._numbers: Counter[str] = Counter()
+        real = os.path.realpath(self.folder)
+        if len({job.image for job in jobs if os.path.realpath(job.image.parent) == real}) > 1:
             raise UserError(f"{self.folder} holds the photographs: name another --output")
-        planned = {f"{self._names[job]}_{n}.png" for job in jobs for n in _numbers(job)}
-        for image in inside:
-            if image.name in planned:
-                raise UserError(f"the results would replace {image}: name another --output")
+        for record, _ in _read_records(self._path):
+            if not overwrite and record.get("network") != network:
+                raise UserError(
+                    f"{self.folder} holds results of other weights or settings: name another "
+                    "--output, or replace them with --overwrite"
+                )
 
-    def write(
-        self, job: Job, photograph: np.ndarray, predictions: Sequence[Prediction]
-    ) -> list[dict]:
-        """Writes the predictions for one photograph.
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Prepares the folder for `write` and keeps it for this process during the block.
 
-        Args:
-            job: the `Job`.
-            photograph: (h, w, 3) uint8, RGB.
-            predictions: one `Prediction` per expression of the job.
+        Removes results whose photograph has changed or whose picture or mask is missing, and all
+        earlier ones if they are to be overwritten.
+
+        Raises:
+            UserError: another process writes to the folder.
+            NoSpaceError, OSError: predictions.jsonl cannot be written.
+        """
+        message = f"another predict.py is writing to {self.folder}: name another --output"
+        with locked(self.folder / LOCK, message):
+            remove_partial_files(self._path)
+            kept = bytearray()
+            for record, line in _read_records(self._path):
+                if self._overwrite or not self._is_current(record):
+                    self._remove_files(record)
+                else:
+                    self._add_place(record, len(kept), line)
+                    kept += line
+            if not self._path.exists() or self._path.read_bytes() != kept:
+                write_bytes(self._path, memoryview(kept))
+            with self._path.open("r+b", buffering=0) as self._records:
+                yield
+
+    def missing(self, job: Job) -> list[str]:
+        """The expressions of a job that have no record yet, each once."""
+        source = _source_path(job.image)
+        return [t for t in dict.fromkeys(job.expressions) if (source, t) not in self._places]
+
+    def records(self, job: Job) -> list[dict[str, Any]]:
+        """The records of the expressions of a job, none of which may be missing.
 
         Returns:
-            The records written, one per prediction: what `to_record` returns, and the paths
-            "picture" and "mask".
+            What `to_record` returns, with the paths "picture" and "mask", "network", and "source",
+            which identifies the photograph.
         """
-        records = []
-        for number, prediction in zip(_numbers(job), predictions, strict=True):
-            picture = self.folder / f"{self._names[job]}_{number}.png"
-            mask = self.folder / f"{self._names[job]}_{number}_mask.png"
-            save_png(picture, _draw(photograph, prediction))
-            save_png(mask, prediction.mask.astype(np.uint8) * 255)
-            record = to_record(job.image, prediction)
-            record |= {"picture": str(picture), "mask": str(mask)}
-            self._records.write(json.dumps(record, ensure_ascii=False) + "\n")
-            records.append(record)
-        self._records.flush()
-        return records
+        source = _source_path(job.image)
+        places = [self._places[source, text] for text in job.expressions]
+        return [json.loads(os.pread(self._records.fileno(), size, at)) for at, size in places]
 
-    def __enter__(self) -> "Output":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._records = (self.folder / RECORDS).open("w", encoding="utf-8")
-        return self
+    def write(self, image: Path, photograph: np.ndarray, predictions: Sequence[Prediction]) -> None:
+        """Writes predictions for one photograph, all of them or none.
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._records.close()
+        Args:
+            image: path of the photograph.
+            photograph: (h, w, 3) uint8, RGB.
+            predictions: of different expressions that have no record yet.
+
+        Raises:
+            NoSpaceError, OSError: a file cannot be written; earlier results stay.
+        """
+        records, written = [], []
+        try:
+            for prediction in predictions:
+                picture, mask = self._unused_files(image)
+                written += [picture, mask]
+                save_png(picture, _draw(photograph, prediction))
+                save_png(mask, prediction.mask.astype(np.uint8) * 255)
+                records.append(
+                    to_record(image, prediction)
+                    | {"picture": _as_text(picture), "mask": _as_text(mask)}
+                    | {"network": self._network, "source": _source(image)}
+                )
+            self._append(records)
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _append(self, records: Sequence[dict[str, Any]]) -> None:
+        """Appends records; removes what was written of them if the disk becomes full."""
+        lines = [json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records]
+        content = memoryview(b"".join(lines))
+        end = self._records.seek(0, os.SEEK_END)
+        try:
+            with no_space_named(self._path, len(content)):
+                while content:  # A disk that becomes full takes a part first.
+                    content = content[self._records.write(content) :]
+        except BaseException:
+            self._records.truncate(end)
+            raise
+        for record, line in zip(records, lines, strict=True):
+            self._add_place(record, end, line)
+            end += len(line)
+
+    def _add_place(self, record: dict[str, Any], start: int, line: bytes) -> None:
+        self._places[record["source"]["path"], record["expression"]] = (start, len(line))
+
+    def _unused_files(self, image: Path) -> tuple[Path, Path]:
+        """Picture and mask with the lowest number that no file has."""
+        # Names of photographs may have bytes that are no UTF-8, and any length up to 255 bytes.
+        stem = os.fsencode(image.stem)[:LONGEST_STEM].decode("utf-8", "ignore")
+        while True:
+            self._numbers[stem] += 1
+            name = f"{stem}_{self._numbers[stem]}"
+            picture, mask = self.folder / f"{name}.png", self.folder / f"{name}_mask.png"
+            if not (os.path.lexists(picture) or os.path.lexists(mask)):
+                return picture, mask
+
+    def _files(self, record: dict[str, Any]) -> list[Path]:
+        """Picture and mask of a record, which are in the folder wherever it was moved."""
+        return [self.folder / Path(record[key]).name for key in ("picture", "mask")]
+
+    def _is_current(self, record: dict[str, Any]) -> bool:
+        if not all(path.is_file() for path in self._files(record)):
+            return False
+        source = _source(Path(record["source"]["path"]))
+        # A photograph that is gone or elsewhere does not change the result.
+        return source["bytes"] is None or source == record["source"]
+
+    def _remove_files(self, record: dict[str, Any]) -> None:
+        for path in self._files(record):
+            path.unlink(missing_ok=True)
+
+
+def network_id(config: Config, weights: str | os.PathLike | None) -> str:
+    """Identifies what predictions follow from: a hash of the weight file and all settings.
+
+    Args:
+        config: the settings.
+        weights: the weight file; None for config.evaluate_model.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        OSError: the weight file does not exist or cannot be read.
+    """
+    weights = config.evaluate_model if weights is None else weights
+    check_weights_exist(weights)
+    settings = json.dumps(config.to_dict(), sort_keys=True).encode()
+    with open(weights, "rb") as file:
+        content = hashlib.file_digest(file, "sha256").digest()
+    return hashlib.sha256(settings + content).hexdigest()[:16]
+
+
+def _read_records(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yields records and their lines; omits an incomplete last line, left by a killed process."""
+    for number, line in read_lines(path) if path.exists() else ():
+        try:
+            record = parse_json(line, path, number)
+        except UserError:
+            if not line.endswith(b"\n"):
+                return
+            record = None
+        if not _is_record(record):
+            raise UserError(f"{path}:{number}: not a result of predict.py: name another --output")
+        yield record, line.rstrip(b"\n") + b"\n"
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a value is a record of this or a former version, which had no "network"."""
+    if not isinstance(record, dict):
+        return False
+    names = [record.get(key) for key in ("picture", "mask")]
+    source = record.get("source", {"path": ""})
+    return (
+        isinstance(record.get("expression"), str)
+        and all(isinstance(name, str) and _PNG_NAME.fullmatch(Path(name).name) for name in names)
+        and isinstance(source, dict)
+        and isinstance(source.get("path"), str)
+        and ("source" in record or "network" not in record)
+    )
+
+
+def _source(image: Path) -> dict[str, Any]:
+    """What tells whether a photograph has changed; size and time are None if there is no file."""
+    size = modified_ns = None
+    with suppress(OSError):
+        stat = image.stat()
+        size, modified_ns = stat.st_size, stat.st_mtime_ns
+    return {"path": _source_path(image), "bytes": size, "modified_ns": modified_ns}
+
+
+def _source_path(image: Path) -> str:
+    return _as_text(os.path.abspath(image))
+
+
+def _as_text(path: str | os.PathLike) -> str:
+    """A path as text that UTF-8 can encode, whatever bytes the name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
@@ -100,7 +265,7 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
     rle = coco_mask.encode(np.asfortranarray(prediction.mask.astype(np.uint8)))
     height, width = prediction.mask.shape
     return {
-        "image": str(image),
+        "image": _as_text(image),
         "expression": prediction.expression,
         "width": width,
         "height": height,
@@ -116,18 +281,21 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
     }
 
 
-def format_records(records: Sequence[dict], image_seconds: float, as_json: bool) -> str:
+def format_records(
+    records: Sequence[dict[str, Any]], image_seconds: float | None, as_json: bool
+) -> str:
     """Formats the records of one photograph for the terminal.
 
     Args:
-        records: of `Output.write`.
-        image_seconds: time taken to encode the photograph.
+        records: of `Output.records`.
+        image_seconds: time taken to encode the photograph; None if an earlier run did.
         as_json: whether to return JSON lines instead of text.
     """
     if as_json:
         return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     size = "{width}×{height}".format(**records[0])
-    head = f"\n{records[0]['image']}   {size} px   {image_seconds:.2f} s"
+    seconds = "of an earlier run" if image_seconds is None else f"{image_seconds:.2f} s"
+    head = f"\n{records[0]['image']}   {size} px   {seconds}"
     return "\n".join([head, *(_format_record(record) for record in records)])
 
 
@@ -144,22 +312,6 @@ def _format_record(record):
     if record["unread_words"]:
         lines.append(f"    words beyond the limit, ignored: {', '.join(record['unread_words'])}")
     return "\n".join(lines)
-
-
-def _numbers(job):
-    return range(1, len(job.expressions) + 1)
-
-
-def _unique_names(images):
-    """The stems of image names; where two are equal, the later one gets a number."""
-    taken, names = set(), []
-    for image in images:
-        name, number = image.stem, 2
-        while name in taken:
-            name, number = f"{image.stem}-{number}", number + 1
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _draw(photograph, prediction):

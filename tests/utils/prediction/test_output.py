@@ -1,15 +1,20 @@
 """The files that predict.py writes and the text it prints, without a network."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from config.errors import NoSpaceError, UserError
+from config.schema import Config
 from data.loading.letterbox import Letterbox
+from utils.prediction import output as output_module
 from utils.prediction.jobs import Job
-from utils.prediction.output import Output, format_records
+from utils.prediction.output import Output, format_records, network_id
 from utils.prediction.prediction import Prediction
 
 SIZE = (60, 80)
@@ -40,14 +45,50 @@ def photograph():
     return np.full((*SIZE, 3), 120, np.uint8)
 
 
+@pytest.fixture
+def predicted(tmp_path, photograph):
+    """Runs jobs as predict.py does, without a network; returns how many expressions it predicted.
+
+    `jobs` are pairs of a file name in the folder photos/, created if missing, and expressions.
+    """
+
+    def run(*jobs, folder=tmp_path / "out", network="a network", overwrite=False):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        jobs = [Job(tmp_path / "photos" / name, tuple(texts)) for name, texts in jobs]
+        for job in jobs:
+            if not job.image.exists():
+                job.image.write_bytes(b"photograph")
+        output, count = Output(folder, jobs, network, overwrite), 0
+        with output.opened():
+            for job in jobs:
+                missing = output.missing(job)
+                output.write(job.image, photograph, [prediction(text) for text in missing])
+                assert [r["expression"] for r in output.records(job)] == list(job.expressions)
+                count += len(missing)
+        return count
+
+    return run
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def records_in(folder):
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
+    assert lines.pop() == ""
+    return [json.loads(line) for line in lines]
+
+
 def test_everything_is_written(tmp_path, photograph):
     job = Job(tmp_path / "photo.jpg", ("red", "the café"))
     folder = tmp_path / "new" / "out"
-    with Output(folder, [job]) as output:
-        records = output.write(job, photograph, [prediction(text) for text in job.expressions])
+    output = Output(folder, [job], "a network")
+    with output.opened():
+        output.write(job.image, photograph, [prediction(text) for text in job.expressions])
+        records = output.records(job)
         # An interruption at this point leaves the records written so far.
-        lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == records
+        assert records_in(folder) == records
     first, second = records
     assert second["expression"] == "the café"
     assert first["box_xyxy"] == [20.12, 10, 70, 30.5]
@@ -58,41 +99,244 @@ def test_everything_is_written(tmp_path, photograph):
     assert first["picture"] == str(folder / "photo_1.png")
     with Image.open(first["picture"]) as picture:
         assert picture.width == 480
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert files(folder) == [
         "photo_1.png", "photo_1_mask.png", "photo_2.png", "photo_2_mask.png", "predictions.jsonl",
     ]  # fmt: skip
 
 
-def test_names_do_not_collide(tmp_path, photograph):
-    jobs = [Job(tmp_path / name, ("red",)) for name in ("x/a.jpg", "y/a.jpg", "a-2.jpg", "a.png")]
-    with Output(tmp_path / "out", jobs) as output:
-        records = [output.write(job, photograph, [prediction("red")])[0] for job in jobs]
-    assert len({record["picture"] for record in records}) == 4
-    assert len(list((tmp_path / "out").iterdir())) == 9
+def test_names_do_not_collide(tmp_path, predicted):
+    for name in ("x", "y"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    names = ("x/a.jpg", "y/a.jpg", "a_1.jpg", "a.png", "a_1_mask.png")
+    assert predicted(*[(name, ["red"]) for name in names]) == len(names)
+    assert len({record["picture"] for record in records_in(tmp_path / "out")}) == len(names)
+    assert len(files(tmp_path / "out")) == 2 * len(names) + 1
 
 
-def test_nothing_is_written_before_the_with_block(tmp_path):
+def test_nothing_is_written_before_it_is_opened(tmp_path):
+    Output(tmp_path / "out", [Job(tmp_path / "a.jpg", ("red",))], "a network")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_command_continues(tmp_path, predicted):
+    jobs = [("a.jpg", ["red", "blue"]), ("b.jpg", ["red"])]
+    assert predicted(jobs[0]) == 2
+    written = {path: path.read_bytes() for path in (tmp_path / "out").glob("a*")}
+    assert predicted(*jobs) == 1
+    assert predicted(*jobs) == 0
+    assert predicted(("a.jpg", ["green", "red", "green"])) == 1
+    assert len(records_in(tmp_path / "out")) == 4
+    assert {path: path.read_bytes() for path in written} == written
+
+
+def test_results_of_two_networks_are_not_mixed(tmp_path, predicted):
+    job = ("a.jpg", ["red", "blue"])
+    assert predicted(job) == 2
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(UserError, match=r"out holds results of other weights.*--overwrite"):
+        predicted(job, network="another")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    (tmp_path / "out" / "notes_1.png").write_text("of the user")
+    assert predicted(("b.jpg", ["red"]), network="another", overwrite=True) == 1
+    assert files(tmp_path / "out") == [
+        "b_1.png", "b_1_mask.png", "notes_1.png", "predictions.jsonl",
+    ]  # fmt: skip
+
+
+def test_records_of_former_versions_count_as_another_network(tmp_path, predicted):
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "predictions.jsonl").write_text("earlier")
-    Output(folder, [Job(tmp_path / "a.jpg", ("red",))])
-    assert (folder / "predictions.jsonl").read_text() == "earlier"
+    record = {"image": "a.jpg", "expression": "x", "picture": "o/a_1.png", "mask": "o/a_1_mask.png"}
+    (folder / "predictions.jsonl").write_text(json.dumps(record) + "\n")
+    for name in ("a_1.png", "a_1_mask.png", "a_2.png"):
+        (folder / name).touch()
+    with pytest.raises(UserError, match="other weights or settings"):
+        predicted(("a.jpg", ["red"]))
+    assert predicted(("a.jpg", ["red"]), overwrite=True) == 1
+    # The record does not list a_2.png.
+    assert files(folder) == ["a_1.png", "a_1_mask.png", "a_2.png", "predictions.jsonl"]
 
 
-def test_photographs_are_not_replaced(tmp_path):
-    with pytest.raises(ValueError, match="holds the photographs"):
-        Output(tmp_path, [Job(tmp_path / name, ("red",)) for name in ("a.jpg", "b.jpg")])
-    first, second = Job(tmp_path / "x/a.png", ("red",)), Job(tmp_path / "a_1.png", ("red",))
-    with pytest.raises(ValueError, match=r"would replace .*a_1\.png"):
-        Output(tmp_path, [first, second])
-    Output(tmp_path, [Job(tmp_path / "a.png", ("red",))])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "earlier\n",
+        "[]\n",
+        '{"id": 1}\n',
+        '{"image": "a", "expression": "x", "picture": "../a.txt", "mask": "/etc/passwd"}\n',
+        '{"expression": "x", "picture": "a_1.png", "mask": "a_1_mask.png", "network": "n"}\n',
+        '{"expression": "x", "picture": "a_1.png", "mask": "a_1_mask.png", "source": 1}\n',
+        "[" * 100_000 + "\n",
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_another_kind_is_refused(tmp_path, predicted, content, overwrite):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "predictions.jsonl").write_text(content)
+    with pytest.raises(UserError, match=r"predictions\.jsonl:1: not a result of predict\.py"):
+        predicted(("a.jpg", ["red"]), overwrite=overwrite)
+    assert (folder / "predictions.jsonl").read_text() == content
+
+
+def test_overwriting_removes_files_of_the_folder_only(tmp_path, predicted):
+    assert predicted(("a.jpg", ["red"])) == 1
+    (tmp_path / "b_1.png").touch()
+    path = tmp_path / "out" / "predictions.jsonl"
+    path.write_text(path.read_text().replace("a_1.png", "../b_1.png"))
+    assert predicted(("a.jpg", ["red"]), overwrite=True) == 1
+    assert (tmp_path / "b_1.png").exists()
+
+
+def test_files_of_others_are_never_replaced(tmp_path, predicted):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a_1.png").write_text("of the user")
+    (folder / "a_2_mask.png").symlink_to(tmp_path / "nowhere")
+    assert predicted(("a.jpg", ["red"])) == 1
+    assert (folder / "a_1.png").read_text() == "of the user"
+    assert records_in(folder)[0]["picture"] == str(folder / "a_3.png")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_record_of_a_killed_process_is_dropped(tmp_path, predicted):
+    assert predicted(("a.jpg", ["red", "blue"])) == 2
+    path = tmp_path / "out" / "predictions.jsonl"
+    content = path.read_bytes()
+    for length in (content.index(b"\n") + 2, len(content) - 2):
+        path.write_bytes(content[:length])
+        for file in (tmp_path / "out").glob("a_[3-9]*"):
+            file.unlink()
+        assert predicted(("a.jpg", ["red", "blue"])) == 1
+        assert [r["expression"] for r in records_in(tmp_path / "out")] == ["red", "blue"]
+    path.write_bytes(content[:-1])  # Complete except for its line end.
+    assert predicted(("a.jpg", ["red", "blue"])) == 0
+
+
+def test_a_result_whose_photograph_or_picture_changed_is_replaced(tmp_path, predicted):
+    job = ("a.jpg", ["red", "blue"])
+    assert predicted(job) == 2
+    (tmp_path / "out" / "a_1_mask.png").unlink()
+    assert predicted(job) == 1
+    assert len(records_in(tmp_path / "out")) == 2
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"another photograph")
+    assert predicted(job) == 2
+    assert len(files(tmp_path / "out")) == 5
+    (tmp_path / "photos" / "a.jpg").unlink()
+    assert predicted(("b.jpg", ["red"])) == 1
+    assert len(records_in(tmp_path / "out")) == 3
+
+
+def test_a_folder_can_be_moved(tmp_path, predicted):
+    assert predicted(("a.jpg", ["red"])) == 1
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert predicted(("a.jpg", ["red"]), folder=tmp_path / "moved") == 0
+
+
+def test_the_same_relative_path_elsewhere_is_another_photograph(tmp_path, photograph, monkeypatch):
+    job = Job(Path("a.jpg"), ("red",))
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(b"photograph")
+        monkeypatch.chdir(tmp_path / folder)
+        output = Output(tmp_path / "out", [job], "a network")
+        with output.opened():
+            assert output.missing(job) == ["red"]
+            output.write(job.image, photograph, [prediction("red")])
+    assert len(records_in(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"x" * 251 + b".jpg", "\u00e9".encode() * 124])
+def test_photographs_of_any_name(tmp_path, predicted, name):
+    job = (os.fsdecode(name), ["red"])
+    assert predicted(job) == 1
+    assert predicted(job) == 0
+    assert len(files(tmp_path / "out")) == 3
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
+    output = Output(tmp_path / "out", [], "a network")
+    with output.opened(), pytest.raises(UserError, match=r"another predict\.py is writing to"):
+        predicted(("a.jpg", ["red"]))
+    assert predicted(("a.jpg", ["red"])) == 1
+
+
+@pytest.mark.parametrize("failing", ["save_png", "to_record"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_interruption_leaves_no_file_without_a_record(
+    tmp_path, predicted, monkeypatch, failing, error
+):
+    assert predicted(("a.jpg", ["red"])) == 1
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    function, calls = getattr(output_module, failing), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return function(*arguments)
+
+    monkeypatch.setattr(output_module, failing, interrupted)
+    with pytest.raises(error):
+        predicted(("a.jpg", ["red"]), ("b.jpg", ["red", "blue"]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    monkeypatch.undo()
+    assert predicted(("a.jpg", ["red"]), ("b.jpg", ["red", "blue"])) == 2
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, predicted, small_disk):
+    folder = small_disk(100_000)
+    jobs = [(f"{number}.jpg", ["red", "blue"]) for number in range(100)]
+    with pytest.raises(NoSpaceError, match=r"\.png: the disk is full .*free\); free some space"):
+        predicted(*jobs, folder=folder)
+    records = records_in(folder)
+    assert 0 < len(records) < 200
+    listed = {Path(record[key]).name for record in records for key in ("picture", "mask")}
+    assert {p.name for p in folder.iterdir()} == listed | {
+        "predictions.jsonl", ".predictions.lock",
+    }  # fmt: skip
+    for name in listed:
+        with Image.open(folder / name) as picture:
+            picture.load()
+
+
+def test_a_disk_that_is_full_for_records_keeps_them_complete(tmp_path, predicted, small_disk):
+    folder = small_disk(200_000)
+    assert predicted(("a.jpg", ["red"]), folder=folder) == 1
+    output = Output(folder, [], "a network")
+    before = (folder / "predictions.jsonl").read_bytes()
+    with output.opened():
+        with pytest.raises(NoSpaceError, match=r"predictions\.jsonl: needs .* the disk is full"):
+            output._append([{"expression": "x" * 300_000}])
+        assert (folder / "predictions.jsonl").read_bytes() == before
+
+
+def test_photographs_are_not_mixed_with_results(tmp_path):
+    with pytest.raises(UserError, match="holds the photographs"):
+        Output(tmp_path, [Job(tmp_path / name, ("red",)) for name in ("a.jpg", "b.jpg")], "n")
+    Output(tmp_path, [Job(tmp_path / "a.png", ("red",))], "n")
+
+
+def test_weights_and_settings_identify_a_network(tmp_path):
+    config = Config()
+    paths = [tmp_path / name for name in ("a.h5", "b.h5", "c.h5")]
+    for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):
+        path.write_bytes(content)
+    first, same, other = (network_id(config, path) for path in paths)
+    assert first == same != other
+    assert network_id(config.replace(use_nls=0), paths[0]) != first
+    assert network_id(config.replace(evaluate_model=str(paths[2])), None) != first
+    with pytest.raises(FileNotFoundError, match="no such weight file"):
+        network_id(config, tmp_path / "d.h5")
 
 
 def test_text_and_json(tmp_path, photograph):
     job = Job(tmp_path / "photo.jpg", ("red zorblax",))
     ignoring = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
-    with Output(tmp_path / "out", [job]) as output:
-        records = output.write(job, photograph, [ignoring])
+    output = Output(tmp_path / "out", [job], "a network")
+    with output.opened():
+        output.write(job.image, photograph, [ignoring])
+        records = output.records(job)
     text = format_records(records, 0.25, as_json=False)
     for part in (
         "photo.jpg   80×60 px   0.25 s",
@@ -101,4 +345,5 @@ def test_text_and_json(tmp_path, photograph):
         "words beyond the limit, ignored: far, off",
     ):
         assert part in text
+    assert "photo.jpg   80×60 px   of an earlier run" in format_records(records, None, False)
     assert json.loads(format_records(records, 0.25, as_json=True)) == records[0]

@@ -1,0 +1,81 @@
+"""The loop of predict.py over its jobs, with a predictor that has no network."""
+
+import numpy as np
+import pytest
+
+from data.loading.errors import DataError
+from tests.utils.prediction.test_output import prediction
+from utils.prediction.batch import predict_jobs
+from utils.prediction.jobs import Job
+from utils.prediction.output import Output
+from utils.prediction.photographs import read_photograph
+
+SIZE = (60, 80)
+
+
+class FakePredictor:
+    """Reads photographs as `Predictor` does and predicts the same for all expressions."""
+
+    batch_size = 2
+    image_seconds = 0.25
+
+    def __init__(self):
+        self.images, self.chunks = [], []
+
+    def set_image(self, path):
+        self.image = np.asarray(read_photograph(path))
+        self.images.append(path.name)
+
+    def predict(self, expressions):
+        self.chunks.append(list(expressions))
+        return [prediction(text) for text in expressions]
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Jobs of a readable photograph and of many that cannot be read."""
+    from PIL import Image
+
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "good.png")
+    (tmp_path / "broken.jpg").write_text("no image")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    names = ("broken.jpg", "folder.jpg", "loop.jpg", "x" * 300 + ".jpg", "none.jpg", "good.png")
+    return [Job(tmp_path / name, ("a", "b", "c", "a")) for name in names]
+
+
+def run(folder, jobs, predictor):
+    output = Output(folder, jobs, "a network")
+    with output.opened():
+        return predict_jobs(predictor, jobs, output)
+
+
+def test_photographs_that_cannot_be_read_do_not_stop_the_others(tmp_path, jobs, capsys):
+    predictor = FakePredictor()
+    assert run(tmp_path / "out", jobs, predictor) == 5
+    assert predictor.images == ["good.png"]
+    said = capsys.readouterr()
+    assert said.err.count("error: ") == 5
+    assert "5 of 6 photographs could not be read" in said.err
+    assert said.out.count("score") == 4
+
+
+def test_memory_does_not_grow_with_the_number_of_expressions(tmp_path, jobs):
+    """Masks of the size of the photograph are written in batches."""
+    predictor = FakePredictor()
+    run(tmp_path / "out", jobs[-1:], predictor)
+    assert predictor.chunks == [["a", "b"], ["c"]]
+
+
+def test_a_photograph_that_is_finished_is_not_read_again(tmp_path, jobs, capsys):
+    run(tmp_path / "out", jobs[-1:], FakePredictor())
+    first, predictor = capsys.readouterr().out, FakePredictor()
+    run(tmp_path / "out", jobs[-1:], predictor)
+    assert predictor.images == []
+    assert capsys.readouterr().out == first.replace("0.25 s", "of an earlier run")
+
+
+def test_the_only_photograph_is_an_error(tmp_path, jobs):
+    for job in jobs[:-1]:
+        with pytest.raises(DataError, match=job.image.name):
+            run(tmp_path / "out", [job], FakePredictor())
