@@ -3,6 +3,7 @@
 `checks.py` validates settings, `settings_table.py` writes docs/settings.md from them,
 `registry.py` holds what a setting selects by name, `bert_folder.py` the formats of BERT
 checkpoints, `json_text.py` the parser of JSON. `errors.py` has the errors meant for people,
-`command_line.py` what all commands share, `quiet.py` the import of TensorFlow without its messages,
-`files.py` atomic writes and checks of free space. The JSON files are the shipped configs.
+`command_line.py` what all commands share, `signals.py` the signals to stop, `quiet.py` the import
+of TensorFlow without its messages, `files.py` atomic writes, locks and free space, `hdf5_file.py`
+HDF5 files that are checked. The JSON files are the shipped configs.
 """

@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from config.errors import UserError
 from config.schema import PROJECT_ROOT
+from config.signals import Stopped, stop_signals
 
 # Exit codes: bad input, and interrupted from the keyboard.
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -22,21 +24,24 @@ def run(main: Callable[[], int | None], resume_hint: str) -> None:
 def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
     """Calls an entry point's `main` and turns its errors into messages and exit codes.
 
-    A `UserError` or `OSError` is printed as one sentence, Ctrl-C as the resume hint. All other
-    exceptions propagate. The environment variable MCN_TRACEBACK=1 lets every error propagate.
+    A `UserError` or `OSError` is printed as one sentence, a signal to stop as the resume hint. All
+    other exceptions propagate. The environment variable MCN_TRACEBACK=1 lets every error propagate.
 
     Args:
         main: function without arguments that returns an exit code or None.
-        resume_hint: sentence shown after Ctrl-C that says how to resume.
+        resume_hint: sentence shown after Ctrl-C, SIGTERM or SIGHUP that says how to resume.
 
     Returns:
-        The exit code that `main` returns (0 for None), BAD_INPUT or INTERRUPTED.
+        The exit code that `main` returns (0 for None), BAD_INPUT, or 128 plus the number of the
+        signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     try:
-        return main() or 0
-    except KeyboardInterrupt:
-        print(f"\nStopped. {resume_hint}", file=sys.stderr)
-        return INTERRUPTED
+        with stop_signals():
+            return main() or 0
+    except KeyboardInterrupt as stop:
+        with suppress(OSError):  # The terminal may be gone.
+            print(f"\nStopped. {resume_hint}", file=sys.stderr)
+        return stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED
     except (UserError, OSError) as error:
         if os.environ.get("MCN_TRACEBACK"):
             raise

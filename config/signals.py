@@ -1,0 +1,96 @@
+"""Signals that ask a command to stop: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to stop.
+
+    Attributes:
+        exit_code: 128 plus the number of the signal, as shells report it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Handles the signals of `STOPPING`, and tells whether one has arrived.
+
+    The first signal raises `Stopped` in the main thread or, while stops are deferred, is only
+    remembered. A second one ends the process at once.
+
+    Attributes:
+        deferred: whether stops are deferred.
+    """
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self._number: int | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None = None) -> None:
+        if self._number is not None:
+            os._exit(128 + number)
+        self._number = number
+        if not self.deferred:
+            raise Stopped(number)
+        with suppress(OSError):  # The terminal may be gone. A handler must not use sys.stderr.
+            os.write(2, b"\nStopping after this step; a second signal ends at once.\n")
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self._number is not None
+
+    def raise_if_requested(self) -> None:
+        """Raises `Stopped` if a signal has arrived."""
+        if self._number is not None:
+            raise Stopped(self._number)
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Handles the signals to stop during the block, and restores their handlers afterwards.
+
+    Signals that the process was told to ignore, such as SIGHUP by nohup, stay ignored. Outside the
+    main thread, nothing is handled.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    earlier = {number: signal.signal(number, request) for number in heeded}
+    try:
+        yield request
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def deferred_stop() -> Iterator[StopRequest]:
+    """Lets a signal wait during the block, which asks for it where it may stop.
+
+    Without `stop_signals` around it, as in someone's own program, signals are left alone and the
+    request never comes.
+
+    Raises:
+        Stopped: a signal arrived, and the block ended without asking for it.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    request = handler if isinstance(handler, StopRequest) else StopRequest()
+    request.deferred = True
+    try:
+        yield request
+    finally:
+        request.deferred = False
+    request.raise_if_requested()
