@@ -49,7 +49,9 @@ install-dev: .venv/installed-dev
 data/demo/prepared: data/make_demo.py $(wildcard data/synthetic/*.py) | .venv/installed
 	$(BIN)/python data/make_demo.py --output data/demo/raw --workers 2
 	$(BIN)/python data/data_process.py --data_root data/demo/raw --output_dir data/demo \
-		--dataset refcoco --split unc --generate_mask --list_eval_images data/demo/eval_images.txt
+		--dataset refcoco --split unc --generate_mask --overwrite
+	$(BIN)/python data/data_process.py --data_root data/demo/raw \
+		--dataset refcoco --split unc --list_eval_images data/demo/eval_images.txt
 	touch $@
 
 demo: install data/demo/prepared

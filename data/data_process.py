@@ -5,9 +5,10 @@
 Reads DATA_ROOT/DATASET/instances.json and DATA_ROOT/DATASET/refs(SPLIT).p, and writes
 
     OUTPUT_DIR/anns/DATASET/{train,val,...}.txt   one annotation file per split
-    OUTPUT_DIR/masks/DATASET/*.npy                one mask per referent, with --generate_mask
+    OUTPUT_DIR/masks/DATASET/masks.jsonl          one mask per referent, with --generate_mask
 
-data/README.md says where to get the raw files.
+and manifest.json in both folders, or nothing at all. A set that was prepared from the same files is
+replaced, any other one only with --overwrite. data/README.md says where to get the raw files.
 """
 
 import argparse
@@ -19,15 +20,17 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import counted, exit_code
 from config.errors import UserError
+from config.files import bytes_text
 from config.schema import PROJECT_ROOT
-from data.preparation.refer import DATASETS, check_split, division_list
+from data.preparation.refer import DATASETS, check_split, division_list, read_raw_set
 from data.preparation.referring_sets import (
     COCO_DATASETS,
     Summary,
     add_to_image_list,
-    annotation_path,
     evaluation_images,
+    needed_bytes,
     prepare_set,
+    prepared_folders,
 )
 from data.preparation.wording import plural
 
@@ -60,10 +63,15 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--generate_mask", action="store_true", help="also write the masks, which training needs"
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace lines and masks of the data set in OUTPUT_DIR, whatever they were made from",
+    )
+    parser.add_argument(
         "--list_eval_images",
         metavar="FILE",
-        help="add the names of all images of the evaluation splits to FILE, one per line; "
-        "pretraining a backbone on COCO must exclude them (COCO data sets only)",
+        help="prepare nothing, but add the names of all images of the evaluation splits to FILE, "
+        "one per line; pretraining a backbone on COCO must exclude them (COCO data sets only)",
     )
     return parser.parse_args(arguments)
 
@@ -76,35 +84,43 @@ def main(arguments: list[str] | None = None) -> int | None:
 
 def _run(options: argparse.Namespace) -> int:
     check_split(options.dataset, options.split)
-    if options.list_eval_images and options.dataset not in COCO_DATASETS:
+    if options.list_eval_images:
+        return _list_evaluation_images(options)
+    raw = read_raw_set(options.data_root, options.dataset, options.split)
+    size = bytes_text(needed_bytes(raw, options.generate_mask))
+    print(f"preparing {options.dataset} ({options.split}), which needs about {size}")
+    summary = prepare_set(raw, options.output_dir, options.generate_mask, options.overwrite)
+    _print_summary(summary, options)
+    _print_notes(summary, options)
+    return 0
+
+
+def _list_evaluation_images(options: argparse.Namespace) -> int:
+    if options.dataset not in COCO_DATASETS:
         raise UserError(
             f"--list_eval_images: the images of {options.dataset} are not from COCO, so a backbone "
             "pretrained on COCO has not seen them; omit the option"
         )
-    summary, raw_referents = prepare_set(
-        options.data_root,
-        options.output_dir,
-        options.dataset,
-        options.split,
-        options.generate_mask,
-    )
-    _print_summary(summary, options.output_dir, options.dataset)
-    if options.generate_mask:
-        print(f"masks → {Path(options.output_dir) / 'masks' / options.dataset}")
-    _print_notes(summary, options.output_dir, options.dataset)
-    if options.list_eval_images:
-        names = evaluation_images(raw_referents)
-        total = add_to_image_list(options.list_eval_images, names)
-        print(
-            f"{plural(len(names), 'evaluation image')} → {options.list_eval_images} "
-            f"({plural(total, 'image')} in total)"
+    if options.generate_mask or options.overwrite:
+        raise UserError(
+            "--list_eval_images only lists images: run the command once with it and once with "
+            "--generate_mask or --overwrite"
         )
+    names = evaluation_images(
+        read_raw_set(options.data_root, options.dataset, options.split).referents
+    )
+    total = add_to_image_list(options.list_eval_images, names)
+    print(
+        f"{plural(len(names), 'evaluation image')} → {options.list_eval_images} "
+        f"({plural(total, 'image')} in total)"
+    )
     return 0
 
 
-def _print_summary(summary: Summary, output_dir: str, dataset: str) -> None:
+def _print_summary(summary: Summary, options: argparse.Namespace) -> None:
+    annotations, masks = prepared_folders(options.output_dir, options.dataset)
     for split, referents in summary.referents.items():
-        path = annotation_path(output_dir, dataset, split)
+        path = annotations / f"{split}.txt"
         if not referents:
             print(f"{split:6} no referents, {path} not written")
             continue
@@ -114,22 +130,20 @@ def _print_summary(summary: Summary, output_dir: str, dataset: str) -> None:
             f"{split:6} {plural(len(referents), 'referent')}, "
             f"{plural(expressions, 'expression')}, {plural(images, 'image')} → {path}"
         )
+    if options.generate_mask:
+        print(f"masks → {masks}")
 
 
-def _print_notes(summary: Summary, output_dir: str, dataset: str) -> None:
+def _print_notes(summary: Summary, options: argparse.Namespace) -> None:
     for prefix, notes in (("skipped because ", summary.skipped), ("", summary.changed)):
         for what, names in notes.items():
             print(f"{prefix}{what}: {counted(names)}")
-    written = {
-        annotation_path(output_dir, dataset, split)
-        for split, referents in summary.referents.items()
-        if referents
-    }
-    for path in sorted((Path(output_dir) / "anns" / dataset).glob("*.txt")):
-        if path not in written:
+    annotations, _ = prepared_folders(options.output_dir, options.dataset)
+    for path in sorted(annotations.glob("*.txt")):
+        if path.stem not in summary.referents:
             print(
-                f"warning: {path} is left over from an earlier preparation, and its images may now "
-                "be in the training set; move or delete it"
+                f"warning: {path} is not of this preparation, and its images may now be in the "
+                "training set; move or delete it"
             )
 
 

@@ -4,6 +4,7 @@
 of an image or annotation when it is needed, because each use of a file needs other fields.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,12 +34,14 @@ class CocoFile:
         path: the file.
         images, annotations, categories: id → JSON object, in the order of the file; there may be
             no categories.
+        sha256: SHA-256 of the file in hexadecimal digits.
     """
 
     path: Path
     images: dict[Id, Row]
     annotations: dict[Id, Row]
     categories: dict[Id, Row]
+    sha256: str
 
 
 def read_coco(path: str | os.PathLike, faults: list[str] | None = None) -> CocoFile:
@@ -55,7 +58,10 @@ def read_coco(path: str | os.PathLike, faults: list[str] | None = None) -> CocoF
         DataError: it is not a COCO file; the message names the file and the line or object.
     """
     path = Path(path)
-    content = parse_json(path.read_bytes(), path)
+    document = path.read_bytes()
+    digest = hashlib.sha256(document).hexdigest()
+    content = parse_json(document, path)
+    del document  # Files of hundreds of megabytes would otherwise be in memory twice.
     if not isinstance(content, dict):
         content = {}
     content.setdefault("categories", [])
@@ -73,7 +79,7 @@ def read_coco(path: str | os.PathLike, faults: list[str] | None = None) -> CocoF
     elif row_faults:
         more = f" (and {len(row_faults) - 1:,} more faults)" if len(row_faults) > 1 else ""
         raise DataError(row_faults[0] + more)
-    return CocoFile(path, **tables)
+    return CocoFile(path, **tables, sha256=digest)
 
 
 def _by_id(rows: list[Any], place: str, faults: list[str]) -> dict[Id, Row]:

@@ -8,6 +8,7 @@ import collections
 import io
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from data.preparation.json_fields import (
     refusal,
     whole_number,
 )
+from data.preparation.manifest import sha256
 
 # (data set, name of its division) → splits.
 SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -45,7 +47,7 @@ class RawReferent:
 
     Attributes:
         ref_id, ann_id: ids in the data set.
-        split: one of `SPLITS[dataset, split_by]`.
+        splits: those of `SPLITS[dataset, split_by]` that it belongs to, usually one.
         image: name of the image file.
         width, height: size of the image in pixels.
         category_id: as in the data set (COCO: 1–90).
@@ -57,7 +59,7 @@ class RawReferent:
 
     ref_id: int
     ann_id: int | str
-    split: str
+    splits: tuple[str, ...]
     image: str
     width: int
     height: int
@@ -65,6 +67,22 @@ class RawReferent:
     box_xywh_px: tuple[float, float, float, float]
     segmentation: Any
     expressions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RawSet:
+    """A raw data set.
+
+    Attributes:
+        dataset, split_by: a key of `SPLITS`.
+        referents: all referents, in the order of refs(<split_by>).p.
+        files: name of each file that was read → its SHA-256 in hexadecimal digits.
+    """
+
+    dataset: str
+    split_by: str
+    referents: list[RawReferent]
+    files: dict[str, str]
 
 
 def check_split(dataset: str, split_by: str) -> None:
@@ -86,22 +104,19 @@ def division_list() -> str:
     )
 
 
-def load_refs(data_root: str | os.PathLike, dataset: str, split_by: str) -> list[RawReferent]:
-    """Reads the referents of a raw data set.
+def read_raw_set(data_root: str | os.PathLike, dataset: str, split_by: str) -> RawSet:
+    """Reads a raw data set.
 
     Args:
         data_root: folder that contains the folder of the data set, in which there are
             instances.json and refs(<split_by>).p.
         dataset, split_by: a key of `SPLITS`.
 
-    Returns:
-        All referents, in the order of refs(<split_by>).p.
-
     Raises:
         FileNotFoundError: one of the files is missing.
         UserError: the data set has no such division, the JSON file or pickle cannot be read, or a
-            referent lacks its annotation or image or has an impossible value; the message names
-            the file and the object.
+            referent lacks its annotation or image, has an impossible value, or has the id of
+            another one; the message names the file and the object.
     """
     check_split(dataset, split_by)
     folder = Path(data_root) / dataset
@@ -112,28 +127,34 @@ def load_refs(data_root: str | os.PathLike, dataset: str, split_by: str) -> list
                 f"{path}: no such file; {folder} must contain instances.json and "
                 f"refs({split_by}).p of {dataset} (data/README.md says where to get them)"
             )
-    refs = safe_unpickle(refs_path)
+    content = refs_path.read_bytes()
+    refs = safe_unpickle(content, refs_path)
     if not isinstance(refs, list) or not all(isinstance(ref, dict) for ref in refs):
         raise DataError(
             f"{refs_path}: contains a {type(refs).__name__}, but must be a list of referents"
         )
     coco = read_coco(instances_path)
     splits = SPLITS[dataset, split_by]
-    return [_join(ref, index, coco, splits, refs_path) for index, ref in enumerate(refs)]
+    referents = [_join(ref, index, coco, splits, refs_path) for index, ref in enumerate(refs)]
+    _check_ids(referents, refs_path)
+    digests = {refs_path.name: sha256(content), instances_path.name: coco.sha256}
+    return RawSet(dataset, split_by, referents, digests)
 
 
-def safe_unpickle(path: str | os.PathLike) -> Any:
-    """Reads a pickle of plain data without executing anything that it contains.
+def safe_unpickle(content: bytes, path: str | os.PathLike) -> Any:
+    """Decodes a pickle of plain data without executing anything that it contains.
 
     Accepted are None, booleans, numbers, strings, bytes, lists, tuples, dicts, ordered dicts and
     sets. The strings of Python 2 are decoded as UTF-8, or as Latin-1 if that fails.
 
+    Args:
+        content: the pickle.
+        path: file it comes from, for error messages.
+
     Raises:
-        FileNotFoundError: no such file.
         UnreadablePickleError: the pickle refers to anything else, which the message names, or is
             damaged.
     """
-    content = Path(path).read_bytes()
     try:
         try:
             return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
@@ -193,9 +214,7 @@ def _join(
         ref_id = whole_number("ref_id", ref.get("ref_id"))
         annotation = look_up(coco.annotations, ref, "ann_id")
         image = look_up(coco.images, ref, "image_id")
-        split = ref.get("split")
-        if split not in splits:
-            raise refusal("split", split, f"one of {', '.join(splits)}")
+        of_splits = _splits_of(ref.get("split"), splits)
         category_id = whole_number("category_id", ref.get("category_id"))
         expressions = _sentences(ref)
     with entry_at(f"{coco.path}: image {image['id']}"):
@@ -206,7 +225,7 @@ def _join(
     return RawReferent(
         ref_id=ref_id,
         ann_id=annotation["id"],
-        split=split,
+        splits=of_splits,
         image=name,
         width=width,
         height=height,
@@ -215,6 +234,35 @@ def _join(
         segmentation=annotation.get("segmentation"),
         expressions=expressions,
     )
+
+
+def _splits_of(value: Any, splits: Sequence[str]) -> tuple[str, ...]:
+    """The splits that the field "split" of a referent names.
+
+    As in the authors' reader, "testAB" is both testA and testB, and any name with "test" belongs
+    to the split "test" of divisions that have one.
+    """
+    if isinstance(value, str):
+        if value in splits:
+            return (value,)
+        kind, letters = value[:4], value[4:]
+        named = tuple(split for split in splits if split[:4] == kind and split[4:] in letters)
+        complete = named == ("test",) or len(named) == len(set(letters)) > 0
+        if kind == "test" and set(letters) <= set("ABC") and complete:
+            return named
+    raise refusal("split", value, f"one of {', '.join(splits)}")
+
+
+def _check_ids(referents: Sequence[RawReferent], path: Path) -> None:
+    """Checks that no two referents have the same id, which numbers the masks."""
+    seen: set[int] = set()
+    for referent in referents:
+        if referent.ref_id in seen:
+            raise DataError(
+                f"{path}: two referents have the 'ref_id' {referent.ref_id}; download the file "
+                "again"
+            )
+        seen.add(referent.ref_id)
 
 
 def _sentences(ref: dict[str, Any]) -> tuple[str, ...]:

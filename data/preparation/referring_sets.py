@@ -1,29 +1,43 @@
 """Preparation of raw RefCOCO, RefCOCO+, RefCOCOg and ReferIt: annotation lines and masks.
 
-`prepare_set` reads a raw data set with `data.preparation.refer` and writes
+`prepare_set` takes a raw data set that `data.preparation.refer` reads and writes
 
     <output_dir>/anns/<dataset>/<split>.txt     one annotation file per split that has referents
-    <output_dir>/masks/<dataset>/<ref_id>.npy   one mask per referent, if requested
+    <output_dir>/masks/<dataset>/masks.jsonl    one mask per referent, if requested
+
+and `manifest.json` in both folders.
 """
 
 import collections
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from config.files import write_text, written_atomically
+from config.files import check_free_space, write_text
 from data.loading.annotations import Referent, clean_expression, write_annotations
 from data.loading.boxes import clip_box, has_area
 from data.loading.errors import DataError
-from data.preparation.refer import SPLITS, RawReferent, load_refs
+from data.loading.masks import write_masks
+from data.preparation.json_fields import shown
+from data.preparation.manifest import (
+    Manifest,
+    check_replaceable,
+    is_prepared_file,
+    sha256,
+    write_manifest,
+)
+from data.preparation.refer import SPLITS, RawReferent, RawSet
 from data.preparation.segmentation import SegmentationError, decode_segmentation
 from data.support.progress import Progress
+from data.support.staging import replaced_together
 
 # The published preparation of ReferIt skips these images, so its sets do not contain them.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
+# For estimates: numbers and punctuation of a line, and a run of a mask, which has one to three.
+BYTES_PER_LINE, BYTES_PER_RUN = 60, 2
 COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
 # COCO's category ids are 1–90 without these ten; the others, in order, are categories 0–79.
 _UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -53,48 +67,115 @@ class Summary:
 
 
 def prepare_set(
-    data_root: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    dataset: str,
-    split_by: str,
-    generate_mask: bool = False,
-) -> tuple[Summary, list[RawReferent]]:
-    """Writes the annotation files of all splits and, if requested, the masks.
+    raw: RawSet, output_dir: str | os.PathLike, generate_mask: bool = False, overwrite: bool = False
+) -> Summary:
+    """Writes the annotation files of all splits and, if requested, the masks, or nothing at all.
 
-    The masks are written first, so an interrupted run leaves no annotations without masks.
+    A set that was prepared from the same files is replaced.
 
     Args:
-        data_root: folder that contains the folder of the raw data set.
+        raw: the raw data set.
         output_dir: folder for anns/<dataset> and masks/<dataset>.
-        dataset, split_by: a key of `data.preparation.refer.SPLITS`.
-        generate_mask: whether to write masks, (height, width) uint8 of 0 and 1 at the size of the
-            image.
-
-    Returns:
-        The summary, and all raw referents.
+        generate_mask: whether to write masks, 0 and 1 at the size of the image.
+        overwrite: whether to replace whatever set is there; files that are not part of a set stay.
 
     Raises:
-        FileNotFoundError, UserError: see `data.preparation.refer.load_refs`; or a category is not
-            one of COCO's.
+        UserError: another set is there and must not be replaced; a category is not one of COCO's;
+            or the disk is too full.
     """
-    raw_referents = load_refs(data_root, dataset, split_by)
-    summary = Summary({split: [] for split in SPLITS[dataset, split_by]})
-    mask_folder = Path(output_dir) / "masks" / dataset if generate_mask else None
-    with Progress(len(raw_referents), f"{dataset} ({split_by})", unit="referents") as bar:
-        for done, raw in enumerate(raw_referents, start=1):
-            try:
-                referent = to_referent(raw, dataset, summary)
-                if mask_folder is not None:
-                    _write_mask(mask_folder, raw, summary)
-            except SkippedError as reason:
-                summary.skipped[str(reason)].append(_name(raw))
-            else:
-                summary.referents[raw.split].append(referent)
+    annotations, masks = prepared_folders(output_dir, raw.dataset)
+    splits = SPLITS[raw.dataset, raw.split_by]
+    possible = {split for (name, _), of in SPLITS.items() if name == raw.dataset for split in of}
+    manifest = Manifest(raw.dataset, raw.split_by, raw.files, generate_mask)
+
+    def is_ours(path: Path) -> bool:
+        return is_prepared_file(path, possible)
+
+    summary = Summary({split: [] for split in splits})
+    with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
+        if not overwrite:
+            check_replaceable(annotations, masks, manifest, possible)
+        check_free_space(
+            output_dir,
+            needed_bytes(raw, generate_mask),
+            f"{raw.dataset} ({raw.split_by})",
+            "free some space or choose another --output_dir",
+        )
+        masks_of_referents = _converted(raw, generate_mask, summary)
+        if generate_mask:
+            write_masks(new_masks, masks_of_referents)
+        else:
+            collections.deque(masks_of_referents, maxlen=0)
+        for split, referents in summary.referents.items():
+            if referents:
+                write_annotations(new_annotations / f"{split}.txt", referents)
+        manifest = _completed(manifest, summary, new_annotations)
+        for folder in (new_annotations, new_masks)[: 1 + generate_mask]:
+            write_manifest(folder, manifest)
+    return summary
+
+
+def prepared_folders(output_dir: str | os.PathLike, dataset: str) -> tuple[Path, Path]:
+    """Returns the folders of the annotation files and of the masks of a data set."""
+    return Path(output_dir) / "anns" / dataset, Path(output_dir) / "masks" / dataset
+
+
+def needed_bytes(raw: RawSet, generate_mask: bool) -> int:
+    """Estimates the size of a prepared set, rather too large than too small."""
+    needed = 0
+    for referent in raw.referents:
+        texts = (referent.image, *referent.expressions)
+        line = BYTES_PER_LINE + sum(len(text.encode("utf-8", "replace")) + 3 for text in texts)
+        needed += line * len(referent.splits) + generate_mask * _mask_bytes(referent)
+    return needed
+
+
+def _mask_bytes(raw: RawReferent) -> int:
+    """Estimates the size of an encoded mask."""
+    parts = raw.segmentation if isinstance(raw.segmentation, list) else [raw.segmentation]
+    columns = int(min(max(raw.box_xywh_px[2], 1), raw.width))
+    needed = BYTES_PER_LINE
+    for part in parts:
+        counts = part.get("counts") if isinstance(part, dict) else None
+        if isinstance(counts, str | bytes | list):
+            needed += len(counts) * (BYTES_PER_RUN if isinstance(counts, list) else 1)
+        else:
+            needed += columns * 2 * BYTES_PER_RUN  # A column of a part has one run in and one out.
+    return needed
+
+
+def _completed(manifest: Manifest, summary: Summary, annotations: Path) -> Manifest:
+    """Adds what was written to a manifest."""
+    splits = {
+        split: {
+            "referents": len(referents),
+            "expressions": sum(len(referent.expressions) for referent in referents),
+            "images": len({referent.image for referent in referents}),
+        }
+        for split, referents in summary.referents.items()
+    }
+    files = {path.name: sha256(path) for path in sorted(annotations.glob("*.txt"))}
+    return replace(manifest, splits=splits, files=files)
+
+
+def _converted(
+    raw: RawSet, generate_mask: bool, summary: Summary
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Adds all referents to a summary and yields their masks, with their ids, if requested."""
+    n_referents = len(raw.referents)
+    with Progress(n_referents, f"{raw.dataset} ({raw.split_by})", unit="referents") as bar:
+        for done, raw_referent in enumerate(raw.referents, start=1):
             bar.update(done)
-    for split, referents in summary.referents.items():
-        if referents:
-            write_annotations(annotation_path(output_dir, dataset, split), referents)
-    return summary, raw_referents
+            try:
+                referent = to_referent(raw_referent, raw.dataset, summary)
+                mask = _decoded_mask(raw_referent, summary) if generate_mask else None
+            except SkippedError as reason:
+                summary.skipped[str(reason)].append(_name(raw_referent))
+                continue
+            for split in raw_referent.splits:
+                summary.referents[split].append(referent)
+            if mask is not None:
+                yield referent.mask_id, mask
 
 
 def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
@@ -157,7 +238,7 @@ def category_of(raw: RawReferent, dataset: str) -> int:
 
 def evaluation_images(raw_referents: Iterable[RawReferent]) -> list[str]:
     """Returns the sorted names of the images of all splits except "train"."""
-    return sorted({raw.image for raw in raw_referents if raw.split != "train"})
+    return sorted({raw.image for raw in raw_referents if set(raw.splits) - {"train"}})
 
 
 def add_to_image_list(path: str | os.PathLike, names: Iterable[str]) -> int:
@@ -167,17 +248,35 @@ def add_to_image_list(path: str | os.PathLike, names: Iterable[str]) -> int:
 
     Returns:
         The number of names in the merged list.
+
+    Raises:
+        DataError: the file exists and is something else.
     """
     path = Path(path)
-    known = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-    merged = sorted({*names, *(name.strip() for name in known if name.strip())})
+    known = read_image_list(path) if path.exists() else []
+    for name in known:
+        if len(name.split()) > 1:
+            raise DataError(
+                f"{path}: contains {shown(name)}, which is not the name of an image of COCO; name "
+                "another file"
+            )
+    merged = sorted({*names, *known})
     write_text(path, "".join(name + "\n" for name in merged))
     return len(merged)
 
 
-def annotation_path(output_dir: str | os.PathLike, dataset: str, split: str) -> Path:
-    """Returns the path of the annotation file of a split."""
-    return Path(output_dir) / "anns" / dataset / f"{split}.txt"
+def read_image_list(path: str | os.PathLike) -> list[str]:
+    """Reads a text file with one image name per line.
+
+    Raises:
+        OSError: it cannot be read.
+        DataError: it is not text.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; name a text file with a name per line") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _name(raw: RawReferent) -> str:
@@ -198,12 +297,11 @@ def _clean_expressions(raw: RawReferent, summary: Summary) -> tuple[str, ...]:
     return tuple(expressions)
 
 
-def _write_mask(folder: Path, raw: RawReferent, summary: Summary) -> None:
+def _decoded_mask(raw: RawReferent, summary: Summary) -> np.ndarray:
     try:
         mask = decode_segmentation(raw.segmentation, raw.width, raw.height)
     except SegmentationError as error:
         raise SkippedError(f"annotation {raw.ann_id}: {error}") from None
     if not mask.any():
         summary.changed["empty masks (kept)"].append(_name(raw))
-    with written_atomically(folder / f"{raw.ref_id}.npy") as file:
-        np.save(file, np.ascontiguousarray(mask))
+    return mask

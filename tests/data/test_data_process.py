@@ -1,50 +1,26 @@
 """data/data_process.py on the fixture that the published preparation was run on."""
 
-import json
+import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from data import data_process
 from data.data_process import main
 from data.loading.annotations import read_annotations
+from data.loading.masks import open_masks
 from data.preparation import referring_sets
 from data.preparation.referring_sets import Summary, add_to_image_list, to_xyxy
+from data.preparation.segmentation import decode_segmentation
+from tests.data.raw_set import FIXTURE, read_lines, run, state
 
 ROOT = Path(__file__).resolve().parents[2]
-FIXTURE = ROOT / "tests" / "parity" / "golden" / "refer_fixture"
 SPLITS = ("train", "val", "testA", "testB")
-
-
-@pytest.fixture
-def raw(tmp_path):
-    """A copy of the fixture, and a function that changes its files."""
-    folder = tmp_path / "raw" / "refcoco"
-    shutil.copytree(FIXTURE / "refcoco", folder)
-
-    def change(change_refs=None, change_instances=None, dataset="refcoco", split="unc"):
-        refs = pickle.loads((folder / "refs(unc).p").read_bytes())
-        instances = json.loads((folder / "instances.json").read_text())
-        if change_refs:
-            change_refs(refs)
-        if change_instances:
-            change_instances(instances)
-        other = folder.parent / dataset
-        other.mkdir(exist_ok=True)
-        (other / f"refs({split}).p").write_bytes(pickle.dumps(refs, 2))
-        (other / "instances.json").write_text(json.dumps(instances))
-
-    change.root = folder.parent
-    return change
-
-
-def run(raw, tmp_path, *options):
-    return main(["--data_root", str(raw.root), "--output_dir", str(tmp_path / "out"), *options])
 
 
 def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
@@ -54,7 +30,7 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
         # There, a "~" among the words of an expression made two expressions of it.
         expected = expected.replace("red t-shirt ~ weird", "red t-shirt weird")
         assert (tmp_path / "out/anns/refcoco" / f"{split}.txt").read_text() == expected
-    assert not (tmp_path / "out/masks").exists()
+    assert not (tmp_path / "out/masks/refcoco").exists()
     report = capsys.readouterr()
     assert "train  3 referents, 6 expressions, 2 images" in report.out
     assert (
@@ -66,22 +42,63 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
 
 def test_masks_are_the_union_of_the_published_parts(raw, tmp_path):
     assert run(raw, tmp_path, "--generate_mask") == 0
+    folder = tmp_path / "out/masks/refcoco"
+    assert sorted(os.listdir(folder)) == ["manifest.json", "masks.jsonl"]
+    masks, referents = open_masks(folder), {r.mask_id: r for r in read_lines(tmp_path)}
     with np.load(FIXTURE / "expected" / "masks.npz") as expected:
-        assert len(list((tmp_path / "out/masks/refcoco").iterdir())) == len(expected.files)
+        assert {int(name[1:]) for name in expected.files} == set(referents)
         for name in expected.files:
-            mask = np.load(tmp_path / "out/masks/refcoco" / f"{name[1:]}.npy")
-            assert mask.dtype == np.uint8
+            height, width = expected[name].shape[:2]
+            mask = masks.read(referents[int(name[1:])], width, height)
             np.testing.assert_array_equal(mask, np.minimum(expected[name], 1))
+
+
+@pytest.mark.parametrize("form", ["polygons", "compressed", "plain", "parts"])
+def test_masks_are_the_pixels_of_the_segmentation_in_all_its_forms(raw, tmp_path, form):
+    rng = np.random.default_rng(0)
+    noise = {}
+
+    def encoded(annotation, width, height):
+        mask = (rng.random((height, width)) < 0.1).astype(np.uint8)
+        runs = coco_mask.encode(np.asfortranarray(mask))
+        compressed = {"size": [height, width], "counts": runs["counts"].decode()}
+        if form == "plain":
+            flat = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0)).tolist()
+            lengths = np.diff([0, *flat, mask.size]).tolist()
+            return {"size": [height, width], "counts": lengths}
+        return [compressed, annotation["segmentation"][0]] if form == "parts" else compressed
+
+    def change(instances):
+        sizes = {i["id"]: (i["width"], i["height"]) for i in instances["images"]}
+        for annotation in instances["annotations"]:
+            size = sizes[annotation["image_id"]]
+            if form != "polygons" and isinstance(annotation["segmentation"], list):
+                annotation["segmentation"] = encoded(annotation, *size)
+            noise[annotation["id"]] = decode_segmentation(annotation["segmentation"], *size)
+
+    raw(change_instances=change)
+    assert run(raw, tmp_path, "--generate_mask") == 0
+    masks = open_masks(tmp_path / "out/masks/refcoco")
+    refs = pickle.loads((raw.root / "refcoco/refs(unc).p").read_bytes())
+    annotation_of = {ref["ref_id"]: ref["ann_id"] for ref in refs}
+    referents = read_lines(tmp_path)
+    assert len(referents) == len(refs)
+    for referent in referents:
+        expected = noise[annotation_of[referent.mask_id]]
+        assert expected.any()
+        actual = masks.read(referent, *expected.shape[::-1])
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_categories_are_coco_s_eighty(raw, tmp_path):
     run(raw, tmp_path)
-    lines = [r for s in SPLITS for r in read_annotations(tmp_path / f"out/anns/refcoco/{s}.txt")]
-    assert {r.mask_id: r.category for r in lines}[9021] == 79  # COCO's 90
+    assert {r.mask_id: r.category for r in read_lines(tmp_path)}[9021] == 79  # COCO's 90
     assert sorted(referring_sets._COCO_CATEGORY.values()) == list(range(80))
 
     raw(lambda refs: refs[0].update(category_id=12))
-    assert run(raw, tmp_path) == 2
+    before = state(tmp_path / "out")
+    assert run(raw, tmp_path, "--overwrite") == 2
+    assert state(tmp_path / "out") == before
 
 
 def test_boxes_are_cut_to_whole_pixels():
@@ -93,7 +110,7 @@ def test_the_default_output_is_the_data_folder_of_the_project(raw, monkeypatch):
 
     def prepare(data_root, output_dir, *_):
         folders.append(Path(output_dir))
-        return Summary({}), []
+        return Summary({})
 
     monkeypatch.setattr(data_process, "prepare_set", prepare)
     assert main(["--data_root", str(raw.root)]) == 0
@@ -143,16 +160,22 @@ def test_referit_leaves_three_images_out_and_keeps_its_categories(raw, tmp_path,
     assert run(raw, tmp_path, "--dataset", "refclef") == 0
     assert "not part of the published ReferIt sets: 4" in capsys.readouterr().out
     folder = tmp_path / "out/anns/refclef"
-    lines = [r for file in folder.iterdir() for r in read_annotations(file)]
+    lines = [r for file in folder.glob("*.txt") for r in read_annotations(file)]
     assert {(r.image, r.category) for r in lines} == {("116.jpg", 137)}
 
 
-def test_files_of_an_earlier_preparation_are_pointed_out(raw, tmp_path, capsys):
-    stale = tmp_path / "out/anns/refcoco/test.txt"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("old\n")
-    run(raw, tmp_path)
-    assert f"warning: {stale} is left over from an earlier preparation" in capsys.readouterr().out
+def test_other_files_stay_and_other_lines_are_pointed_out(raw, tmp_path, capsys):
+    anns, masks = tmp_path / "out/anns/refcoco", tmp_path / "out/masks/refcoco"
+    kept = [anns / "notes.md", anns / "small.txt", anns / "words_1.npz", masks / "17.png"]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    for _ in range(2):
+        assert run(raw, tmp_path, "--generate_mask") == 0
+        out = capsys.readouterr().out
+        assert out.count("warning: ") == 1
+        assert f"warning: {anns / 'small.txt'} is not of this preparation" in out
+        assert [path.read_text() for path in kept] == ["mine"] * 4
 
 
 def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
@@ -164,12 +187,37 @@ def test_evaluation_images_are_collected_over_runs(raw, tmp_path, capsys):
     assert path.read_text().split()[0] == "A.jpg"
 
 
+def test_listing_changes_no_lines(raw, tmp_path):
+    assert run(raw, tmp_path, "--generate_mask") == 0
+    before = state(tmp_path / "out")
+    raw(lambda refs: refs[1].update(split="val"), split="google")
+    path = tmp_path / "list.txt"
+    for split, n_images in (("unc", 2), ("google", 3)):
+        assert run(raw, tmp_path, "--split", split, "--list_eval_images", str(path)) == 0
+        assert len(path.read_text().split()) == n_images
+    assert state(tmp_path / "out") == before
+
+
+def test_only_lists_of_images_are_added_to(raw, tmp_path, capsys):
+    assert run(raw, tmp_path) == 0
+    before = state(tmp_path / "out")
+    path = tmp_path / "out/anns/refcoco/val.txt"
+    assert run(raw, tmp_path, "--list_eval_images", str(path)) == 2
+    assert "val.txt: contains " in capsys.readouterr().err
+    assert state(tmp_path / "out") == before
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    assert run(raw, tmp_path, "--list_eval_images", str(tmp_path / "photo.jpg")) == 2
+    assert "photo.jpg: not UTF-8 text" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
         (["--dataset", "refcoco+", "--split", "umd"], "'refcoco+' has no split 'umd'; valid are"),
         (["--split", "google"], "refs(google).p: no such file"),
         (["--dataset", "refclef", "--list_eval_images", "x"], "are not from COCO"),
+        (["--generate_mask", "--list_eval_images", "x"], "only lists images: run the command once"),
+        (["--overwrite", "--list_eval_images", "x"], "only lists images: run the command once"),
     ],
 )
 def test_mistakes_end_with_a_sentence(raw, tmp_path, capsys, options, fault):
@@ -187,7 +235,7 @@ def test_an_interruption_leaves_no_lines(raw, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(referring_sets, "decode_segmentation", interrupt)
     assert run(raw, tmp_path, "--generate_mask") == 130
     assert "Run the same command again" in capsys.readouterr().err
-    assert not (tmp_path / "out/anns").exists()
+    assert not (tmp_path / "out/anns/refcoco").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from pycocotools import mask as coco_mask
 from data.data_process import main as prepare_main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
+from data.loading.masks import open_masks
 from data.make_demo import main
-from data.preparation.refer import load_refs
+from data.preparation.refer import read_raw_set
 from data.synthetic.dataset import Settings, make_demo
 from data.synthetic.expressions import EXPRESSION_TYPES, MAX_WORDS, vocabulary
 from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
@@ -254,7 +255,8 @@ def test_files_do_not_depend_on_workers_and_hash_seed(tmp_path):
 def test_data_process_prepares_it_unchanged(demo, tmp_path):
     raw = ["--data_root", str(demo.folder), "--output_dir", str(tmp_path), "--generate_mask"]
     assert prepare_main([*raw, "--dataset", "refcoco", "--split", "unc"]) == 0
-    assert len(load_refs(demo.folder, "refcoco", "unc")) == len(demo.refs)
+    assert len(read_raw_set(demo.folder, "refcoco", "unc").referents) == len(demo.refs)
+    masks = open_masks(tmp_path / "masks" / "refcoco")
     n_referents = 0
     for split in ("train", "val", "testA", "testB"):
         referents = read_annotations(tmp_path / "anns" / "refcoco" / f"{split}.txt")
@@ -263,7 +265,7 @@ def test_data_process_prepares_it_unchanged(demo, tmp_path):
             ref = demo.refs[referent.mask_id]
             assert list(referent.expressions) == [s["sent"] for s in ref["sentences"]]
             annotation = demo.annotations[ref["ann_id"]]
-            mask = np.load(tmp_path / "masks" / "refcoco" / f"{referent.mask_id}.npy")
+            mask = masks.read(referent, 128, 128)
             np.testing.assert_array_equal(mask, coco_mask.decode(annotation["segmentation"]))
             x, y, width, height = annotation["bbox"]
             assert referent.box_xyxy_px == (x, y, x + width, y + height)

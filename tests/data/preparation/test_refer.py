@@ -1,4 +1,5 @@
 import collections
+import hashlib
 import json
 import os
 import pickle
@@ -12,14 +13,9 @@ from data.preparation.refer import (
     SPLITS,
     UnreadablePickleError,
     check_split,
-    load_refs,
+    read_raw_set,
     safe_unpickle,
 )
-
-
-def write(path, content: bytes):
-    path.write_bytes(content)
-    return path
 
 
 class Hostile:
@@ -33,7 +29,7 @@ class Hostile:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_comes_back(tmp_path, protocol):
+def test_plain_data_comes_back(protocol):
     plain = {
         "list": [1, -(2**70), 2.5, True, None],
         "tuple": ("text", "größe", b"bytes \xff", b""),
@@ -43,8 +39,7 @@ def test_plain_data_comes_back(tmp_path, protocol):
     }
     if protocol < 3:  # There, Python 3 writes empty bytes as a call of bytes().
         plain["tuple"] = plain["tuple"][:-1]
-    path = write(tmp_path / "refs.p", pickle.dumps(plain, protocol))
-    assert safe_unpickle(path) == plain
+    assert safe_unpickle(pickle.dumps(plain, protocol), "refs.p") == plain
 
 
 @pytest.mark.parametrize(
@@ -58,17 +53,16 @@ def test_plain_data_comes_back(tmp_path, protocol):
         (b"\x80\x02c__builtin__\nset\nq\x01]q\x02K\x01a\x85q\x03Rq\x04.", {1}),
     ],
 )  # fmt: skip
-def test_pickles_of_python_2(tmp_path, content, expected):
-    assert safe_unpickle(write(tmp_path / "refs.p", content)) == expected
+def test_pickles_of_python_2(content, expected):
+    assert safe_unpickle(content, "refs.p") == expected
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
     mark = tmp_path / "was_here"
     content = pickle.dumps([Hostile(os.mkdir, str(mark))], protocol)
-    path = write(tmp_path / "refs(unc).p", content)
     with pytest.raises(UnreadablePickleError, match=r"refs\(unc\)\.p: refused.*(posix|nt)\.mkdir"):
-        safe_unpickle(path)
+        safe_unpickle(content, "refs(unc).p")
     assert not mark.exists()
     pickle.loads(content)  # Python's own unpickler runs it.
     assert mark.exists()
@@ -89,10 +83,10 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
         (b"\x80\x02c_codecs\nencode\nU\x01\xe9U\x03hex\x86R.", "'hex'"),
     ],
 )
-def test_everything_else_is_refused_by_name(tmp_path, content, named):
+def test_everything_else_is_refused_by_name(content, named):
     with pytest.raises(UnreadablePickleError, match=named) as caught:
-        safe_unpickle(write(tmp_path / "refs.p", content))
-    assert str(tmp_path / "refs.p") in str(caught.value)
+        safe_unpickle(content, "raw/refs.p")
+    assert str(caught.value).startswith("raw/refs.p: ")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +100,9 @@ def test_everything_else_is_refused_by_name(tmp_path, content, named):
         pickle.dumps([1] * 99)[:-9],
     ],
 )
-def test_damaged_pickles_are_named(tmp_path, content):
+def test_damaged_pickles_are_named(content):
     with pytest.raises(UnreadablePickleError, match=r"refs\.p: not a readable pickle"):
-        safe_unpickle(write(tmp_path / "refs.p", content))
+        safe_unpickle(content, "refs.p")
 
 
 @pytest.fixture
@@ -126,13 +120,13 @@ def raw(tmp_path):
     annotation = {"id": 70, "bbox": [1.5, 2, 30, 20.9], "segmentation": [[0, 0, 9, 0, 9, 9]]}
     image = {"id": 700, "file_name": "COCO_train2014_000000000700.jpg", "width": 64, "height": 48}
 
-    def load(split_by="unc"):
-        folder = tmp_path / "refcoco"
+    def load(split_by="unc", dataset="refcoco"):
+        folder = tmp_path / dataset
         folder.mkdir(exist_ok=True)
         instances = {"images": [image], "annotations": [annotation]}
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / f"refs({split_by}).p").write_bytes(pickle.dumps([ref], 2))
-        return load_refs(tmp_path, "refcoco", split_by)
+        return read_raw_set(tmp_path, dataset, split_by).referents
 
     return ref, annotation, image, load
 
@@ -143,7 +137,7 @@ def test_a_referent_is_joined_with_annotation_and_image(raw):
     assert (referent.width, referent.height) == (64, 48)
     assert referent.box_xywh_px == (1.5, 2, 30, 20.9)
     assert referent.expressions == ("left car", "red one")
-    assert (referent.ref_id, referent.category_id, referent.split) == (7, 3, "val")
+    assert (referent.ref_id, referent.category_id, referent.splits) == (7, 3, ("val",))
 
 
 @pytest.mark.parametrize(
@@ -194,13 +188,66 @@ def test_missing_values_are_named(raw, part, key, place):
         raw[-1]()
 
 
+@pytest.mark.parametrize(
+    ("split_by", "value", "splits"),
+    [
+        ("unc", "testA", ("testA",)),
+        ("unc", "testAB", ("testA", "testB")),
+        ("unc", "testBC", ("testB", "testC")),
+        ("unc", "testCA", ("testA", "testC")),
+        ("unc", "testABC", ("testA", "testB", "testC")),
+        ("unc", "train", ("train",)),
+        ("berkeley", "test", ("test",)),
+        ("berkeley", "testAB", ("test",)),
+        ("unc", "test", None),
+        ("unc", "testAD", None),
+        ("unc", "testd", None),
+        ("unc", "Train", None),
+        ("unc", "trainA", None),
+        ("unc", "", None),
+        ("unc", None, None),
+        ("unc", ["train"], None),
+        ("berkeley", "testing", None),
+    ],
+)
+def test_a_referent_belongs_to_each_split_that_it_names(raw, split_by, value, splits):
+    ref, _, _, load = raw
+    ref["split"] = value
+    if splits is not None:
+        assert load(split_by, "refclef")[0].splits == splits
+    else:
+        with pytest.raises(
+            UserError, match=r"referent 7: key 'split' (is|.*missing).* one of train"
+        ):
+            load(split_by, "refclef")
+
+
+def test_two_referents_with_one_id_are_refused(raw, tmp_path):
+    ref, _, _, load = raw
+    load()
+    path = tmp_path / "refcoco" / "refs(unc).p"
+    path.write_bytes(pickle.dumps([ref, ref | {"split": "train"}]))
+    with pytest.raises(UserError, match=r"refs\(unc\)\.p: two referents have the 'ref_id' 7"):
+        read_raw_set(tmp_path, "refcoco", "unc")
+
+
+def test_a_raw_set_knows_the_digests_of_its_files(raw, tmp_path):
+    raw[-1]()
+    raw_set = read_raw_set(tmp_path, "refcoco", "unc")
+    assert raw_set.files == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "refcoco").iterdir()
+    }
+    assert len(raw_set.files) == 2
+
+
 def test_missing_files_are_named(tmp_path, raw):
     with pytest.raises(FileNotFoundError, match=r"refcoco\+.refs\(unc\)\.p: no such file"):
-        load_refs(tmp_path, "refcoco+", "unc")
+        read_raw_set(tmp_path, "refcoco+", "unc")
     raw[-1]()
     (tmp_path / "refcoco" / "instances.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"instances\.json: no such file"):
-        load_refs(tmp_path, "refcoco", "unc")
+        read_raw_set(tmp_path, "refcoco", "unc")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +262,7 @@ def test_broken_instances_are_named(tmp_path, raw, content, fault):
     raw[-1]()
     (tmp_path / "refcoco" / "instances.json").write_bytes(content)
     with pytest.raises(UserError, match=re.escape(fault)):
-        load_refs(tmp_path, "refcoco", "unc")
+        read_raw_set(tmp_path, "refcoco", "unc")
 
 
 @pytest.mark.parametrize(("content", "kind"), [({"a": 1}, "dict"), ([1, 2], "list")])
@@ -223,7 +270,7 @@ def test_a_pickle_of_something_else_is_named(tmp_path, raw, content, kind):
     raw[-1]()
     (tmp_path / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(content))
     with pytest.raises(UserError, match=rf"refs\(unc\)\.p: .*{kind}.* must be a list of referents"):
-        load_refs(tmp_path, "refcoco", "unc")
+        read_raw_set(tmp_path, "refcoco", "unc")
 
 
 def test_splits_that_do_not_exist_are_refused_with_a_list():

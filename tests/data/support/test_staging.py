@@ -94,7 +94,6 @@ def test_an_error_leaves_the_old(sets, error):
 
 @pytest.mark.parametrize("at", range(6))
 def test_an_interruption_between_renames_leaves_the_old(sets, monkeypatch, at):
-    anns, _ = sets
     replace(*sets, "old")
     renames = []
     rename = os.rename
