@@ -27,6 +27,7 @@ from data.loading.pipeline import (
     evaluation_images,
     group_by_image,
 )
+from data.preparation.manifest import check_pairing
 from data.support.progress import Progress
 from utils.evaluation.metrics import Metrics, Result, detection_iou, mask_iou
 from utils.prediction.expressions import build_words
@@ -301,10 +302,12 @@ def build_evaluator(
         set_path: annotation file; config.evaluate_set if None.
 
     Raises:
-        DataError, UserError, OSError: the annotations or word vectors cannot be read.
+        DataError, UserError, OSError: the annotations or word vectors cannot be read, or the masks
+            are those of another preparation.
     """
     set_path = config.evaluate_set if set_path is None else set_path
     referents = read_annotations(set_path)
+    check_pairing(set_path, config.seg_gt_path)
     if words is None:
         words = build_words(config, referents, cache_dir=Path(set_path).parent)
     return Evaluator(
