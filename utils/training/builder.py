@@ -10,6 +10,7 @@ from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
 from data.loading.pipeline import TrainingSet
+from data.preparation.manifest import check_pairing
 from model.mcn import build_mcn
 from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
@@ -88,6 +89,7 @@ def _silent(_: object) -> None:
 def build_sets(config: Config) -> tuple[TrainingSet, Evaluator]:
     """Builds the training set and the `Evaluator` of a config, with one table of words."""
     referents = read_annotations(config.train_set)
+    check_pairing(config.train_set, config.seg_gt_path)
     evaluated = read_annotations(config.evaluate_set)
     words = build_words(config, [*referents, *evaluated], cache_dir=Path(config.train_set).parent)
     training_set = TrainingSet(
