@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 
+from config.errors import NoSpaceError
 from config.schema import ConfigError
-from data.loading.pipeline import training_batches
+from data.loading.errors import DataError
+from data.loading.feature_store import FeatureStore
+from data.loading.pipeline import training_batches, unwrap_errors
 from tests.tiny import network_config, weights_of
+from utils.training import feature_cache
 from utils.training.builder import build_trainer
+from utils.training.feature_cache import build_feature_store
 
 pytestmark = pytest.mark.slow
 
@@ -14,6 +19,20 @@ pytestmark = pytest.mark.slow
 def frozen_config(tiny_set, log_path, **changes):
     settings = {"free_body": 1, "rnn_drop_out": 0.1, "epoches": 1}
     return tiny_set.config(log_path=str(log_path), **(settings | changes))
+
+
+@pytest.fixture
+def build(tiny_set, network, tmp_path):
+    """`build(**changes)`: the store of the tiny set in the folder "features"."""
+    folder = str(tmp_path / "features")
+
+    def build(cache_dir=folder, input_size=96):
+        settings = {"cache_features": 1, "cache_dir": cache_dir, "input_size": input_size}
+        config = frozen_config(tiny_set, tmp_path, **settings)
+        model = network(free_body=1, input_size=input_size)
+        return build_feature_store(config, model, sorted({r.image for r in tiny_set.train}))
+
+    return build
 
 
 @pytest.mark.parametrize("free_body", [1, 2])
@@ -30,18 +49,106 @@ def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
         np.testing.assert_allclose(value, plain[path], rtol=1e-3, atol=2e-4, err_msg=path)
 
 
-def test_the_cache_is_reused_and_rejected_with_other_weights(tiny_set, tmp_path, capsys):
+def test_a_training_reads_the_cache_instead_of_the_images(tiny_set, tmp_path):
     folder = str(tmp_path / "features")
     config = frozen_config(tiny_set, tmp_path / "log", cache_features=1, cache_dir=folder)
-    build_trainer(config)
-    assert "computing features of" in capsys.readouterr().out
     trainer = build_trainer(config)
-    assert "computing features of" not in capsys.readouterr().out
     batch = next(iter(training_batches(trainer.training_set, 1, 2, 1, 1)))
     assert "image" not in batch
     assert batch["feature_0"].shape[0] == 2
-    build_trainer(config.replace(seed=config.seed + 1))
-    assert "contained features of other weights; computing them again" in capsys.readouterr().out
+
+
+def test_the_cache_is_reused_and_kept_beside_one_of_another_input_size(build, capsys):
+    first = build()
+    printed = capsys.readouterr().out
+    assert f"{first.folder}: computing features of 4 of 4 images" in printed
+    assert "delete" not in printed
+    before = (first.folder / "features.bin").read_bytes()
+    assert build().folder == first.folder
+    assert capsys.readouterr().out == ""
+    other = build(input_size=128)
+    printed = capsys.readouterr().out
+    assert f"{other.folder}: computing features of 4 of 4 images" in printed
+    size = (first.folder / "features.bin").stat().st_blocks * 512 / 1000
+    assert f"{first.folder}: features of other input_size, shapes take {size:.1f} kB" in printed
+    assert "delete the folder if no training needs them" in printed
+    assert (first.folder / "features.bin").read_bytes() == before
+
+
+def test_damaged_rows_alone_are_computed_again_to_the_bit(build, capsys):
+    store = build()
+    path = store.folder / "features.bin"
+    intact = path.read_bytes()
+    damaged = bytearray(intact)
+    damaged[len(intact) // 2 + 3] ^= 16
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match="are damaged"):
+        [store.read(name) for name in store.rows]
+    capsys.readouterr()
+    assert build().missing == []
+    assert "computing features of 1 of 4 images" in capsys.readouterr().out
+    assert path.read_bytes() == intact
+
+
+def test_an_interrupted_computation_resumes_to_the_bit(build, monkeypatch):
+    whole = build()
+    expected = (whole.folder / "features.bin").read_bytes()
+    for path in whole.folder.iterdir():
+        path.unlink()
+    monkeypatch.setattr(feature_cache, "BATCH_SIZE", 3)
+    monkeypatch.setattr(feature_cache, "FLUSH_EVERY", 1)
+    write = FeatureStore.write
+
+    def interrupted(self, image, *rest):
+        if image == list(self.rows)[1]:
+            raise KeyboardInterrupt
+        write(self, image, *rest)
+
+    monkeypatch.setattr(FeatureStore, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    monkeypatch.setattr(FeatureStore, "write", write)
+    encoded = []
+    stack = np.stack
+    monkeypatch.setattr(
+        feature_cache.np, "stack", lambda arrays: encoded.append(len(arrays)) or stack(arrays)
+    )
+    resumed = build()
+    # The batches of an uninterrupted run, although the first image of the first one is done.
+    assert encoded == [3, 1]
+    assert (resumed.folder / "features.bin").read_bytes() == expected
+
+
+def test_a_disk_that_fills_up_while_features_are_computed(build, small_disk, monkeypatch):
+    disk = small_disk(3_000_000)
+    write = FeatureStore.write
+
+    def write_into_a_full_disk(self, image, *rest):
+        if image == list(self.rows)[2]:
+            with pytest.raises(OSError, match="No space"), (disk / "other").open("wb") as file:
+                file.write(bytes(3_000_000))
+        write(self, image, *rest)
+
+    monkeypatch.setattr(FeatureStore, "write", write_into_a_full_disk)
+    monkeypatch.setattr(feature_cache, "FLUSH_EVERY", 1)
+    with pytest.raises(NoSpaceError, match=r"features\.bin: needs .*, and the disk is full"):
+        build(cache_dir=str(disk / "features"))
+    monkeypatch.undo()
+    (disk / "other").unlink()
+    store = build(cache_dir=str(disk / "features"))
+    for name in store.rows:
+        for on_disk, expected in zip(store.read(name)[0], build().read(name)[0], strict=True):
+            np.testing.assert_array_equal(on_disk, expected)
+
+
+def test_a_damaged_row_ends_a_training_with_a_sentence(tiny_set, tmp_path):
+    config = frozen_config(tiny_set, tmp_path / "log", cache_features=1)
+    trainer = build_trainer(config)
+    path = trainer.training_set.features.folder / "features.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    batches = training_batches(trainer.training_set, 1, 2, 1, 1)
+    with pytest.raises(DataError, match=r"features\.bin: the cached features of .* are damaged"):
+        list(unwrap_errors(batches))
 
 
 @pytest.mark.parametrize("setting", [{"free_body": 0}, {"free_body": 1, "frozen_bn": "batch"}])
