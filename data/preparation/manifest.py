@@ -8,12 +8,13 @@ masks of another preparation would train on wrong masks without any error.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from config.files import write_text
+from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
 from data.preparation.json_fields import parse_json
@@ -66,6 +67,28 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of the lines or masks in a folder."""
     content = {"id": manifest.id, **asdict(manifest)}
     write_text(folder / FILE_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def completed_manifest(
+    manifest: Manifest, referents: Mapping[str, Sequence[Referent]], annotations: Path
+) -> Manifest:
+    """Adds what was written to the manifest of a preparation.
+
+    Args:
+        manifest: without splits and files.
+        referents: split → referents.
+        annotations: folder that contains the files written, and no others.
+    """
+    splits = {
+        split: {
+            "referents": len(of_split),
+            "expressions": sum(len(referent.expressions) for referent in of_split),
+            "images": len({referent.image for referent in of_split}),
+        }
+        for split, of_split in referents.items()
+    }
+    files = {path.name: sha256(path) for path in sorted(annotations.iterdir())}
+    return replace(manifest, splits=splits, files=files)
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest | None:

@@ -11,7 +11,7 @@ and `manifest.json` in both folders.
 import collections
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,19 +25,22 @@ from data.preparation.json_fields import shown
 from data.preparation.manifest import (
     Manifest,
     check_replaceable,
+    completed_manifest,
     is_prepared_file,
-    sha256,
     write_manifest,
 )
 from data.preparation.refer import SPLITS, RawReferent, RawSet
-from data.preparation.segmentation import SegmentationError, decode_segmentation
+from data.preparation.segmentation import (
+    SegmentationError,
+    decode_segmentation,
+    estimated_bytes,
+)
 from data.support.progress import Progress
 from data.support.staging import replaced_together
 
 # The published preparation of ReferIt skips these images, so its sets do not contain them.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
-# For estimates: numbers and punctuation of a line, and a run of a mask, which has one to three.
-BYTES_PER_LINE, BYTES_PER_RUN = 60, 2
+BYTES_PER_LINE = 60  # For estimates: numbers and punctuation.
 COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
 # COCO's category ids are 1–90 without these ten; the others, in order, are categories 0–79.
 _UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -109,7 +112,7 @@ def prepare_set(
         for split, referents in summary.referents.items():
             if referents:
                 write_annotations(new_annotations / f"{split}.txt", referents)
-        manifest = _completed(manifest, summary, new_annotations)
+        manifest = completed_manifest(manifest, summary.referents, new_annotations)
         for folder in (new_annotations, new_masks)[: 1 + generate_mask]:
             write_manifest(folder, manifest)
     return summary
@@ -126,36 +129,11 @@ def needed_bytes(raw: RawSet, generate_mask: bool) -> int:
     for referent in raw.referents:
         texts = (referent.image, *referent.expressions)
         line = BYTES_PER_LINE + sum(len(text.encode("utf-8", "replace")) + 3 for text in texts)
-        needed += line * len(referent.splits) + generate_mask * _mask_bytes(referent)
+        needed += line * len(referent.splits)
+        if generate_mask:
+            columns = int(min(max(referent.box_xywh_px[2], 1), referent.width))
+            needed += estimated_bytes(referent.segmentation, columns)
     return needed
-
-
-def _mask_bytes(raw: RawReferent) -> int:
-    """Estimates the size of an encoded mask."""
-    parts = raw.segmentation if isinstance(raw.segmentation, list) else [raw.segmentation]
-    columns = int(min(max(raw.box_xywh_px[2], 1), raw.width))
-    needed = BYTES_PER_LINE
-    for part in parts:
-        counts = part.get("counts") if isinstance(part, dict) else None
-        if isinstance(counts, str | bytes | list):
-            needed += len(counts) * (BYTES_PER_RUN if isinstance(counts, list) else 1)
-        else:
-            needed += columns * 2 * BYTES_PER_RUN  # A column of a part has one run in and one out.
-    return needed
-
-
-def _completed(manifest: Manifest, summary: Summary, annotations: Path) -> Manifest:
-    """Adds what was written to a manifest."""
-    splits = {
-        split: {
-            "referents": len(referents),
-            "expressions": sum(len(referent.expressions) for referent in referents),
-            "images": len({referent.image for referent in referents}),
-        }
-        for split, referents in summary.referents.items()
-    }
-    files = {path.name: sha256(path) for path in sorted(annotations.glob("*.txt"))}
-    return replace(manifest, splits=splits, files=files)
 
 
 def _converted(

@@ -7,6 +7,9 @@ import numpy as np
 from data.loading.errors import DataError
 from data.loading.masks import RunLengthError, run_lengths
 
+# For estimates: key, size and punctuation of a line; and a run, which has one to three bytes.
+_BYTES_PER_LINE, _BYTES_PER_RUN = 60, 2
+
 
 class SegmentationError(DataError):
     """A segmentation cannot be decoded; the message does not name the object it belongs to."""
@@ -42,6 +45,24 @@ def decode_segmentation(segmentation: Any, width: int, height: int) -> np.ndarra
             runs = {"size": [height, width], "counts": _run_lengths(part, width, height)}
             encoded.append(coco_mask.frPyObjects(runs, height, width))
     return coco_mask.decode(coco_mask.merge(encoded))
+
+
+def estimated_bytes(segmentation: Any, columns: int) -> int:
+    """Estimates the size of an encoded mask in a file, rather too large than too small.
+
+    Args:
+        segmentation: as for `decode_segmentation`; it need not be valid.
+        columns: width of the object in pixels.
+    """
+    parts = segmentation if isinstance(segmentation, list) else [segmentation]
+    needed = _BYTES_PER_LINE
+    for part in parts:
+        counts = part.get("counts") if isinstance(part, dict) else None
+        if isinstance(counts, str | bytes | list):
+            needed += len(counts) * (_BYTES_PER_RUN if isinstance(counts, list) else 1)
+        else:
+            needed += columns * 2 * _BYTES_PER_RUN  # A column has one run in and one out.
+    return needed
 
 
 def _run_lengths(part: Any, width: int, height: int) -> list[int]:
