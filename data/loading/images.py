@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from config.errors import UserError
 from data.loading.errors import DataError
@@ -15,22 +15,32 @@ _DECODING_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError)
 
 
 @contextmanager
-def opened_image(path: str | os.PathLike) -> Iterator[Image.Image]:
+def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[Image.Image]:
     """Opens an image, which is decoded only when the block accesses its pixels.
+
+    Args:
+        path: the image.
+        name: what error messages call it; by default its path.
 
     Raises, also for errors inside the block:
         FileNotFoundError: no such file.
         DataError: the file is not an image, is damaged, or is far too large to decode.
     """
+    name = os.fspath(path) if name is None else name
     try:
         with Image.open(path) as image:
+            if image.format == "EPS":
+                # A program, which Pillow would let Ghostscript run.
+                raise DataError(f"{name}: EPS files are not read; save it as PNG")
             yield image
     except (FileNotFoundError, UserError):
         raise
+    except UnidentifiedImageError:  # Its own message repeats the path.
+        raise DataError(f"{name}: not a readable image; replace the file") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to open ({error}); save it at a smaller size") from None
+        raise DataError(f"{name}: too large to open ({error}); save it at a smaller size") from None
     except _DECODING_ERRORS as error:
-        raise DataError(f"{path}: not a readable image ({error}); replace the file") from None
+        raise DataError(f"{name}: not a readable image ({error}); replace the file") from None
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:

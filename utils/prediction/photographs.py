@@ -20,7 +20,9 @@ _APPLE_SUFFIXES = (".heic", ".heif")
 
 
 def read_photograph(
-    source: str | os.PathLike | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike | Image.Image | np.ndarray,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> Image.Image:
     """Reads a photograph as its user sees it.
 
@@ -30,6 +32,7 @@ def read_photograph(
     Args:
         source: path, PIL.Image, or uint8 array (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA.
         max_pixels: images with more pixels are refused before they are decoded.
+        name: what error messages call the photograph; by default its path.
 
     Returns:
         Decoded PIL.Image in RGB.
@@ -38,20 +41,21 @@ def read_photograph(
         DataError: no such file, not an image, too large, or an array of another shape or dtype.
     """
     if isinstance(source, np.ndarray):
-        return _upright_rgb(_from_array(source), "the array", max_pixels)
+        return _upright_rgb(_from_array(source), name or "the array", max_pixels)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the image", max_pixels)
+        return _upright_rgb(source, name or "the image", max_pixels)
     path = os.fspath(source)
+    name = name or path
     if path.lower().endswith(_APPLE_SUFFIXES):
-        raise DataError(f"{path}: HEIC photographs are not supported; save it as JPEG first")
+        raise DataError(f"{name}: HEIC photographs are not supported; save it as JPEG first")
     try:
         with warnings.catch_warnings():
             # Pillow warns about large images, for which max_pixels is the limit here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with opened_image(path) as image:
-                return _upright_rgb(image, path, max_pixels)
+            with opened_image(path, name) as image:
+                return _upright_rgb(image, name, max_pixels)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image") from None
+        raise DataError(f"{name}: no such image") from None
 
 
 def _upright_rgb(image, name, max_pixels):

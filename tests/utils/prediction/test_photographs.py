@@ -162,3 +162,19 @@ def test_files_that_are_not_images_are_named(tmp_path):
         read_photograph(tmp_path / "missing.jpg")
     with pytest.raises(DataError, match="save it as JPEG"):
         read_photograph("IMG_1.HEIC")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"no image", "not a readable image; replace the file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS files are not"),
+    ],
+)
+def test_messages_can_name_a_photograph_otherwise(tmp_path, content, sentence):
+    path = tmp_path / "folder.eps"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^my photo: {sentence}"):
+        read_photograph(path, name="my photo")
+    with pytest.raises(DataError, match=f"^{path}: {sentence}"):
+        read_photograph(path)
