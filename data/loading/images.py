@@ -1,59 +1,127 @@
-"""Opening images, with every fault of a file reported as `DataError`."""
+"""Opening images: any file to 8-bit RGB, with every fault of a file reported as `DataError`.
 
+Training, evaluation and prediction see the same pixels of a file, whatever its kind:
+
+- 16 bits per channel become eight by dropping the lower ones, so that 65535 is white.
+- Transparent parts are placed on white.
+- Palettes, black and white, gray, CMYK and other colors become RGB.
+- 32-bit integers and floating-point numbers are refused, because no file says which are white.
+- Of an animation, the first frame is read.
+"""
+
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 
 from config.errors import UserError
 from data.loading.errors import DataError
 
 _EXIF_ORIENTATION = 0x0112
-# What Pillow's decoders raise for damaged files, depending on the format.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError)
+_WHITE = (255, 255, 255, 255)
+# EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one.
+_PROGRAMS = ("EPS", "IPTC")
 
 
 @contextmanager
-def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[Image.Image]:
+def faults_of(name: str | os.PathLike) -> Iterator[None]:
+    """Turns what Pillow raises inside the block into a `DataError` that names the image.
+
+    Damaged files make its decoders raise exceptions of almost every kind. Those of other code are
+    not changed.
+
+    Raises:
+        DataError: the image is not readable.
+    """
+    try:
+        yield
+    except (FileNotFoundError, UserError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: too large to open ({error}); save it at a smaller size") from None
+    except Exception as error:
+        if not _is_raised_in_pillow(error.__traceback__):
+            raise
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{name}: not a readable image ({reason}); replace the file") from None
+
+
+@contextmanager
+def opened_image(path: str | os.PathLike) -> Iterator[Image.Image]:
     """Opens an image, which is decoded only when the block accesses its pixels.
 
-    Args:
-        path: the image.
-        name: what error messages call it; by default its path.
-
-    Raises, also for errors inside the block:
+    Raises, also for errors of Pillow inside the block:
         FileNotFoundError: no such file.
         DataError: the file is not an image, is damaged, or is far too large to decode.
     """
-    name = os.fspath(path) if name is None else name
-    try:
-        with Image.open(path) as image:
-            if image.format == "EPS":
-                # A program, which Pillow would let Ghostscript run.
-                raise DataError(f"{name}: EPS files are not read; save it as PNG")
-            yield image
-    except (FileNotFoundError, UserError):
-        raise
-    except UnidentifiedImageError:  # Its own message repeats the path.
-        raise DataError(f"{name}: not a readable image; replace the file") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: too large to open ({error}); save it at a smaller size") from None
-    except _DECODING_ERRORS as error:
-        raise DataError(f"{name}: not a readable image ({error}); replace the file") from None
+    with faults_of(path), Image.open(path, formats=_formats()) as image:
+        yield image
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
-    """Reads an image as RGB, with its pixels as stored.
+    """Reads an image as 8-bit RGB, with its pixels as stored, without its EXIF orientation.
 
     Raises:
-        DataError: the file is missing, not an image, damaged or far too large.
+        DataError: the file is missing, not an image, damaged, far too large, or of a kind whose
+            numbers cannot be shown.
     """
     try:
         with opened_image(path) as image:
-            return image.convert("RGB")
+            return to_rgb(image, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; is image_path set to its folder?") from None
+
+
+def to_rgb(image: Image.Image, name: str | os.PathLike) -> Image.Image:
+    """Converts an image of any kind to 8-bit RGB, as the beginning of this file describes.
+
+    Args:
+        image: opened or decoded.
+        name: what the error message calls it.
+
+    Raises:
+        DataError: its pixels are 32-bit integers or floating-point numbers.
+    """
+    if _has_sixteen_bits(image, name):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode == "La":  # Pillow converts it no further.
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+    return image.convert("RGB")
+
+
+def conversion_of(source: str | os.PathLike | Image.Image) -> str | None:
+    """Says how reading an image changes its pixels, without decoding it.
+
+    Args:
+        source: path, or an opened image that is not decoded yet.
+
+    Returns:
+        Such as "16-bit grayscale scaled to 8 bits"; None if the pixels are read as they are.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: the image cannot be opened, or `to_rgb` refuses it.
+    """
+    if not isinstance(source, Image.Image):
+        with opened_image(source) as image:
+            return conversion_of(image)
+    done = []
+    if _has_sixteen_bits(source, getattr(source, "filename", "") or "the image"):
+        done.append("16-bit grayscale scaled to 8 bits")
+    elif any(";16" in str(tile) for tile in getattr(source, "tile", ())):
+        done.append("16 bits per channel scaled to 8 bits")
+    if source.has_transparency_data:
+        done.append("transparency placed on white")
+    elif source.mode not in ("1", "L", "P", "RGB") and not done:
+        done.append(f"{source.mode} converted to RGB")
+    return " and ".join(done) or None
 
 
 def has_exif_orientation(image: Image.Image) -> bool:
@@ -65,3 +133,30 @@ def has_exif_orientation(image: Image.Image) -> bool:
     if image.format == "PNG" and "exif" not in image.info:
         return False
     return image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+
+
+def _has_sixteen_bits(image: Image.Image, name: str | os.PathLike) -> bool:
+    """Whether an image is gray of 16 bits; raises `DataError` for numbers of 32 bits."""
+    if image.mode.startswith("I;16"):
+        return True
+    if image.mode == "F":
+        kind = "floating-point numbers"
+    elif image.mode == "I" and image.format != "PPM":  # Pillow opens PPM of 16 bits as 32 bits.
+        kind = "integers of 32 bits"
+    else:
+        return image.mode == "I"
+    raise DataError(f"{name}: the pixels are {kind}; save it with 8 bits per channel")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in _PROGRAMS)
+
+
+def _is_raised_in_pillow(traceback: TracebackType | None) -> bool:
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__", "").startswith("PIL."):
+            return True
+        traceback = traceback.tb_next
+    return False

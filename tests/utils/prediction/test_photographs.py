@@ -167,7 +167,7 @@ def test_files_that_are_not_images_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"no image", "not a readable image; replace the file"),
+        (b"no image", r"not a readable image \(unknown format\); replace the file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS files are not"),
     ],
 )
