@@ -10,11 +10,12 @@ evaluation sets: write their names with `data_process.py --list_eval_images` and
 """
 
 import argparse
-from pathlib import Path
 
 from config.command_line import add_config_arguments, run
+from config.errors import UserError
 from config.quiet import quiet_tensorflow
 from config.schema import load_config
+from data.preparation.referring_sets import read_image_list
 
 
 def main() -> None:
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument(
         "--leave_out",
         metavar="FILE",
-        help="text file with the names of images that must not be seen, one per line",
+        help="text file with the names of images that must not be seen, one per line; images of "
+        "COCO may have their names of 2014 or 2017",
     )
     parser.add_argument(
         "--epochs", type=int, default=20, help="passes over the images (default: 20)"
@@ -42,7 +44,9 @@ def main() -> None:
     config = load_config(arguments.config, arguments.overrides)
     left_out: list[str] = []
     if arguments.leave_out:
-        left_out = Path(arguments.leave_out).read_text(encoding="utf-8").splitlines()
+        left_out = read_image_list(arguments.leave_out)
+        if not left_out:
+            raise UserError(f"--leave_out {arguments.leave_out}: the list is empty; omit it")
     quiet_tensorflow()
 
     from model.weights import save_weights

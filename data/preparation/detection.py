@@ -1,6 +1,7 @@
 """Training data of a plain detector, for pretraining a backbone: COCO instances as target grids."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from data.preparation.json_fields import entry_at, file_name
 
 STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)
+_COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class DetectionSet:
         labels: classes of these boxes, (n, G) int, one per group; −1 if unknown.
         groups: number of classes of each group. The first group are the categories, the others
             the attributes of the annotations, such as `"attributes": {"colour": "red"}`.
+        left_out: number of images that were left out on request.
     """
 
     images: list[tuple[str, int, int]]
     boxes: list[np.ndarray]
     labels: list[np.ndarray]
     groups: tuple[int, ...]
+    left_out: int = 0
 
     @property
     def channels(self) -> int:
@@ -97,18 +101,24 @@ def read_instances(path: str | os.PathLike, leave_out: Collection[str] = ()) -> 
     Args:
         path: COCO file with categories; crowds are skipped.
         leave_out: names of images that must not be seen, such as those of the evaluation sets.
+            Images of COCO are recognized by their id, whatever the year of COCO in their names.
 
     Raises:
         OSError: the file cannot be read.
         DataError: it is not a COCO file, an image or annotation lacks a field or has an
-            impossible value, or no image is left.
+            impossible value, it has no image of `leave_out`, or no image is left.
     """
     coco = read_coco(path)
     if not coco.categories:
         raise DataError(f"{path}: there is no list 'categories', whose classes the detector learns")
     names = _image_names(coco)
-    left_out = set(leave_out)
-    used = {image_id for image_id, name in names.items() if name not in left_out}
+    left_out = _named_images(names, leave_out)
+    if leave_out and not left_out:
+        raise DataError(
+            f"{path}: has none of the {len(leave_out):,} images to leave out, such as "
+            f"{next(iter(leave_out))}: leave out images of this file, or none"
+        )
+    used = names.keys() - left_out
     annotations_of = _annotations_by_image(coco, used)
     if not annotations_of:
         raise DataError(f"{path}: no image with objects is left to train on")
@@ -121,7 +131,7 @@ def read_instances(path: str | os.PathLike, leave_out: Collection[str] = ()) -> 
         boxes.append(np.array([_box_xyxy(a, coco) for a in annotations], np.float64))
         labels.append(np.array([_labels(a, categories, attributes) for a in annotations]))
     groups = (len(categories), *(len(values) for values in attributes.values()))
-    return DetectionSet(images, boxes, labels, groups)
+    return DetectionSet(images, boxes, labels, groups, len(left_out))
 
 
 def detection_batches(
@@ -175,6 +185,21 @@ def _image_names(coco: CocoFile) -> dict[Id, str]:
         with entry_at(f"{coco.path}: image {image_id}"):
             names[image_id] = file_name("file_name", image.get("file_name"))
     return names
+
+
+def _named_images(names: Mapping[Id, str], wanted: Collection[str]) -> set[Id]:
+    """Ids of the images that a list of names means."""
+    keys = {_image_key(name) for name in wanted}
+    return {image_id for image_id, name in names.items() if _image_key(name) in keys}
+
+
+def _image_key(name: str) -> str:
+    """What tells images apart: the 12 digits of COCO's names, else the whole name.
+
+    COCO's 000000581857.jpg of 2017 is its COCO_train2014_000000581857.jpg of 2014.
+    """
+    coco_id = _COCO_NAME.fullmatch(name.rpartition("/")[2])
+    return coco_id[1] if coco_id else name
 
 
 def _annotations_by_image(coco: CocoFile, used: set[Id]) -> dict[Id, list[Row]]:

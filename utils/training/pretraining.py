@@ -52,6 +52,8 @@ def pretrain(
     print(device_line())
     objects = read_instances(instances, leave_out)
     print(f"data: {sum(map(len, objects.boxes)):,} objects in {len(objects.images):,} images")
+    if leave_out:
+        print(f"{objects.left_out:,} of {len(set(leave_out)):,} listed images left out")
     backbone = visual_backbone(build_mcn(config.replace(free_body=0)))
     outputs = [
         keras.layers.Conv2D(

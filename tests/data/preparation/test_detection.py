@@ -46,6 +46,34 @@ def test_every_object_with_its_classes(instances):
 def test_images_can_be_left_out(instances):
     objects = read_instances(instances, leave_out=["b.png", "unknown.png"])
     assert [image[0] for image in objects.images] == ["a.png", "c.png", "d.png"]
+    assert objects.left_out == 1
+    assert read_instances(instances).left_out == 0
+
+
+COCO_NAMES = [
+    "COCO_train2014_000000581857.jpg",
+    "000000581857.jpg",
+    "train2017/000000581857.jpg",
+    "COCO_val2014_000000581857.png",
+]
+
+
+@pytest.mark.parametrize("listed", COCO_NAMES)
+@pytest.mark.parametrize("name", COCO_NAMES)
+def test_images_of_coco_are_left_out_by_their_id(instances, listed, name):
+    def change(content):
+        content["images"][1]["file_name"] = name
+        content["images"][2]["file_name"] = "000000581858.jpg"
+
+    objects = read_instances(edit(instances, change), leave_out=[listed])
+    assert [image[0] for image in objects.images] == ["a.png", "000000581858.jpg", "d.png"]
+    assert objects.left_out == 1
+
+
+@pytest.mark.parametrize("listed", ["B.png", "b.jpg", "x/b.png", "000000581857.jpg", ""])
+def test_a_list_that_leaves_nothing_out_is_refused(instances, listed):
+    with pytest.raises(DataError, match=r"has none of the 1 images to leave out, such as "):
+        read_instances(instances, leave_out=[listed])
 
 
 def test_crowds_and_images_without_objects_are_left_out(instances):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from config.errors import UserError
 from model.losses import smooth_l1
 from model.mcn import build_mcn
 from model.weights import WeightsError, load_pretrained
@@ -40,7 +41,9 @@ def test_the_loss_falls_and_training_can_start_from_the_output(command, tmp_path
     left_out = tmp_path / "left out.txt"
     left_out.write_text("c.png\nnot there.png\n")
     config = command("--epochs", 12, "--leave_out", left_out)
-    losses = [float(x) for x in re.findall(r" loss: ([0-9.e+]+)", capsys.readouterr().out)]
+    output = capsys.readouterr().out
+    assert "\n1 of 2 listed images left out\n" in output
+    losses = [float(x) for x in re.findall(r" loss: ([0-9.e+]+)", output)]
     assert len(losses) == 12
     assert losses[-1] < 0.6 * losses[0]
 
@@ -68,6 +71,21 @@ def test_the_seed_decides_the_result(command, tmp_path):
 def test_the_output_name_is_checked_first(command):
     with pytest.raises(WeightsError, match=r"backbone\.h5: the name must end in \.weights\.h5"):
         command(output="backbone.h5")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "the list is empty"),
+        (b"\n \n", "the list is empty"),
+        (b"\xff\xd8", "not UTF-8 text"),
+        (b"x.png\n", "has none of the 1 images to leave out"),
+    ],
+)
+def test_lists_that_leave_nothing_out_are_refused(command, tmp_path, content, fault):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(UserError, match=fault):
+        command("--leave_out", tmp_path / "list.txt")
 
 
 def grid(cells):
