@@ -165,16 +165,13 @@ def test_files_that_are_not_images_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"no image", r"not a readable image \(unknown format\); replace the file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS files are not"),
-    ],
+    "content", [b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
 )
-def test_messages_can_name_a_photograph_otherwise(tmp_path, content, sentence):
+def test_messages_can_name_a_photograph_otherwise(tmp_path, content):
     path = tmp_path / "folder.eps"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^my photo: {sentence}"):
+    with pytest.raises(DataError, match="^my photo: ") as refusal:
         read_photograph(path, name="my photo")
-    with pytest.raises(DataError, match=f"^{path}: {sentence}"):
+    assert str(tmp_path) not in str(refusal.value)
+    with pytest.raises(DataError, match=f"^{path}: "):
         read_photograph(path)
