@@ -73,31 +73,34 @@ def parse_json(
 
 
 def read_lines(
-    path: str | os.PathLike, error: type[UserError] = ConfigError
+    path: str | os.PathLike,
+    error: type[UserError] = ConfigError,
+    max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Iterator[tuple[int, bytes]]:
-    r"""Reads the lines of a JSON-lines file that are not blank, one at a time.
+    r"""Reads the lines of a file that are not blank, one at a time.
 
-    Only "\n" ends a line; other line ends of Unicode may occur in strings of JSON.
+    Only "\n" ends a line; other line ends of Unicode may occur in texts.
 
     Args:
         path: the file.
         error: class of the exceptions to raise.
+        max_line_bytes: what is too long for one entry; longer lines are never in memory as a whole.
 
     Yields:
-        The number of the line, counted from 1, and its content for `parse_json`.
+        The number of the line, counted from 1, and its content, such as for `parse_json`.
 
     Raises:
         OSError: the file cannot be read.
-        error: it is UTF-16 text, or a line is too long to be an object of JSON lines.
+        error: it is UTF-16 text, or a line is too long for one entry.
     """
     with Path(path).open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+        for number, line in enumerate(iter(lambda: file.readline(max_line_bytes + 1), b""), 1):
             if number == 1 and _is_utf16(line):
                 raise error(f"{path}: this is UTF-16 or UTF-32 text; save the file as UTF-8")
-            if len(line) > MAX_LINE_BYTES:
+            if len(line) > max_line_bytes:
                 raise error(
-                    f"{path}:{number}: the line has more than {MAX_LINE_BYTES:,} bytes; JSON lines "
-                    "are one object per line"
+                    f"{path}:{number}: the line has more than {max_line_bytes:,} bytes; write one "
+                    "entry per line"
                 )
             if line.strip():
                 yield number, line

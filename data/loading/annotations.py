@@ -7,15 +7,21 @@ each preceded by `" ~ "`:
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.files import write_text
+from config.json_text import read_lines
 from data.loading.errors import DataError
 
 SEPARATOR = " ~ "
 _FIELDS = ("x1", "y1", "x2", "y2", "category", "mask-id")
+_WHOLE_NUMBER = re.compile("-?[0-9]+")
+MAX_LINE_BYTES = 4_000_000
+MAX_NUMBER = 10**15 - 1  # Exact in float64 as well.
+_SHOWN = 200  # Characters of a faulty text that a message quotes.
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,7 @@ def parse_line(line: str, source: str = "<line>", line_number: int = 0) -> Refer
         )
         _check(referent)
     except DataError as error:
-        shown = text if len(text) <= 200 else text[:200] + "…"
-        raise DataError(f"{source}:{line_number}: {error}; the line is {shown!r}") from None
+        raise DataError(f"{source}:{line_number}: {error}; the line is {_shown(text)}") from None
     return referent
 
 
@@ -74,28 +79,25 @@ def format_line(referent: Referent) -> str:
 
     Raises:
         DataError: a line cannot represent the referent: its box has no area, or it has no
-            expression, or an expression is empty, spans several lines, contains "~" as a word or
-            is not valid Unicode. Such expressions are refused instead of repaired, so that the
-            stored text equals the given text; `clean_expression` repairs them on request.
+            expression, or a text is empty, contains a line end, NUL, or half of a surrogate pair,
+            or an expression contains "~" as a word. Such expressions are refused instead of
+            repaired, so that the stored text equals the given text; `clean_expression` repairs
+            them on request.
     """
     try:
         _check(referent)
         for expression in referent.expressions:
             if clean_expression(expression) != expression:
                 raise DataError(
-                    f"the expression {expression!r} cannot be stored: line ends, surrounding "
+                    f"the expression {_shown(expression)} cannot be stored: line ends, surrounding "
                     'spaces and "~" as a word have a special meaning (clean_expression removes '
                     "them)"
                 )
         if referent.image != referent.image.strip() or SEPARATOR in referent.image + " ":
-            raise DataError(f"the image name {referent.image!r} cannot be stored")
-        if len(referent.image.splitlines()) != 1:
-            raise DataError(f"the image name {referent.image!r} spans lines")
-        for text in (referent.image, *referent.expressions):
-            if not _is_unicode(text):
-                raise DataError(f"{text!r} is not valid Unicode")
+            raise DataError(f"the image name {_shown(referent.image)} cannot be stored")
     except DataError as error:
-        raise DataError(f"referent with mask-id {referent.mask_id}: {error}") from None
+        number = referent.mask_id if _is_small(referent.mask_id) else "of too many digits"
+        raise DataError(f"referent with mask-id {number}: {error}") from None
     numbers = ",".join(
         str(value) for value in (*referent.box_xyxy_px, referent.category, referent.mask_id)
     )
@@ -109,32 +111,35 @@ def clean_expression(expression: str) -> str:
     its words. The result may be empty.
     """
     cleaned = expression.strip()
-    if len(cleaned.splitlines()) <= 1 and "~" not in cleaned.split():
+    if not _has_line_end(cleaned) and SEPARATOR not in f" {cleaned} ":
         return cleaned
     return " ".join(word for word in cleaned.split() if word != "~")
 
 
 def read_annotations(path: str | os.PathLike) -> list[Referent]:
-    """Reads all referents of an annotation file, in order; empty lines are allowed.
+    r"""Reads all referents of an annotation file, in order.
+
+    Lines end with "\n" or "\r\n" and may be empty; each may begin with a byte order mark, which
+    some editors write, and which is in the middle of a file that was put together from several.
 
     Raises:
         FileNotFoundError: there is no such file; the message says how to create it.
-        DataError: a line is malformed, there is no line at all, or the file is not UTF-8 text.
+        DataError: a line is malformed or has more than `MAX_LINE_BYTES`, there is no line at all,
+            or the file is not UTF-8 text.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such annotation file; data/data_process.py writes it (see data/README.md)"
         )
-    try:
-        with path.open(encoding="utf-8-sig") as file:  # Some editors add a byte order mark.
-            referents = [
-                parse_line(line, str(path), number)
-                for number, line in enumerate(file, start=1)
-                if line.strip()
-            ]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}") from None
+    referents = []
+    for number, content in read_lines(path, DataError, MAX_LINE_BYTES):
+        try:
+            line = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}:{number}: not UTF-8 text: {error.reason}") from None
+        if line.strip():
+            referents.append(parse_line(line, str(path), number))
     if not referents:
         raise DataError(f"{path}: contains no referent; write it again with data/data_process.py")
     return referents
@@ -171,18 +176,22 @@ def check_box_in_image(referent: Referent, width: int, height: int) -> None:
 def _parse_numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) != len(_FIELDS):
-        raise DataError(f"expected 6 numbers {','.join(_FIELDS)}, found {text!r}")
+        raise DataError(f"expected 6 numbers {','.join(_FIELDS)}, found {_shown(text)}")
     values = []
     for name, part in zip(_FIELDS, parts, strict=True):
-        try:
-            values.append(int(part))
-        except ValueError:
-            raise DataError(f"{name} is not a whole number: {part!r}") from None
+        if not _WHOLE_NUMBER.fullmatch(part):
+            raise DataError(f"{name} is not a whole number: {_shown(part)}")
+        if len(part.removeprefix("-")) > len(str(MAX_NUMBER)):
+            raise DataError(f"{name} has too many digits: {_shown(part)}")
+        values.append(int(part))
     return tuple(values)
 
 
 def _check(referent: Referent) -> None:
     x1, y1, x2, y2 = referent.box_xyxy_px
+    numbers = (*referent.box_xyxy_px, referent.category, referent.mask_id)
+    if not all(map(_is_small, numbers)):
+        raise DataError("a number has too many digits")
     if x2 <= x1 or y2 <= y1:
         raise DataError(f"the box {x1},{y1},{x2},{y2} is empty: x1 < x2 and y1 < y2 are required")
     if x1 + x2 < 0 or y1 + y2 < 0:
@@ -195,6 +204,27 @@ def _check(referent: Referent) -> None:
         raise DataError('no expression: at least one is required, after " ~ "')
     if not all(expression.strip() for expression in referent.expressions):
         raise DataError("an expression is empty")
+    if not referent.image or referent.image.startswith("\ufeff"):
+        raise DataError(f"the image name {_shown(referent.image)} cannot be stored")
+    for text in (referent.image, *referent.expressions):
+        if _has_line_end(text) or "\0" in text or not _is_unicode(text):
+            raise DataError(
+                f"{_shown(text)} contains a line end, NUL or half of a surrogate pair; remove it"
+            )
+
+
+def _is_small(number: int) -> bool:
+    """Whether a number may be in a line. Python refuses to print those of thousands of digits."""
+    return abs(number) <= MAX_NUMBER
+
+
+def _shown(text: str) -> str:
+    """A text as messages quote it, the beginning of a long one."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def _has_line_end(text: str) -> bool:
+    return "\n" in text or "\r" in text
 
 
 def _is_unicode(text: str) -> bool:

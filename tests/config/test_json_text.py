@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from config import json_text
 from config.errors import ConfigError, UserError
 from config.json_text import parse_json, read_lines
 from data.loading.errors import DataError
@@ -66,14 +65,13 @@ def test_lines_end_with_line_feeds_only(tmp_path):
     assert [parse_json(line, path, n) for n, line in lines] == [{"a": "x\u2028y\u0085z"}, [2]]
 
 
-def test_files_that_are_no_json_lines_are_refused_at_once(tmp_path, monkeypatch):
+def test_files_that_are_no_json_lines_are_refused_at_once(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n' * 3, encoding="utf-16")
     with pytest.raises(UserError, match=r"a.jsonl: this is UTF-16"):
         list(read_lines(path))
-    monkeypatch.setattr(json_text, "MAX_LINE_BYTES", 20)
     path.write_bytes(b"[1]\n" + b" " * 19 + b"\n")
-    assert len(list(read_lines(path))) == 1
+    assert len(list(read_lines(path, DataError, 20))) == 1
     path.write_bytes(b"[1]\n" + b"x" * 21)
     with pytest.raises(DataError, match=r"a.jsonl:2: the line has more than 20 bytes"):
-        list(read_lines(path, DataError))
+        list(read_lines(path, DataError, 20))
