@@ -68,6 +68,8 @@ def test_what_can_be_stored_comes_back_from_a_file(tmp_path, referents):
 
 @given(TEXTS | LINES)
 @example("a.jpg 1,2,3,4,5,6 ~ x ~")
+@example(f"a.jpg 1,2,{9 * 10**3000}{9 * 10**3000},4,5,6 ~ x")
+@example("a.jpg 1,2,3,4,5,6 ~ \ud83d")
 def test_any_line_is_a_referent_or_an_error_that_names_it(line):
     message = message_of(parse_line, line, "val.txt", 7)
     if message is None:
