@@ -9,19 +9,18 @@ Training, evaluation and prediction see the same pixels of a file, whatever its 
 - Of an animation, the first frame is read.
 """
 
-import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from config.errors import UserError
 from data.loading.errors import DataError
 
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 _WHITE = (255, 255, 255, 255)
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one.
 _PROGRAMS = ("EPS", "IPTC")
@@ -41,6 +40,8 @@ def faults_of(name: str | os.PathLike) -> Iterator[None]:
         yield
     except (FileNotFoundError, UserError):
         raise
+    except UnidentifiedImageError:  # Its own message repeats the path.
+        raise DataError(f"{name}: not a readable image (unknown format); replace it") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: too large to open ({error}); save it at a smaller size") from None
     except Exception as error:
@@ -51,14 +52,21 @@ def faults_of(name: str | os.PathLike) -> Iterator[None]:
 
 
 @contextmanager
-def opened_image(path: str | os.PathLike) -> Iterator[Image.Image]:
+def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[Image.Image]:
     """Opens an image, which is decoded only when the block accesses its pixels.
+
+    Args:
+        path: the image.
+        name: what error messages call it; by default its path.
 
     Raises, also for errors of Pillow inside the block:
         FileNotFoundError: no such file.
         DataError: the file is not an image, is damaged, or is far too large to decode.
     """
-    with faults_of(path), Image.open(path, formats=_formats()) as image:
+    name = os.fspath(path) if name is None else name
+    with faults_of(name), Image.open(path) as image:
+        if image.format in _PROGRAMS:
+            raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
         yield image
 
 
@@ -132,7 +140,7 @@ def has_exif_orientation(image: Image.Image) -> bool:
     """
     if image.format == "PNG" and "exif" not in image.info:
         return False
-    return image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    return image.getexif().get(EXIF_ORIENTATION, 1) != 1
 
 
 def _has_sixteen_bits(image: Image.Image, name: str | os.PathLike) -> bool:
@@ -146,12 +154,6 @@ def _has_sixteen_bits(image: Image.Image, name: str | os.PathLike) -> bool:
     else:
         return image.mode == "I"
     raise DataError(f"{name}: the pixels are {kind}; save it with 8 bits per channel")
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in Image.OPEN if name not in _PROGRAMS)
 
 
 def _is_raised_in_pillow(traceback: TracebackType | None) -> bool:

@@ -74,15 +74,18 @@ def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
     """Scales an image with bicubic interpolation and centers it on gray.
 
     Args:
-        image: an image of any Pillow mode; it is converted to RGB.
+        image: in RGB, see `data.loading.images.to_rgb`.
         input_size: side S of the square in pixels.
 
     Returns:
         (S, S, 3) uint8, RGB.
+
+    Raises:
+        ValueError: the image is not in RGB.
     """
-    geometry = Letterbox.fit(image.width, image.height, input_size)
     if image.mode != "RGB":
-        image = image.convert("RGB")
+        raise ValueError(f"an image in {image.mode} instead of RGB")
+    geometry = Letterbox.fit(image.width, image.height, input_size)
     size = (geometry.new_width, geometry.new_height)
     # Width first, then height, as published. Recent versions of Pillow choose the order by the
     # image's shape, which changes the rounding between the two passes.

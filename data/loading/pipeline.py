@@ -43,6 +43,7 @@ _raised: dict[str, Exception] = {}
 _MAX_RAISED = 16  # Of several samples that fail in parallel, only the first is ever asked for.
 
 
+@tf.autograph.experimental.do_not_convert
 def python_function(
     function: Callable[..., Any], arguments: Sequence[tf.Tensor], dtypes: Sequence[tf.DType]
 ) -> list[tf.Tensor]:

@@ -129,7 +129,7 @@ def save_mask(content):
         (break_image, "unreadable images: 1 ({folder}/images/0.png: not"),
         (
             lambda p: (p.folder / "images/0.png").write_text("<html>"),
-            "/images/0.png: not a readable image (cannot identify",
+            "/images/0.png: not a readable image (unknown format)",
         ),
         (lambda p: os.remove(p.folder / "masks/2.npy"), "missing masks: 1 (mask-id 2 on "),
         (

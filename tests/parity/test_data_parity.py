@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data.loading.annotations import read_annotations
+from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
 from data.text.vectors import tokenize
 
@@ -30,7 +30,7 @@ def referents():
 @pytest.mark.parametrize("k", range(6))
 def test_image_box_mask_and_tokens(golden, referents, k):
     referent = referents[k]
-    image = Image.open(FIXTURE / "images" / referent.image)
+    image = read_image(FIXTURE / "images" / referent.image)
     geometry = Letterbox.fit(*image.size, INPUT_SIZE)
 
     np.testing.assert_array_equal(letterbox_image(image, INPUT_SIZE), golden[f"img_{k}"])

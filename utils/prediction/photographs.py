@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data.loading.errors import DataError
-from data.loading.images import opened_image
+from data.loading.images import EXIF_ORIENTATION, faults_of, opened_image, to_rgb
 
 MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_WHITE = (255, 255, 255, 255)
 _APPLE_SUFFIXES = (".heic", ".heif")
 
 
@@ -26,8 +25,7 @@ def read_photograph(
 ) -> Image.Image:
     """Reads a photograph as its user sees it.
 
-    The EXIF orientation is applied and transparent parts become white. Gray, palette and CMYK
-    images become RGB, 16 bits become eight. Of an animation, the first frame is read.
+    The EXIF orientation is applied; colors are converted as in `data.loading.images.to_rgb`.
 
     Args:
         source: path, PIL.Image, or uint8 array (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA.
@@ -64,23 +62,11 @@ def _upright_rgb(image, name, max_pixels):
             f"{name} has {image.width}×{image.height} pixels; at most "
             f"{max_pixels / 1e6:g} million are read: scale it down first"
         )
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise DataError(f"{name} has floating-point pixels; save it with 8 bits per channel")
-    if image.mode.startswith("I"):
-        image = _eight_bits(image, name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
-    return image.convert("RGB")
-
-
-def _eight_bits(image, name):
-    """Converts a gray image of 16 bits per pixel to eight."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError(f"{name} has pixels of 32 bits; save it with 8 bits per channel")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    with faults_of(name):
+        image.load()  # A PNG file may contain its EXIF data after its pixels.
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        return to_rgb(image, name)
 
 
 def _from_array(array):

@@ -1,13 +1,17 @@
 """Opening images: every fault of a file is a `DataError` that names it."""
 
-import io
-import random
+import struct
+import zlib
 
+import cv2
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from data.loading.errors import DataError
-from data.loading.images import has_exif_orientation, opened_image, read_image
+from data.loading.images import conversion_of, has_exif_orientation, opened_image, read_image
+from tests.limits import memory_within
+from utils.prediction.photographs import read_photograph
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -48,7 +52,7 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path):
         pass
     path.write_text("a picture")
     with (
-        pytest.raises(DataError, match=rf"^{path}: not a readable image .*; replace the file$"),
+        pytest.raises(DataError, match=rf"^{path}: not a readable image \(unknown format\); replace it$"),
         opened_image(path),
     ):
         pass
@@ -65,41 +69,184 @@ def test_a_decompression_bomb_is_refused_in_a_sentence(tmp_path, monkeypatch):
         pass
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns about odd metadata and large sizes.
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA"])
-def test_damaged_images_of_any_format_are_named(tmp_path, format):
-    buffer = io.BytesIO()
-    Image.effect_noise((24, 20), 60).convert("RGB").save(buffer, format)
-    path = tmp_path / "a.img"
-    rng = random.Random(0)
-    errors = 0
-    for _ in range(200):
-        damaged = bytearray(buffer.getvalue())
-        for _ in range(5):
-            damaged[rng.randrange(min(len(damaged), 60))] = rng.randrange(256)
-        path.write_bytes(damaged)
-        try:
-            read_image(path)
-        except DataError:
-            errors += 1
-    assert errors > 50
-
-
-def test_errors_that_name_the_file_already_pass(tmp_path):
+def test_errors_of_other_code_pass_unchanged(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (9, 5)).save(path)
-    with pytest.raises(DataError, match=r"^too small$"), opened_image(path):
-        raise DataError("too small")
+    for error in (DataError("too small"), ValueError("a bug"), OSError("disk"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, opened_image(path):
+            raise error
+        assert caught.value is error
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
-def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
-    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
-    Image.new("RGB", (5, 3), (255, 0, 0)).convert(mode).save(path)
+def png(*chunks, size=(4, 3)):
+    """A gray PNG image with further chunks (kind, content) before its pixels."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes((size[0] + 1) * size[1])))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in chunks) + pixels
+
+
+BOMB = zlib.compress(bytes(200_000_000))
+ODD_FILES = {
+    # What Pillow raises for it.
+    "text bomb": (png((b"zTXt", b"note\0\0" + BOMB)), ValueError),
+    "many texts": (png(*[(b"zTXt", b"note\0\0" + zlib.compress(bytes(10**6)))] * 70), ValueError),
+    "PPM without numbers": (b"P6\nx 3\n255\n" + bytes(36), ValueError),
+    "PPM of large values": (b"P6\n4 3\n99999\n" + bytes(36), ValueError),
+    "DDS of another kind": (b"DDS " + struct.pack("<I", 124) + bytes(120), NotImplementedError),
+    "chunk of no length": (png((b"IHDR", b"")), ValueError),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", ODD_FILES)
+def test_whatever_pillow_raises_names_the_file(tmp_path, case):
+    content, raised = ODD_FILES[case]
+    path = tmp_path / "a.img"
+    path.write_bytes(content)
+    with pytest.raises(Exception) as caught, Image.open(path) as image:  # noqa: PT011
+        image.load()
+    assert isinstance(caught.value, raised)
+    with memory_within(150_000_000), pytest.raises(DataError, match=rf"^{path}: "):
+        read_image(path)
+
+
+def test_memory_that_an_image_would_need_is_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (9, 5)).save(path)
+
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.core, "new", no_memory)
+    with pytest.raises(DataError, match=rf"^{path}: not a readable image \(MemoryError\)"):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about odd metadata and large sizes.
+@pytest.mark.parametrize("name", ["a.eps", "a.jpg"])
+def test_programs_are_not_run(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript runs"))
+    with pytest.raises(DataError, match=rf"^{path}: EPS files are not read; save it as PNG"):
+        read_image(path)
+
+
+GRADIENT = np.linspace(0, 65535, 256 * 40).astype(np.uint16).reshape(40, 256)
+COLORS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+HALF = np.dstack([COLORS, np.full((40, 30), 128, np.uint8)])
+
+
+def saved(array, path, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def pixels(path):
     image = read_image(path)
-    assert (image.mode, image.size) == ("RGB", (5, 3))
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm", "jp2"])
+def test_gray_of_sixteen_bits_is_scaled(tmp_path, suffix):
+    options = {"irreversible": False} if suffix == "jp2" else {}
+    path = saved(GRADIENT, tmp_path / f"a.{suffix}", **options)
+    expected = np.repeat((GRADIENT // 256).astype(np.uint8)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(pixels(path), expected)
+    np.testing.assert_array_equal(np.asarray(read_photograph(path)), expected)
+    assert conversion_of(path) == "16-bit grayscale scaled to 8 bits"
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_colors_of_sixteen_bits_are_scaled(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), COLORS[..., ::-1].astype(np.uint16) * 256 + 77)
+    np.testing.assert_array_equal(pixels(path), COLORS)
+    assert conversion_of(path) == "16 bits per channel scaled to 8 bits"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(np.int32, "integers of 32 bits"), (np.float32, "floating-point numbers")]
+)
+def test_numbers_without_a_white_are_refused(tmp_path, dtype, kind):
+    path = saved(np.ones((4, 5), dtype), tmp_path / "a.tif")
+    for read in (read_image, read_photograph, conversion_of):
+        with pytest.raises(DataError, match=rf"^{path}: the pixels are {kind}; save it with 8"):
+            read(path)
+
+
+def test_transparent_parts_become_white(tmp_path):
+    on_white = np.rint(HALF[..., :3] * (128 / 255) + 255 * (127 / 255))
+    luma = np.dstack([HALF[..., 0], HALF[..., 3]])
+    gray_on_white = np.repeat(on_white[..., :1], 3, axis=2)
+    files = {
+        saved(HALF, tmp_path / "a.png"): on_white,
+        saved(HALF, tmp_path / "a.tif"): on_white,
+        saved(luma, tmp_path / "la.png"): gray_on_white,
+    }
+    for path, expected in files.items():
+        np.testing.assert_allclose(pixels(path), expected, atol=1)
+        np.testing.assert_array_equal(pixels(path), np.asarray(read_photograph(path)))
+        assert conversion_of(path) == "transparency placed on white"
+
+
+def test_opaque_pixels_of_an_image_with_transparency_are_unchanged(tmp_path):
+    opaque = HALF.copy()
+    opaque[..., 3] = 255
+    np.testing.assert_array_equal(pixels(saved(opaque, tmp_path / "a.png")), COLORS)
+
+
+def test_transparent_colors_of_palettes_and_of_rgb_become_white(tmp_path):
+    palette = Image.fromarray(COLORS).quantize(16)
+    shown = np.asarray(palette.convert("RGB")).copy()
+    index = int(np.asarray(palette)[3, 3])
+    shown[np.asarray(palette) == index] = 255
+    palette.save(tmp_path / "p.png", transparency=index)
+    palette.save(tmp_path / "p.gif", transparency=index)
+    key = tuple(COLORS[2, 2].tolist())
+    Image.fromarray(COLORS).save(tmp_path / "rgb.png", transparency=key)
+    keyed = COLORS.copy()
+    keyed[np.equal(COLORS, key).all(axis=2)] = 255
+    for name, expected in {"p.png": shown, "p.gif": shown, "rgb.png": keyed}.items():
+        np.testing.assert_array_equal(pixels(tmp_path / name), expected)
+        assert conversion_of(tmp_path / name) == "transparency placed on white"
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (5, 3), (250, 0, 0)).convert("CMYK").save(path, quality=100)
+    np.testing.assert_allclose(pixels(path), np.full((3, 5, 3), (250, 0, 0)), atol=3)
+    assert conversion_of(path) == "CMYK converted to RGB"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [(suffix, mode) for suffix in ("png", "bmp", "gif", "tif") for mode in ("RGB", "L", "P", "1")]
+    + [("jpg", "RGB"), ("jpg", "L")],
+)
+def test_plain_images_are_what_pillow_shows(tmp_path, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLORS).convert(mode).save(path)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(pixels(path), np.asarray(image.convert("RGB")))
+    assert conversion_of(path) is None
+
+
+def test_pixels_are_read_as_stored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(COLORS, tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(pixels(path), COLORS)
 
 
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(DataError, match=r"a\.png: no such image; is image_path set"):
         read_image(tmp_path / "a.png")
+    with pytest.raises(FileNotFoundError):
+        conversion_of(tmp_path / "a.png")

@@ -96,12 +96,14 @@ def test_sixteen_bits(tmp_path):
     Image.fromarray(np.full((5, 7), 0x8000, np.uint16)).save(tmp_path / "a.png")
     assert colours(read_photograph(tmp_path / "a.png"), [(0, 0)]) == [[128] * 3]
     wide = Image.fromarray(np.full((5, 7), 1 << 20, np.int32))
-    with pytest.raises(DataError, match="32 bits; save it with 8 bits"):
+    with pytest.raises(
+        DataError, match="the image: the pixels are integers of 32 bits; save it with 8 bits"
+    ):
         read_photograph(wide)
 
 
 def test_floating_point_pixels_are_refused():
-    with pytest.raises(DataError, match="floating-point"):
+    with pytest.raises(DataError, match="the image: the pixels are floating-point"):
         read_photograph(Image.fromarray(np.ones((5, 7), np.float32)))
 
 
