@@ -3,8 +3,10 @@
     python train.py --config config/config.json
     python train.py --config config/demo.json --set batch_size=8 epoches=20
 
-Writes to log_path: last.state.h5 (to resume from), best.weights.h5 (best box accuracy so far),
-epochs.jsonl, config.json, versions.json, curves.png and tensorboard/.
+Writes to log_path: last.state.h5 and previous.state.h5 (to resume from), best.weights.h5 (best box
+accuracy so far), epochs.jsonl, config.json, versions.json, curves.png and tensorboard/. The state
+is saved every save_every_minutes, after each epoch, and when the training is stopped by Ctrl-C,
+SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -15,15 +17,36 @@ from config.schema import load_config
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    arguments = add_config_arguments(parser).parse_args()
+    parser = add_config_arguments(argparse.ArgumentParser(description=__doc__))
+    parser.add_argument(
+        "--resume",
+        choices=("auto", "force"),
+        default="auto",
+        help="auto resumes a run if its settings fit; force resumes it whatever has changed",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="start afresh; an earlier run in log_path is moved to <log_path>.old-<date>",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="run two training steps and two batches of validation, and write nothing",
+    )
+    arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
     quiet_tensorflow()
 
-    from utils.training.builder import build_trainer
+    from utils.training.builder import train
 
-    state = build_trainer(config).run()
-    if state.best_det_acc is not None:
+    state = train(
+        config,
+        overwrite=arguments.overwrite,
+        force=arguments.resume == "force",
+        dry_run=arguments.dry_run,
+    )
+    if state is not None and state.best_det_acc is not None:
         print(
             f"Best Acc@{config.det_acc_thresh:g} {100 * state.best_det_acc:.2f} % after epoch "
             f"{state.best_epoch}: {config.log_path}/best.weights.h5"
@@ -31,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "Run the same command to resume from the last complete epoch, if there is one.")
+    run(main, "Run the same command to resume where it stopped.")

@@ -36,6 +36,13 @@ class _UnrolledLoop(keras.layers.RNN):
         if not self.cell.use_bias:
             raise ValueError(f"{name} always has a bias: `use_bias` must be True")
 
+    def _maybe_config_dropout_masks(self, *_: object) -> None:
+        """Draws no mask before `inner_loop`, which draws one only in training.
+
+        Keras draws it in inference as well, where it is not used: evaluations would then change the
+        dropout of the training steps after them.
+        """
+
     def inner_loop(
         self,
         sequences: tf.Tensor,

@@ -2,6 +2,6 @@
 
 `builder.py` builds a run from its config. `train_step.py` is the compiled step, `optimizer.py` and
 `schedule.py` update the weights, `distribution.py` selects the devices, and `feature_cache.py`
-computes frozen features once. `run_state.py`, `checkpoints.py` and `run_log.py` are what a run
-leaves on disk. `pretraining.py` is the body of utils/pretrain.py.
+computes frozen features once. The package `run` is what a run leaves on disk. `pretraining.py` is
+the body of utils/pretrain.py.
 """

@@ -18,20 +18,53 @@ from utils.environment import device_line, parameters_line
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
-from utils.training.checkpoints import Checkpoints
 from utils.training.distribution import is_chief, make_strategy
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
+from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.folder import check_resumption, held_folder, move_away
+from utils.training.run.settings import run_settings
+from utils.training.run.state import RunState
 from utils.training.trainer import Trainer
 
 
-def build_trainer(config: Config) -> Trainer:
-    """Builds a training run: strategy, data, network, optimizer and checkpoints.
-
-    Prints device, sizes of data and network, and where its weights come from.
+def train(
+    config: Config, *, overwrite: bool = False, force: bool = False, dry_run: bool = False
+) -> RunState | None:
+    """Trains a network, or resumes its training: the body of train.py.
 
     Args:
         config: the settings of the run.
+        overwrite: move an earlier run in `log_path` away and start afresh.
+        force: resume an earlier run whatever has changed in its settings.
+        dry_run: run two training steps and two batches of validation instead, and write nothing.
+
+    Returns:
+        The state of the run after its last epoch; None after a dry run.
+
+    Raises:
+        UserError, OSError: a setting or file cannot be used. What is complete has been saved.
+        config.signals.Stopped: a signal asked to stop; everything has been saved.
+    """
+    if dry_run:
+        config = config.replace(cache_features=0)
+        build_trainer(config, force=force, dry_run=True).try_out()
+        return None
+    if overwrite and (old := move_away(config.log_path)):
+        print(f"{config.log_path}: the earlier run is now in {old}")
+    return build_trainer(config, force=force).run()
+
+
+def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False) -> Trainer:
+    """Builds a training run: strategy, data, network, optimizer and checkpoints.
+
+    Prints device, sizes of data and network, where its weights come from, and what has changed if
+    it resumes an earlier run.
+
+    Args:
+        config: the settings of the run.
+        force: accept any change of the settings of the run to resume.
+        dry_run: whether to write nothing, not even caches.
 
     Raises:
         UserError, OSError: a setting or file cannot be used; nothing has been written then,
@@ -42,8 +75,14 @@ def build_trainer(config: Config) -> Trainer:
     if chief:
         print(device_line())
     anchors_px = read_anchors(config.anchors_file)
-    training_set, evaluator = build_sets(config)
+    training_set, evaluator = build_sets(config, keep_words=not dry_run)
+    settings = run_settings(config)
     if chief:
+        if Path(config.log_path).exists() and not dry_run:
+            with held_folder(config.log_path):
+                pass  # A second process is refused now, not after it has built everything.
+        for change in check_resumption(config.log_path, settings, force=force):
+            print(f"resumed with another setting: {change}")
         print(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
             f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "
@@ -59,7 +98,9 @@ def build_trainer(config: Config) -> Trainer:
     if chief:
         print(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
-    return Trainer(config, strategy, training_set, evaluator, grounder, optimizer, checkpoints)
+    return Trainer(
+        config, settings, strategy, training_set, evaluator, grounder, optimizer, checkpoints
+    )
 
 
 def build_network(config: Config, report: Callable[[object], None] = print) -> keras.Model:
@@ -86,12 +127,18 @@ def _silent(_: object) -> None:
     """What the workers other than the chief report."""
 
 
-def build_sets(config: Config) -> tuple[TrainingSet, Evaluator]:
-    """Builds the training set and the `Evaluator` of a config, with one table of words."""
+def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet, Evaluator]:
+    """Builds the training set and the `Evaluator` of a config, with one table of words.
+
+    Args:
+        config: the settings.
+        keep_words: whether to keep the table of word vectors beside the annotations.
+    """
     referents = read_annotations(config.train_set)
     check_pairing(config.train_set, config.seg_gt_path)
     evaluated = read_annotations(config.evaluate_set)
-    words = build_words(config, [*referents, *evaluated], cache_dir=Path(config.train_set).parent)
+    cache_dir = Path(config.train_set).parent if keep_words else None
+    words = build_words(config, [*referents, *evaluated], cache_dir=cache_dir)
     training_set = TrainingSet(
         referents,
         words,

@@ -26,6 +26,38 @@ def sum_over_replicas(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
 
+def update_if(
+    finite: tf.Tensor,
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+) -> None:
+    """Updates variables, or changes nothing. Call it in replica context.
+
+    Args:
+        finite: (), bool, whether to update; equal on all replicas.
+        optimizer: of `build_optimizer`, already built.
+        gradients: summed over the replicas.
+        variables: what to update.
+    """
+
+    def update(gradients):
+        optimizer.apply(gradients, variables)
+        return True
+
+    def in_all_replicas(strategy, finite, gradients):
+        # Within a branch, only a cross-replica context lets the optimizer combine the replicas.
+        run = strategy.extended.call_for_each_replica
+        first = strategy.experimental_local_results(finite)[0]
+        tf.cond(first, lambda: bool(run(update, args=(gradients,))), lambda: False)
+
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        tf.cond(finite, lambda: update(gradients), lambda: False)
+    else:
+        context.merge_call(in_all_replicas, args=(finite, gradients))
+
+
 def build_optimizer(
     lr: float, clip_norm: float = 0.0, precision: str = "float32"
 ) -> keras.optimizers.Optimizer:

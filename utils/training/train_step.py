@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.losses import l2_penalty, mcn_losses
 from model.targets import box_targets
 from utils.training.feature_cache import trained_part
-from utils.training.optimizer import sum_over_replicas
+from utils.training.optimizer import sum_over_replicas, update_if
 
 Batch = dict[str, tf.Tensor]
 TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
@@ -25,8 +25,12 @@ def make_train_step(
     cached_features: bool = False,
     jit_compile: bool = False,
     batch_spec: object = None,
+    keep_averages: bool = False,
 ) -> TrainStep:
     """Compiles the training step.
+
+    A step whose loss or gradients are not finite updates no weight and no variable of the
+    optimizer. In float16 only the loss counts: there, gradients that overflow lower the loss scale.
 
     Args:
         strategy: tf.distribute.Strategy under which model and optimizer were built.
@@ -38,16 +42,22 @@ def make_train_step(
         jit_compile: whether to compile with XLA.
         batch_spec: `element_spec` of the batches. With it, the step is traced once; without it, a
             smaller last batch causes a second trace.
+        keep_averages: whether a step that is not finite leaves the moving averages of BatchNorm
+            unchanged, too. Needed where training continues after it.
 
     Returns:
         Function that updates the network on one batch of
         `data.loading.pipeline.training_batches` and returns float32 scalars: every loss term,
-        their sum "loss" and the number of "samples".
+        their sum "loss", the number of "samples", and "gradient_norm", which is not finite if
+        the gradients are not: their global norm, or 0 in float16.
     """
     forward = _forward_pass(model, cached_features)
     variables, input_size = model.trainable_variables, model.input["image"].shape[1]
+    averages = _moving_averages(model) if keep_averages else []
+    scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
     def replica_step(batch):
+        before = [tf.identity(average.value) for average in averages]
         samples = tf.cast(tf.shape(batch["mask"])[0], tf.float32)
         batch_size = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, samples
@@ -63,8 +73,14 @@ def make_train_step(
             loss = tf.add_n(list(terms.values()))
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
-        optimizer.apply(sum_over_replicas(gradients), variables)
-        return {**terms, "loss": loss, "samples": samples}
+        gradients, (total,) = sum_over_replicas(gradients), sum_over_replicas([loss])
+        norm = tf.constant(0.0) if scales_loss else tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(total) & tf.math.is_finite(norm)
+        update_if(finite, optimizer, gradients, variables)
+        for average, value in zip(averages, before, strict=True):
+            average.assign(tf.where(finite, average.value, value))
+        share = norm / strategy.num_replicas_in_sync  # The caller sums over the replicas.
+        return {**terms, "loss": loss, "samples": samples, "gradient_norm": share}
 
     @tf.function(
         input_signature=None if batch_spec is None else [batch_spec],
@@ -80,6 +96,17 @@ def make_train_step(
         }
 
     return train_step
+
+
+def _moving_averages(model: keras.Model) -> list[keras.Variable]:
+    """Moving statistics of the BatchNorm layers that are trained."""
+    return [
+        variable
+        for layer in model.layers
+        if layer.trainable
+        for variable in layer.non_trainable_variables
+        if variable.name.startswith("moving_")
+    ]
 
 
 def _forward_pass(

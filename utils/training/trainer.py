@@ -3,10 +3,14 @@
 `utils.training.builder.build_trainer` builds the parts of a run; `Trainer` runs them.
 """
 
+import dataclasses
 import math
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,20 +18,28 @@ import tensorflow as tf
 
 from config.errors import UserError
 from config.schema import Config
+from config.signals import StopRequest, deferred_stop
 from data.loading.pipeline import TrainingSet, training_batches, unwrap_errors
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Result, flat_result, format_summary
 from utils.evaluation.pictures import draw_panels
 from utils.prediction.grounder import Grounder
-from utils.training.checkpoints import Checkpoints
 from utils.training.distribution import distribute, is_chief
-from utils.training.run_log import RunLog
-from utils.training.run_state import RunState
+from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
+from utils.training.run.folder import held_folder
+from utils.training.run.log import RunLog, plain
+from utils.training.run.settings import first_step
+from utils.training.run.state import RunState
 from utils.training.schedule import learning_rate
 from utils.training.train_step import TrainStep, make_train_step
 
 REPORT_EVERY = 10  # Steps; reading a loss waits for the device.
+# What runs before anything is trained, so that a fault of the data costs minutes, not an epoch.
+TRIED_STEPS, TRIED_BATCHES = 2, 2
+
+# A step that has not been read yet: rows of its samples, and what the training step returned.
+_Unread = list[tuple[Any, dict[str, tf.Tensor]]]
 
 
 class TrainingError(UserError):
@@ -39,6 +51,7 @@ class Trainer:
 
     Args:
         config: the settings of the run.
+        settings: of `utils.training.run.settings.run_settings`, stored with the state.
         strategy: tf.distribute.Strategy under which network and optimizer were built.
         training_set: what to train on.
         evaluator: evaluates the network after each epoch.
@@ -53,6 +66,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
+        settings: dict[str, Any],
         strategy: tf.distribute.Strategy,
         training_set: TrainingSet,
         evaluator: Evaluator,
@@ -60,7 +74,8 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer,
         checkpoints: Checkpoints,
     ) -> None:
-        self.config, self.strategy, self.chief = config, strategy, is_chief(strategy)
+        self.config, self.settings = config, settings
+        self.strategy, self.chief = strategy, is_chief(strategy)
         self.training_set, self.evaluator = training_set, evaluator
         self.grounder, self.model = grounder, grounder.model
         self.optimizer, self.checkpoints = optimizer, checkpoints
@@ -70,66 +85,87 @@ class Trainer:
     def run(self) -> RunState:
         """Trains to the last epoch and returns the state of the run.
 
-        Resumes from the last complete epoch if the log folder contains the state of an earlier
-        run.
-        """
-        config = self.config
-        state = self.checkpoints.restore_last()
-        if state is None:
-            state = RunState(config.start_epoch)
-        elif self.chief:
-            print(f"{self.checkpoints.last_path}: resuming after epoch {state.epoch}")
-        if state.epoch >= config.epoches:
-            print(f"All {config.epoches} epochs are complete; raise epoches to train longer.")
-            return state
-        with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
-            for epoch in range(state.epoch + 1, config.epoches + 1):
-                train, det_acc = self.train_epoch(epoch), None
-                if log is not None:
-                    val = self.evaluate(epoch, log)
-                    det_acc = val["det_acc"]
-                    if state.is_improved_by(det_acc):
-                        self.checkpoints.save_best()
-                    self._record(log, epoch, train, val)
-                state = state.after(epoch, det_acc)
-                self.checkpoints.save_last(state)
-        return state
-
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Trains for one pass over the training set.
-
-        Returns:
-            Mean of each loss term over the samples, learning rate of the last step, seconds and
-            samples per second.
+        Resumes where an earlier run in the log folder stopped. A signal to stop saves the state
+        after the current step.
 
         Raises:
-            TrainingError: a loss term is not finite.
+            UserError, OSError: the state, a sample or a loss cannot be used, or a file cannot be
+                written. The last state stays.
+            config.signals.Stopped: a signal asked to stop; everything is saved.
         """
         config = self.config
-        batches = self._batches(epoch)
-        if self._step is None:
-            self._step = self._make_step(batches.element_spec)
-        means, unread = LossMeans(), []
-        started = time.perf_counter()
-        samples = min(self.steps_per_epoch * config.batch_size, len(self.training_set))
-        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
-            for step, batch in enumerate(unwrap_errors(batches)):
-                rate = self._learning_rate(epoch, step)
-                self.optimizer.learning_rate = rate
-                unread.append(self._step(batch))
-                if len(unread) == REPORT_EVERY or step + 1 == self.steps_per_epoch:
-                    means.add(unread, epoch)
-                    unread = []
-                    bar.update(int(means.samples), loss=means.result()["loss"])
-        seconds = time.perf_counter() - started
-        return {
-            **means.result(),
-            "learning_rate": rate,
-            "seconds": seconds,
-            "samples_per_s": means.samples / seconds,
-        }
+        with held_folder(config.log_path) if self.chief else nullcontext(), deferred_stop() as stop:
+            state = self._restored()
+            if state.epoch >= config.epoches:
+                print(f"All {config.epoches} epochs are complete; raise epoches to train longer.")
+                return state
+            self._try_validation(stop)
+            with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
+                if log is not None:
+                    log.epochs(state.history)
+                while state.epoch < config.epoches:
+                    state = self.train_epoch(state, stop)
+                    state = self._complete_epoch(state, log, stop)
+        return state
 
-    def evaluate(self, epoch: int, log: RunLog) -> Result:
+    def try_out(self) -> None:
+        """Runs two training steps and two batches of validation, and writes nothing.
+
+        Raises:
+            UserError, OSError: a sample cannot be used, or a loss is not finite.
+        """
+        state, unread = RunState(), []
+        for step, batch in enumerate(islice(self._batches(1), TRIED_STEPS)):
+            unread.append(self._run_step(batch, 1, step))
+        losses = self._read(state, unread).losses.result()
+        with deferred_stop() as stop:
+            self._try_validation(stop)
+        print(
+            f"Dry run: {len(unread)} training steps, mean loss {losses['loss']:.3f}, and "
+            f"{TRIED_BATCHES} batches of validation; nothing was written. An epoch has "
+            f"{self.steps_per_epoch:,} steps"
+        )
+
+    def train_epoch(self, state: RunState, stop: StopRequest) -> RunState:
+        """Trains the remaining steps of an epoch, and saves the state every few minutes.
+
+        Args:
+            state: the state to continue from; `state.step` steps of the epoch are done.
+            stop: asked after each step.
+
+        Returns:
+            The state after the last step of the epoch, which has been saved.
+
+        Raises:
+            TrainingError: loss or gradients are not finite, more often than is tolerated.
+            config.signals.Stopped: `stop` asks for it; the state has been saved.
+        """
+        config, epoch, steps = self.config, state.epoch + 1, self.steps_per_epoch
+        if state.step >= steps:
+            return state
+        unread: _Unread = []
+        read_at = saved_at = time.monotonic()
+        samples = min(steps * config.batch_size, len(self.training_set))
+        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
+            for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
+                unread.append(self._run_step(batch, epoch, step))
+                now = time.monotonic()
+                due = 0 < 60 * config.save_every_minutes <= now - saved_at
+                save = step + 1 == steps or stop.requested or due
+                if not save and len(unread) < REPORT_EVERY:
+                    continue
+                state = self._read(state, unread)
+                state = dataclasses.replace(state, seconds=state.seconds + now - read_at)
+                read_at, unread = now, []
+                done = min((step + 1) * config.batch_size, samples)
+                bar.update(done, loss=state.losses.result().get("loss", math.nan))
+                if save:
+                    self.checkpoints.save(state)
+                    saved_at = time.monotonic()
+                    stop.raise_if_requested()
+        return state
+
+    def evaluate(self, epoch: int, log: RunLog, stop: StopRequest) -> Result:
         """Evaluates the network on the evaluation set and logs pictures of its first expressions.
 
         Returns:
@@ -137,7 +173,10 @@ class Trainer:
         """
         config = self.config
         result = self.evaluator.evaluate(
-            self.grounder, config.word_len, f"  validate {epoch}/{config.epoches}"
+            self.grounder,
+            config.word_len,
+            f"  validate {epoch}/{config.epoches}",
+            on_measured=lambda _: stop.raise_if_requested(),
         )
         if config.log_images:
             first = range(min(config.log_images, self.evaluator.n_expressions))
@@ -145,16 +184,81 @@ class Trainer:
             log.images(epoch, "val", panels)
         return result
 
-    def _record(self, log: RunLog, epoch: int, train: dict[str, float], val: Result) -> None:
-        log.epoch(epoch, {"train": train, "val": val})
+    def _restored(self) -> RunState:
+        """The state to continue from, with network and optimizer restored to it."""
+        state = self.checkpoints.restore()
+        if state is None:
+            return RunState(self.config.start_epoch, settings=self.settings)
+        step = state.step and first_step(
+            state.settings, self.settings, state.step, len(self.training_set)
+        )
+        where = f" at step {step:,} of {self.steps_per_epoch:,}" if step else ""
+        if self.chief:
+            doing = f"in epoch {state.epoch + 1}{where}" if step else f"after epoch {state.epoch}"
+            print(f"{self.checkpoints.last_path}: resuming {doing}")
+            state = self._with_best_checked(state)
+        step = min(step, self.steps_per_epoch)
+        return dataclasses.replace(state, step=step, settings=self.settings)
+
+    def _with_best_checked(self, state: RunState) -> RunState:
+        """Forgets the best accuracy if its weights are lost, so that the next ones are saved."""
+        if state.best_epoch is None or (fault := self.checkpoints.fault_of_best()) is None:
+            return state
+        print(
+            f"warning: {self.checkpoints.best_path}: {fault}; the weights of epoch "
+            f"{state.best_epoch} with Acc@{self.config.det_acc_thresh:g} "
+            f"{100 * (state.best_det_acc or 0):.2f} % are lost, and those of the next epoch will "
+            "be saved as the best",
+            file=sys.stderr,
+        )
+        return dataclasses.replace(state, best_det_acc=None, best_epoch=None)
+
+    def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
+        """Validates the trained epoch, saves the state and the best weights, and records both."""
+        if log is None:
+            return state.after_epoch()
+        epoch, train = state.epoch + 1, self._training_record(state)
+        val = self.evaluate(epoch, log, stop)
         scalars = {f"train/{name}": value for name, value in train.items()}
         numbers = flat_result(val, self.config.det_acc_thresh)
-        scalars |= {f"val/{name}": value for name, value in numbers.items()}
-        log.scalars(epoch, scalars)
+        log.scalars(epoch, scalars | {f"val/{name}": value for name, value in numbers.items()})
+        if state.is_improved_by(val["det_acc"]):
+            self.checkpoints.save_best()
+        state = state.after_epoch(plain({"train": train, "val": val}), val["det_acc"])
+        self.checkpoints.save(state)
+        log.epochs(state.history)
         summary = format_summary(val, self.config.det_acc_thresh)
         print(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")
+        stop.raise_if_requested()
+        return state
 
-    def _batches(self, epoch: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    def _training_record(self, state: RunState) -> dict[str, float]:
+        """Mean of each loss term over the samples, last learning rate, and speed of an epoch."""
+        return {
+            **state.losses.result(),
+            "learning_rate": self._learning_rate(state.epoch + 1, self.steps_per_epoch - 1),
+            "seconds": state.seconds,
+            "samples_per_s": state.losses.samples / state.seconds,
+        }
+
+    def _try_validation(self, stop: StopRequest) -> None:
+        """Evaluates two batches of images, before anything depends on it."""
+        if not self.chief:
+            return
+        images = self.evaluator.groups[: TRIED_BATCHES * self.evaluator.batch_size]
+        few = dataclasses.replace(
+            self.evaluator, referents=[r for image in images for r in image.referents]
+        )
+        for _ in few.measure(self.grounder, self.config.word_len):
+            stop.raise_if_requested()
+
+    def _run_step(self, batch: Any, epoch: int, step: int) -> tuple[Any, dict[str, tf.Tensor]]:
+        self.optimizer.learning_rate = self._learning_rate(epoch, step)
+        assert self._step is not None  # Built with the batches.
+        return batch["row"], self._step(batch)
+
+    def _batches(self, epoch: int, first_step: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from a step on; the first call also builds the training step."""
         config = self.config
         batches = training_batches(
             self.training_set,
@@ -163,20 +267,57 @@ class Trainer:
             config.workers,
             config.max_queue_size,
             drop_remainder=self.strategy.num_replicas_in_sync > 1,
+            first_step=first_step,
         )
-        return distribute(self.strategy, batches)
+        batches = distribute(self.strategy, batches)
+        if self._step is None:
+            self._step = make_train_step(
+                self.strategy,
+                self.model,
+                self.optimizer,
+                self.grounder.anchors_px,
+                mask_weight=config.seg_loss_weight,
+                cached_features=self.training_set.features is not None,
+                jit_compile=bool(config.jit_compile),
+                batch_spec=batches.element_spec,
+                keep_averages=config.skip_nonfinite > 0,
+            )
+        return unwrap_errors(batches)
 
-    def _make_step(self, batch_spec: object) -> TrainStep:
-        return make_train_step(
-            self.strategy,
-            self.model,
-            self.optimizer,
-            self.grounder.anchors_px,
-            mask_weight=self.config.seg_loss_weight,
-            cached_features=self.training_set.features is not None,
-            jit_compile=bool(self.config.jit_compile),
-            batch_spec=batch_spec,
-        )
+    def _read(self, state: RunState, unread: _Unread) -> RunState:
+        """Waits for steps and adds them to a state.
+
+        Raises:
+            TrainingError: one of them is not finite, and that is not tolerated.
+        """
+        for rows, result in unread:
+            values = {name: float(value) for name, value in result.items()}
+            broken = [name for name, value in values.items() if not math.isfinite(value)]
+            del values["gradient_norm"]
+            samples = values.pop("samples")
+            losses, skipped = state.losses, state.skipped
+            if broken:
+                self._report_broken(state, broken, rows)
+                skipped += 1
+            else:
+                losses = losses.with_step(values, samples)
+            state = dataclasses.replace(state, step=state.step + 1, losses=losses, skipped=skipped)
+        return state
+
+    def _report_broken(self, state: RunState, broken: Sequence[str], rows: Any) -> None:
+        """Warns about a step that is not finite, or raises TrainingError if it is one too many."""
+        rows = np.concatenate([*map(np.array, self.strategy.experimental_local_results(rows))])
+        referents = [self.training_set.referents[row] for row in rows]
+        samples = "; ".join(f"{r.image} (mask-id {r.mask_id})" for r in referents)
+        where = f"epoch {state.epoch + 1}, step {state.step + 1} of {self.steps_per_epoch}"
+        what = f"{where}: not finite in {', '.join(broken)}; the samples of the batch: {samples}"
+        if state.skipped >= self.config.skip_nonfinite:
+            tolerated = f", after {state.skipped} such steps," if state.skipped else ""
+            raise TrainingError(
+                f"{what}. This step{tolerated} stops the training and was not saved. "
+                f"{WHAT_HELPS}, or tolerate such steps with skip_nonfinite=10"
+            )
+        print(f"warning: {what}; the step is skipped", file=sys.stderr)
 
     def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
@@ -201,42 +342,3 @@ class Trainer:
                 "replicas need complete batches"
             )
         return samples // batch_size
-
-
-class LossMeans:
-    """Means of loss terms over samples.
-
-    Attributes:
-        samples: number of samples added.
-    """
-
-    def __init__(self) -> None:
-        self.samples = 0.0
-        self._sums: dict[str, float] = {}
-
-    def add(self, results: Iterable[dict[str, tf.Tensor]], epoch: int) -> None:
-        """Adds results of the training step.
-
-        Args:
-            results: of the function that `make_train_step` returns.
-            epoch: for the error message.
-
-        Raises:
-            TrainingError: a loss term is not finite.
-        """
-        for result in results:
-            values = {name: float(value) for name, value in result.items()}
-            broken = [name for name, value in values.items() if not np.isfinite(value)]
-            if broken:
-                raise TrainingError(
-                    f"epoch {epoch}: the loss is not finite in {', '.join(broken)}; the last state "
-                    "is kept. Try a smaller lr, warmup_steps, or clip_norm=10"
-                )
-            samples = values.pop("samples")
-            for name, value in values.items():
-                self._sums[name] = self._sums.get(name, 0.0) + samples * value
-            self.samples += samples
-
-    def result(self) -> dict[str, float]:
-        """The mean of each term."""
-        return {name: total / self.samples for name, total in self._sums.items()}

@@ -55,3 +55,14 @@ def test_the_reset_gate_comes_first():
     with pytest.raises(ValueError, match="`reset_after` must be False"):
         GRU(4, reset_after=True)
     assert GRU.from_config(GRU(4, name="gru").get_config()).cell.reset_after is False
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+def test_inference_does_not_change_the_dropout_of_training(layer_class):
+    layer = layer_class(6, dropout=0.5, seed=3)
+    layer.build((3, 5, 4))
+    x = tf.ones((3, 5, 4))
+    first = layer(x, training=True)
+    layer.cell.seed_generator.state.assign([3, 0])
+    layer(x, training=False)
+    np.testing.assert_array_equal(layer(x, training=True), first)

@@ -14,7 +14,7 @@ from model.losses import LOSS_TERMS
 from model.mcn import build_mcn
 from tests.tiny import weights_of
 from utils.training.builder import build_trainer
-from utils.training.trainer import LossMeans, TrainingError
+from utils.training.trainer import TrainingError
 
 pytestmark = pytest.mark.slow
 
@@ -27,10 +27,10 @@ def keep_snapshots(trainer, folder):
     """Copies the log folder when an epoch begins: what a run stopped in this epoch leaves."""
     train_epoch = trainer.train_epoch
 
-    def snapshot_and_train(epoch):
+    def snapshot_and_train(state, stop):
         if Path(trainer.config.log_path).exists():
-            shutil.copytree(trainer.config.log_path, folder / f"before_{epoch}")
-        return train_epoch(epoch)
+            shutil.copytree(trainer.config.log_path, folder / f"before_{state.epoch + 1}")
+        return train_epoch(state, stop)
 
     trainer.train_epoch = snapshot_and_train
 
@@ -132,13 +132,6 @@ def test_the_start_and_each_epoch_are_reported(tiny_set, tmp_path, capsys):
     )
 
 
-def test_means_are_over_samples():
-    means = LossMeans()
-    means.add([{"loss": 3.0, "samples": 2.0}, {"loss": 0.0, "samples": 1.0}], epoch=1)
-    assert means.result() == {"loss": 2.0}
-    assert means.samples == 3.0
-
-
 def test_files_of_a_run(finished):
     trainer, _, _ = finished
     folder = Path(trainer.config.log_path)
@@ -170,19 +163,6 @@ def test_a_finished_run_says_so(finished, capsys):
     assert trainer.run() == trainer.state
     assert "All 2 epochs are complete" in capsys.readouterr().out
     assert all(np.array_equal(a, b) for a, b in zip(before, state_of(trainer), strict=True))
-
-
-@pytest.mark.parametrize("term", ["mask", "xy"])
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(resumed, term):
-    layer = resumed.model.get_layer({"mask": "mask_logits", "xy": "box_logits"}[term])
-    resumed.checkpoints.save_last(resumed.state)
-    layer.bias.assign(np.full(layer.bias.shape, np.nan))
-    others = "wh, confidence, " if term == "xy" else ""
-    with pytest.raises(
-        TrainingError, match=rf"epoch 3: the loss is not finite in {term}, {others}"
-    ):
-        resumed.train_epoch(3)
-    resumed.checkpoints.restore_last()
 
 
 def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_path):

@@ -1,0 +1,267 @@
+"""HDF5 files: written completely or not at all, and examined before anything in them is used.
+
+A file is built in memory, sealed with a checksum over everything it contains, and then written
+atomically: HDF5 itself leaves partial files, or ends the process, when a disk is full.
+
+A file to read may come from a stranger. HDF5 can pull in other local files (external links,
+external storage, virtual datasets), lead in circles (links) and expand without limit (compressed
+or unallocated arrays). `opened_hdf5` therefore examines the whole structure first and refuses
+what weights and training states never contain, so that what reads the file afterwards need not.
+"""
+
+import hashlib
+import io
+import math
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+
+from config.errors import UserError
+from config.files import write_bytes
+
+CHECKSUM = "checksum_blake2b"
+# How a heap of texts starts, version included.
+HEAP = b"GCOL\x01"
+# The longest attribute that HDF5 stores beside an object.
+ATTRIBUTE_BYTES = 64 * 1024
+# All texts of an attribute together.
+ATTRIBUTE_TEXT_BYTES = 256 * 1024**2
+ATTRIBUTE_TYPES = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM}
+# Kinds of NumPy dtypes of arrays: floats, signed and unsigned integers, and booleans.
+ARRAY_KINDS, ARRAY_ITEM_BYTES = "fiub", 8
+# What h5py raises on damaged files.
+_H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+
+Item: TypeAlias = "h5py.Group | h5py.Dataset"
+
+
+class Hdf5Error(UserError):
+    """An HDF5 file cannot be used; the message says what is wrong, without the file's name."""
+
+
+@contextmanager
+def written_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Opens an HDF5 file in memory that replaces `path` once the block has ended.
+
+    The file is sealed with a checksum, see `opened_hdf5`, and flushed to disk. If the block raises
+    or the disk is full, an existing file stays unchanged and no partial file is left behind. The
+    whole file is in memory once.
+
+    Args:
+        path: the file to write or replace; missing folders are created.
+
+    Yields:
+        The open file, empty.
+
+    Raises:
+        NoSpaceError: the disk is full; the message names the file and its size.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+        file.attrs[CHECKSUM] = checksum(file)
+    with content.getbuffer() as view:
+        write_bytes(path, view, durable=True)
+
+
+@contextmanager
+def opened_hdf5(source: str | os.PathLike | bytes) -> Iterator[h5py.File]:
+    """Opens an HDF5 file for reading, after it has been examined.
+
+    A file has passed if it consists of groups and arrays of numbers, each reached by one hard
+    link, whose values are all stored in the file itself, uncompressed, with attributes of bounded
+    size, and if its checksum is right. Files of other programs have no checksum.
+
+    Args:
+        source: the file, or its content.
+
+    Raises:
+        FileNotFoundError, PermissionError: the file cannot be opened.
+        Hdf5Error: the file is damaged, or contains what is refused. The message does not name
+            the file.
+    """
+    longest_text = _longest_text(source)
+    try:
+        file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
+    except _H5PY_ERRORS as error:
+        raise Hdf5Error(f"cannot be read and is probably truncated ({_text(error)})") from None
+    with file:
+        try:
+            _examine(file, longest_text)
+            _check_seal(file)
+        except Hdf5Error:
+            raise
+        except _H5PY_ERRORS as error:
+            raise Hdf5Error(f"is damaged ({_text(error)})") from None
+        yield file
+
+
+def checksum(file: h5py.File) -> str:
+    """The checksum over all names, attributes, shapes, dtypes and values of a file.
+
+    Returns:
+        Hexadecimal digest. The attribute that stores it is left out.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for item in _items(file):
+        digest.update(_framed(item.name))
+        for name in sorted(item.attrs):
+            if (item.name, name) != ("/", CHECKSUM):
+                digest.update(_framed(name))
+                _add_array(digest, np.asarray(item.attrs[name]))
+        if isinstance(item, h5py.Dataset):
+            _add_array(digest, item[()])
+    return digest.hexdigest()
+
+
+def _add_array(digest: Any, values: np.ndarray) -> None:
+    """Adds dtype, shape and values of an array or attribute."""
+    values = np.asarray(values)
+    digest.update(_framed(f"{values.dtype.str} {values.shape}"))
+    if values.dtype.kind == "O":  # Text of variable length.
+        for text in values.ravel():
+            digest.update(_framed(text))
+    elif values.dtype.kind == "U":  # A single text, as h5py returns it.
+        digest.update(_framed(str(values)))
+    else:
+        digest.update(np.ascontiguousarray(values).data)
+
+
+def _framed(text: str | bytes) -> bytes:
+    """The bytes of a text, preceded by their number, so that no two sequences of texts agree."""
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    return len(content).to_bytes(8, "little") + content
+
+
+def _items(file: h5py.File) -> Iterator[Item]:
+    """All groups and arrays of a file, in an order that depends on their names alone."""
+    waiting: list[Item] = [file["/"]]
+    while waiting:
+        item = waiting.pop()
+        yield item
+        if isinstance(item, h5py.Group):
+            waiting += [item[name] for name in sorted(item)]
+
+
+def _check_seal(file: h5py.File) -> None:
+    if CHECKSUM in file.attrs and file.attrs[CHECKSUM] != checksum(file):
+        raise Hdf5Error("is damaged (its contents do not match its checksum)")
+
+
+def _longest_text(source: str | os.PathLike | bytes) -> int:
+    """The size of the longest text that attributes of variable length can refer to.
+
+    HDF5 keeps these texts in heaps, and never returns from reading one whose sizes are wrong.
+
+    Raises:
+        Hdf5Error: the sizes in a heap are wrong.
+    """
+    if isinstance(source, bytes):
+        return _longest_in_heaps(source)
+    with Path(source).open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _longest_in_heaps(content)
+
+
+def _longest_in_heaps(content: bytes | mmap.mmap) -> int:
+    longest, start = 0, content.find(HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        at = start + 16
+        while at + 16 <= end:
+            index, size = _heap_object(content[at : at + 16])
+            # The free space, which has the index 0, counts its own header.
+            following = at + (size if index == 0 else 16 + -(-size // 8) * 8)
+            if following > end or following < at + 16:
+                raise Hdf5Error("is damaged (wrong sizes in a heap of texts)")
+            longest, at = max(longest, size), following
+        if end > len(content) or end <= start:
+            raise Hdf5Error("is damaged (a heap of texts is truncated)")
+        start = content.find(HEAP, start + 1)
+    return longest
+
+
+def _heap_object(header: bytes) -> tuple[int, int]:
+    """(index, size) of an object: two bytes for each of index and count, four empty, eight."""
+    return int.from_bytes(header[:2], "little"), int.from_bytes(header[8:], "little")
+
+
+def _examine(file: h5py.File, longest_text: int) -> None:
+    """Raises Hdf5Error at the first thing that is refused. Reads no values."""
+    if file.id.get_create_plist().get_sizes() != (8, 8):
+        raise Hdf5Error("is refused: its addresses do not have 64 bits")
+    waiting: list[h5py.Group] = [file["/"]]
+    seen = set()
+    while waiting:
+        group = waiting.pop()
+        _examine_attributes(group, longest_text)
+        names = list(group)
+        if len(set(names)) < len(names):
+            raise Hdf5Error(f"is damaged: a name occurs twice in {group.name}")
+        for name in names:
+            _check_name(name, group.name)
+            path = f"{group.name.rstrip('/')}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise Hdf5Error(f"is refused: {path} is a link to another place or another file")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise Hdf5Error(f"is refused: {path} occurs in the file under another name, too")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif isinstance(item, h5py.Dataset):
+                _examine_array(item, path)
+                _examine_attributes(item, longest_text)
+            else:
+                raise Hdf5Error(f"is refused: {path} is neither a group nor an array")
+
+
+def _examine_array(array: h5py.Dataset, path: str) -> None:
+    properties = array.id.get_create_plist()
+    if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise Hdf5Error(f"is refused: the values of {path} are in another file")
+    if properties.get_nfilters():
+        raise Hdf5Error(
+            f"is refused: {path} is compressed; `h5repack -f NONE IN OUT` writes an uncompressed "
+            "file"
+        )
+    dtype, shape = array.dtype, array.shape
+    if dtype.kind not in ARRAY_KINDS or dtype.itemsize > ARRAY_ITEM_BYTES or shape is None:
+        raise Hdf5Error(f"is refused: {path} holds {dtype}, not numbers")
+    if array.id.get_storage_size() < math.prod(shape) * array.id.get_type().get_size():
+        raise Hdf5Error(f"is damaged: values of {path} are missing")
+
+
+def _examine_attributes(item: Item, longest_text: int) -> None:
+    for name in item.attrs:
+        _check_name(name, item.name)
+        attribute = item.attrs.get_id(name)
+        kind, size = attribute.get_type().get_class(), attribute.get_storage_size()
+        if kind not in ATTRIBUTE_TYPES or size > ATTRIBUTE_BYTES:
+            raise Hdf5Error(
+                f"is refused: attribute {name} of {item.name} is neither text nor numbers, or too "
+                f"large ({size:,} bytes)"
+            )
+        count = math.prod(attribute.shape or ())
+        if attribute.dtype.kind == "O" and count * longest_text > ATTRIBUTE_TEXT_BYTES:
+            raise Hdf5Error(f"is refused: the texts of {name} of {item.name} may be too long")
+
+
+def _check_name(name: str | bytes, where: str) -> None:
+    if (
+        isinstance(name, bytes) or not name.isprintable()
+    ):  # Not UTF-8, or control characters for the terminal.
+        raise Hdf5Error(f"is refused: a name in {where} is not text ({ascii(name)[:80]})")
+
+
+def _text(error: BaseException) -> str:
+    return str(error).replace("\n", " ")

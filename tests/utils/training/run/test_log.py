@@ -1,0 +1,152 @@
+"""The files that a run leaves: settings, versions, epochs, TensorBoard events."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import utils.training.run.log as run_log
+from utils.training.run.log import RunLog, plain
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+def events(folder):
+    """{tag: [(step, value), …]} of what TensorBoard reads."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    read = EventAccumulator(str(folder / "tensorboard"))
+    read.Reload()
+    return {
+        tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto)) for e in read.Tensors(tag)]
+        for tag in read.Tags()["tensors"]
+    }
+
+
+def test_settings_and_versions_are_written_at_once(tmp_path):
+    folder = tmp_path / "log" / "run"
+    RunLog(folder, {"lr": 0.001, "steps": [30, 35], "backbone": "vgg"}).close()
+    assert json.loads((folder / "config.json").read_text()) == {
+        "lr": 0.001,
+        "steps": [30, 35],
+        "backbone": "vgg",
+    }
+    recorded = json.loads((folder / "versions.json").read_text())
+    for name in ("python", "tensorflow", "keras", "numpy", "opencv"):
+        assert recorded[name][0].isdigit()
+    assert "git" in recorded
+    assert "threads" in recorded["device"] or "×" in recorded["device"]
+
+
+def test_one_line_per_epoch(tmp_path):
+    history = [{"epoch": epoch, "det_acc": epoch / 10} for epoch in (1, 2, 3)]
+    with RunLog(tmp_path, {}) as log:
+        log.epochs(history)
+        assert lines(tmp_path) == history
+        log.epochs(history[:2])
+    assert lines(tmp_path) == history[:2]
+
+
+def test_curves_are_drawn_each_epoch(tmp_path):
+    with RunLog(tmp_path, {}) as log:
+        log.epochs([{"epoch": 1, "note": "nothing to draw"}])
+        assert not (tmp_path / "curves.png").exists()
+        log.epochs([{"epoch": 1, "train": {"loss": 2.0}, "val": {"det_acc": 0.5}}])
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_numpy_and_non_finite_numbers_become_plain():
+    values = {
+        "epoch": np.int64(1),
+        "loss": np.float32(0.5),
+        "seg_prec": {"0.5": np.float64(0.25)},
+        "t": (1, float("nan")),
+    }
+    assert plain(values) == {"epoch": 1, "loss": 0.5, "seg_prec": {"0.5": 0.25}, "t": [1, None]}
+
+
+def test_tensorboard_reads_scalars_and_images(tmp_path):
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(10, {"train/loss_xy": 2.0, "learning_rate": 1e-3})
+        log.scalars(20, {"train/loss_xy": np.float32(1.0)})
+        sizes = [(8, 12), (6, 6)]
+        log.images(1, "val", [np.full((h, w, 3), 200, np.uint8) for h, w in sizes])
+    read = events(tmp_path)
+    assert set(read) == {"train/loss_xy", "learning_rate", "val/0", "val/1"}
+    assert [(step, float(value)) for step, value in read["train/loss_xy"]] == [(10, 2.0), (20, 1.0)]
+    ((step, picture),) = read["val/0"]
+    assert step == 1
+    assert list(picture[:2]) == [b"12", b"8"]
+    assert picture[2].startswith(b"\x89PNG")
+
+
+def test_a_repeated_epoch_is_recorded_once(tmp_path):
+    """As after a kill between the recording of an epoch and the saving of its state."""
+    image = np.full((4, 4, 3), 9, np.uint8)
+    for epochs in ((1, 2), (2, 3)):
+        with RunLog(tmp_path, {}) as log:
+            for epoch in epochs:
+                log.scalars(epoch, {"loss": epoch / 10})
+                log.images(epoch, "val", [image])
+    read = events(tmp_path)
+    assert [step for step, _ in read["loss"]] == [1, 2, 3]
+    assert [step for step, _ in read["val/0"]] == [1, 2, 3]
+
+
+def test_a_torn_event_file_is_read_up_to_the_tear(tmp_path):
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(1, {"loss": 1.0})
+        log.scalars(2, {"loss": 2.0})
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(1, {"loss": 1.0})
+        log.scalars(2, {"loss": 2.0})
+    assert [step for step, _ in events(tmp_path)["loss"]] == [1, 2]
+
+
+def failing(*_arguments):
+    raise OSError("the disk is on fire")
+
+
+def test_curves_that_fail_do_not_stop_a_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_log, "draw_curves", failing)
+    with RunLog(tmp_path, {}) as log:
+        log.epochs([{"epoch": 1}])
+    assert lines(tmp_path) == [{"epoch": 1}]
+    assert "curves.png: the disk is on fire; training continues" in capsys.readouterr().err
+
+
+def test_tensorboard_that_fails_does_not_stop_a_training(tmp_path, capsys):
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(1, {"loss": 1.0})
+        log.images(1, "val", [np.zeros((4, 4, 3), np.uint8)])
+        log.epochs([{"epoch": 1}])
+    assert "tensorboard" in capsys.readouterr().err
+    assert lines(tmp_path) == [{"epoch": 1}]
+
+
+def test_a_full_disk_does_not_stop_a_training(small_disk, capsys):
+    folder = small_disk(200_000)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    with RunLog(folder, {}) as log:
+        for epoch in range(1, 4):
+            log.images(epoch, "val", [noise])
+            log.scalars(epoch, {"loss": 1.0})
+            log.epochs([{"epoch": 1, "note": "x" * 300_000}])
+    printed = capsys.readouterr().err
+    assert "training continues" in printed
+    assert "epochs.jsonl: needs 300.0 kB, and the disk is full" in printed
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_a_full_disk_at_the_start_is_a_sentence(small_disk):
+    folder = small_disk(8_192)
+    with pytest.raises(OSError, match=r"config\.json: needs .* the disk is full"):
+        RunLog(folder, {"about": "x" * 20_000})

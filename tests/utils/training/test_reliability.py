@@ -1,0 +1,335 @@
+"""A run that is stopped, fails or meets bad numbers loses nothing and says what happened."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config.signals import Stopped, stop_signals
+from data.loading.errors import DataError
+from tests.utils.training.test_trainer import records_of, state_of
+from utils.training.builder import build_trainer, train
+from utils.training.run.checkpoints import CheckpointError
+from utils.training.run.folder import RunFolderError
+from utils.training.trainer import TrainingError
+
+pytestmark = pytest.mark.slow
+
+
+def settings(tiny_set, folder, **changes):
+    """Five samples in batches of two: three steps per epoch."""
+    usual = {"free_body": 1, "epoches": 2, "lr": 2e-3, "steps": [2]}
+    return tiny_set.config(**usual | {"log_path": str(folder)} | changes)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_set, tmp_path_factory):
+    """A run of two epochs that was never stopped."""
+    trainer = build_trainer(settings(tiny_set, tmp_path_factory.mktemp("run") / "log"))
+    return trainer, trainer.run()
+
+
+def assert_same_run(trainer, state, uninterrupted):
+    expected_trainer, expected = uninterrupted
+    for array, wanted in zip(state_of(trainer), state_of(expected_trainer), strict=True):
+        np.testing.assert_array_equal(array, wanted)
+    folder = trainer.config.log_path
+    assert records_of(folder) == records_of(expected_trainer.config.log_path)
+    assert (state.best_det_acc, state.best_epoch) == (expected.best_det_acc, expected.best_epoch)
+
+
+def interrupt_at(trainer, step, number=signal.SIGTERM):
+    """Sends a signal to the process when the trainer begins this step, counted over the run."""
+    run_step, done = trainer._run_step, []
+
+    def interrupted(*arguments):
+        if len(done) == step:
+            os.kill(os.getpid(), number)
+        done.append(step)
+        return run_step(*arguments)
+
+    trainer._run_step = interrupted
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
+def test_a_run_stopped_in_any_step_resumes_bit_by_bit(tiny_set, tmp_path, uninterrupted, step):
+    config = settings(tiny_set, tmp_path)
+    trainer = build_trainer(config)
+    interrupt_at(trainer, step)
+    with pytest.raises(Stopped), stop_signals():
+        trainer.run()
+    saved = trainer.checkpoints.restore()
+    assert (saved.epoch * 3) + saved.step == step + 1
+    resumed = build_trainer(config)
+    assert_same_run(resumed, resumed.run(), uninterrupted)
+
+
+def test_a_run_stopped_in_validation_resumes_with_it(tiny_set, tmp_path, uninterrupted, capsys):
+    config = settings(tiny_set, tmp_path)
+    trainer = build_trainer(config)
+    evaluate = trainer.evaluate
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments)
+
+    trainer.evaluate = interrupted
+    with pytest.raises(Stopped) as stopped, stop_signals():
+        trainer.run()
+    assert stopped.value.exit_code == 130
+    resumed = build_trainer(config)
+    resumed.train_epoch = counted(resumed.train_epoch, trained := [])
+    assert_same_run(resumed, resumed.run(), uninterrupted)
+    assert [state.step for state in trained] == [3, 0]
+    assert "resuming in epoch 1 at step 3 of 3" in capsys.readouterr().out
+
+
+def counted(train_epoch, states):
+    def call(state, stop):
+        states.append(state)
+        return train_epoch(state, stop)
+
+    return call
+
+
+def test_states_are_saved_within_an_epoch(tiny_set, tmp_path):
+    config = settings(tiny_set, tmp_path, epoches=1, save_every_minutes=1e-9)
+    trainer = build_trainer(config)
+    saved, save = [], trainer.checkpoints.save
+
+    def recording(state):
+        saved.append((state.epoch, state.step))
+        save(state)
+
+    trainer.checkpoints.save = recording
+    trainer.run()
+    assert saved == [(0, 1), (0, 2), (0, 3), (1, 0)]
+
+
+def test_a_failing_validation_does_not_lose_the_epoch(tiny_set, tmp_path, uninterrupted):
+    config = settings(tiny_set, tmp_path)
+    trainer = build_trainer(config)
+
+    def fail(*_arguments):
+        raise DataError("d.png: damaged")
+
+    trainer.evaluate = fail
+    with pytest.raises(DataError):
+        trainer.run()
+    resumed = build_trainer(config)
+    resumed.train_epoch = counted(resumed.train_epoch, trained := [])
+    assert_same_run(resumed, resumed.run(), uninterrupted)
+    assert trained[0].step == 3
+
+
+def test_validation_is_tried_before_the_first_epoch(tiny_set, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(tiny_set.images, images)
+    trainer = build_trainer(settings(tiny_set, tmp_path / "log", image_path=str(images)))
+    (images / "c.png").write_bytes(b"damaged")
+    trainer.training_set = dataclasses.replace(trainer.training_set, image_path=tiny_set.images)
+    trainer.train_epoch = counted(trainer.train_epoch, trained := [])
+    with pytest.raises(DataError, match=r"c\.png"):
+        trainer.run()
+    assert trained == []
+
+
+def break_layer(trainer, name):
+    layer = trainer.model.get_layer(name)
+    layer.bias.assign(np.full(layer.bias.shape, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("layer", "terms"),
+    [("mask_logits", "mask, loss"), ("box_logits", "xy, wh, confidence, ")],
+)
+def test_a_loss_that_is_not_finite_names_term_step_and_samples(tiny_set, tmp_path, layer, terms):
+    trainer = build_trainer(settings(tiny_set, tmp_path))
+    trainer.evaluate = lambda *_: break_layer(trainer, layer) or {"det_acc": 0.0}
+    trainer._complete_epoch = lambda state, *_: (
+        break_layer(trainer, layer) or dataclasses.replace(state.after_epoch())
+    )
+    with pytest.raises(TrainingError) as caught:
+        trainer.run()
+    message = str(caught.value)
+    assert message.startswith(f"epoch 2, step 1 of 3: not finite in {terms}")
+    order, _ = trainer.training_set.plan(2)
+    for row in order[:2]:
+        referent = trainer.training_set.referents[row]
+        assert f"{referent.image} (mask-id {referent.mask_id})" in message
+    assert "skip_nonfinite=" in message
+    assert trainer.checkpoints.restore().step == 3
+
+
+def broken_words(trainer, row):
+    """Makes the words of one referent NaN: only batches with it are not finite."""
+    words = trainer.training_set.words
+    lookup, referent = words.lookup, trainer.training_set.referents[row]
+    ids = {words.encode(text, 4).tobytes() for text in referent.expressions}
+
+    class Broken:
+        encode = staticmethod(words.encode)
+
+        @staticmethod
+        def lookup(rows):
+            vectors = np.array(lookup(rows))
+            for place, row_ids in enumerate(rows):
+                if row_ids.tobytes() in ids:
+                    vectors[place] = np.nan
+            return vectors
+
+    trainer.training_set = dataclasses.replace(trainer.training_set, words=Broken())
+
+
+def test_a_bad_sample_in_the_last_step_of_an_epoch_is_never_saved(tiny_set, tmp_path):
+    trainer = build_trainer(settings(tiny_set, tmp_path))
+    row = trainer.training_set.plan(1)[0][-1]  # Alone in the last batch.
+    broken_words(trainer, row)
+    before = state_of(trainer)
+    with pytest.raises(TrainingError, match=r"epoch 1, step 3 of 3: not finite in"):
+        trainer.run()
+    assert trainer.checkpoints.restore() is None
+    assert not list(Path(tmp_path).glob("*.h5"))
+    assert all(np.isfinite(array).all() for array in state_of(trainer) if array.dtype.kind == "f")
+    assert len(before) == len(state_of(trainer))
+
+
+def test_steps_that_are_not_finite_are_skipped_up_to_a_number(tiny_set, tmp_path, capsys):
+    row = None
+    for tolerated, stopped in ((1, True), (2, False)):
+        folder = tmp_path / str(tolerated)
+        trainer = build_trainer(settings(tiny_set, folder, skip_nonfinite=tolerated))
+        row = trainer.training_set.plan(1)[0][-1] if row is None else row
+        broken_words(trainer, row)  # Once per epoch, so twice.
+        if stopped:
+            with pytest.raises(TrainingError, match="after 1 such steps, stops"):
+                trainer.run()
+        else:
+            assert trainer.run().skipped == 2
+    printed = capsys.readouterr().err
+    assert printed.count("the step is skipped") == 3
+    state = trainer.checkpoints.restore()
+    assert all(np.isfinite(array).all() for array in state_of(trainer) if array.dtype.kind == "f")
+    assert int(trainer.optimizer.iterations) == 4  # Two of six steps were skipped.
+    assert all(np.isfinite(record["train"]["loss"]) for record in state.history)
+
+
+def test_skipped_steps_change_nothing(tiny_set, tmp_path):
+    config = settings(tiny_set, tmp_path, skip_nonfinite=9, batch_size=5, epoches=1)
+    trainer = build_trainer(config)
+    broken_words(trainer, 0)
+    names = [v.path for v in [*trainer.model.variables, *trainer.optimizer.variables]]
+    before = dict(zip(names, state_of(trainer), strict=True))
+    trainer.run()
+    for name, array in zip(names, state_of(trainer), strict=True):
+        if "seed" not in name and "learning_rate" not in name:
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_changed_settings_are_refused_or_printed(tiny_set, tmp_path, capsys):
+    config = settings(tiny_set, tmp_path, epoches=1)
+    build_trainer(config).run()
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(RunFolderError, match=r"det_acc_thresh: 0\.5 → 0\.7.*--resume force"):
+        build_trainer(config.replace(det_acc_thresh=0.7, lr=1e-3))
+    assert (tmp_path / "config.json").read_bytes() == before
+    capsys.readouterr()
+    changed = config.replace(det_acc_thresh=0.7, lr=1e-3, epoches=2)
+    assert build_trainer(changed, force=True).run().epoch == 2
+    printed = capsys.readouterr().out
+    for change in ("det_acc_thresh: 0.5 → 0.7", "lr: 0.002 → 0.001", "epoches: 1 → 2"):
+        assert f"resumed with another setting: {change}" in printed
+
+
+def test_results_without_a_state_are_not_overwritten(tiny_set, tmp_path):
+    config = settings(tiny_set, tmp_path / "log", epoches=1)
+    build_trainer(config).run()
+    for name in ("last.state.h5", "previous.state.h5"):
+        (tmp_path / "log" / name).unlink()
+    best = (tmp_path / "log" / "best.weights.h5").read_bytes()
+    with pytest.raises(RunFolderError, match="--overwrite"):
+        train(config)
+    assert (tmp_path / "log" / "best.weights.h5").read_bytes() == best
+    train(config, overwrite=True)
+    (old,) = (path for path in tmp_path.iterdir() if ".old-" in path.name)
+    assert (old / "best.weights.h5").read_bytes() == best
+    assert (tmp_path / "log" / "best.weights.h5").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_lost_best_file_is_said_and_replaced(tiny_set, tmp_path, capsys, damage):
+    config = settings(tiny_set, tmp_path, epoches=1)
+    trainer = build_trainer(config)
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.run()
+    best = tmp_path / "best.weights.h5"
+    if damage == "missing":
+        best.unlink()
+    else:
+        content = bytearray(best.read_bytes())
+        content[-100] ^= 1
+        best.write_bytes(content)
+    state = build_trainer(config.replace(epoches=2)).run()
+    assert f"{best}: is {damage}" in capsys.readouterr().err
+    assert best.exists()
+    assert state.best_epoch == 2
+
+
+def test_a_dry_run_writes_nothing(tiny_set, tmp_path, capsys):
+    root = tmp_path / "set"
+    shutil.copytree(tiny_set.root, root)
+    paths = {
+        key: value.replace(str(tiny_set.root), str(root)) for key, value in tiny_set.paths.items()
+    }
+    for cache in root.glob("*.npz"):
+        cache.unlink()
+    before = sorted(root.rglob("*"))
+    config = settings(tiny_set, tmp_path / "log", cache_features=1, **paths)
+    assert train(config, dry_run=True) is None
+    assert sorted(root.rglob("*")) == before
+    assert not (tmp_path / "log").exists()
+    assert "Dry run: 2 training steps, mean loss" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_what_is_missing(tiny_set, tmp_path):
+    config = settings(tiny_set, tmp_path / "log", image_path=str(tmp_path))
+    with pytest.raises(DataError, match=r"\.png"):
+        train(config, dry_run=True)
+
+
+def test_another_batch_size_continues_at_the_same_sample(tiny_set, tmp_path):
+    config = settings(tiny_set, tmp_path, epoches=1)
+    trainer = build_trainer(config)
+    interrupt_at(trainer, 1)
+    with pytest.raises(Stopped), stop_signals():
+        trainer.run()
+    resumed = build_trainer(config.replace(batch_size=4))
+    resumed.train_epoch = counted(resumed.train_epoch, trained := [])
+    state = resumed.run()
+    assert (trained[0].step, resumed.steps_per_epoch) == (1, 2)
+    assert state.epoch == 1
+    record = json.loads((tmp_path / "epochs.jsonl").read_text())
+    assert record["train"]["loss"] > 0
+
+
+def test_a_weight_that_is_not_finite_is_never_saved(tiny_set, tmp_path):
+    """A moving average that overflows shows in no loss."""
+    trainer = build_trainer(settings(tiny_set, tmp_path))
+    complete = trainer._complete_epoch
+
+    def break_and_complete(state, log, stop):
+        average = trainer.model.get_layer("fusion_bn").moving_variance
+        average.assign(np.full(average.shape, np.inf))
+        return complete(state, log, stop)
+
+    trainer._complete_epoch = break_and_complete
+    with pytest.raises(CheckpointError, match="fusion_bn/moving_variance is not finite"):
+        trainer.run()
+    assert trainer.checkpoints.restore().step == 3
+    assert not (tmp_path / "best.weights.h5").exists()

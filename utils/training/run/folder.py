@@ -1,0 +1,98 @@
+"""The log folder of a run: one run per folder, resumed only by settings that fit it."""
+
+import datetime
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from config.errors import UserError
+from config.files import locked
+from utils.training.run.checkpoints import BEST, LAST, PREVIOUS, read_run_state
+from utils.training.run.log import EPOCHS
+from utils.training.run.settings import compare_settings
+
+LOCK = ".lock"
+FEATURES = "features"  # Default folder of the cached features; they identify themselves.
+
+
+class RunFolderError(UserError):
+    """A folder cannot be used by a run; the message names it and what to do."""
+
+
+def held_folder(folder: str | os.PathLike) -> AbstractContextManager[None]:
+    """Locks the folder of a run during a `with` block.
+
+    Raises:
+        UserError: another process is training in it.
+    """
+    message = (
+        f"{folder}: another process is training in this folder; wait until it ends, or set "
+        "another log_path"
+    )
+    return locked(Path(folder) / LOCK, message)
+
+
+def check_resumption(
+    folder: str | os.PathLike, settings: Mapping[str, Any], *, force: bool = False
+) -> list[str]:
+    """Checks that a run with these settings may start or resume in a folder.
+
+    Args:
+        folder: config.log_path.
+        settings: of `utils.training.run.settings.run_settings`.
+        force: whether to resume whatever has changed.
+
+    Returns:
+        The changed settings, as "lr: 0.001 → 0.0005"; empty for a new run.
+
+    Raises:
+        RunFolderError: the folder holds results without a state to resume from, or settings have
+            changed that make it another run.
+    """
+    folder = Path(folder)
+    state = read_run_state(folder)
+    if state is None:
+        results = [name for name in (BEST, EPOCHS) if (folder / name).exists()]
+        if results and not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+            raise RunFolderError(
+                f"{folder}: holds the results of another run ({', '.join(results)}) and no state "
+                "to resume from; set another log_path, or start afresh with --overwrite, which "
+                "keeps the old folder under another name"
+            )
+        return []
+    changes = compare_settings(state.settings, settings)
+    if changes.refused and not force:
+        raise RunFolderError(
+            f"{folder}: this run began with other settings ({'; '.join(changes.refused)}). "
+            "Restore them, set another log_path, start afresh with --overwrite, or resume all the "
+            "same with --resume force"
+        )
+    return [*changes.refused, *changes.printed]
+
+
+def move_away(folder: str | os.PathLike) -> Path | None:
+    """Renames the folder of an earlier run to "<folder>.old-<date>", for a fresh start.
+
+    Cached features stay in the folder of the new run.
+
+    Returns:
+        The new path; None if there was no folder.
+
+    Raises:
+        UserError: another process is training in it.
+        OSError: it cannot be renamed.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return None
+    dated = f"{folder.name}.old-{datetime.date.today().isoformat()}"
+    names = (dated, *(f"{dated}-{number}" for number in range(2, 10_000)))
+    old = next(path for name in names if not (path := folder.with_name(name)).exists())
+    with held_folder(folder):
+        folder.rename(old)
+        if (old / FEATURES).is_dir():
+            folder.mkdir()
+            (old / FEATURES).rename(folder / FEATURES)
+    return old

@@ -1,0 +1,162 @@
+"""What a run records for people: settings, versions, epochs, curves and TensorBoard events."""
+
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+from config.errors import UserError
+from config.files import remove_partial_files, write_text
+from utils.environment import versions
+from utils.visualization.curves import draw_curves
+from utils.visualization.png import save_png
+
+EPOCHS, CURVES = "epochs.jsonl", "curves.png"
+READ_BYTES = 1 << 20
+
+
+class RunLog:
+    """The record of a run in its log folder.
+
+    `config.json` (all settings) and `versions.json` are written immediately, `epochs.jsonl` (one
+    line per epoch), `curves.png` (drawn from it) and `tensorboard/` (event files) as epochs
+    complete. A resumed run continues the same files. Of these, only the first two can stop a
+    training: the state of the run contains what the others show.
+
+    Args:
+        log_path: the folder; created if missing.
+        settings: the settings of the run, plain values.
+    """
+
+    def __init__(self, log_path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+        self.folder = Path(log_path)
+        for name in ("config.json", "versions.json", EPOCHS, CURVES):
+            remove_partial_files(self.folder / name)
+        write_text(self.folder / "config.json", json.dumps(settings, indent=2) + "\n")
+        write_text(self.folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+        events = self.folder / "tensorboard"
+        self._recorded = _recorded_events(events)
+        self._writer: Any = None
+        with _optional(events):
+            self._writer = tf.summary.create_file_writer(str(events))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds numbers to TensorBoard, by their tags, such as {"train/xy": 0.3}.
+
+        Args:
+            step: the step or epoch that they belong to.
+            values: numbers by tag. Those that an earlier process has recorded are left out.
+        """
+        with self._events(step):
+            for name, value in values.items():
+                if (name, step) not in self._recorded:
+                    tf.summary.scalar(name, float(value))
+
+    def images(self, step: int, name: str, images: Iterable[np.ndarray]) -> None:
+        """Adds pictures to TensorBoard.
+
+        Args:
+            step: the step or epoch that they belong to.
+            name: tag; picture k is shown as `name/k`. Those that an earlier process has recorded
+                are left out.
+            images: (H, W, 3) uint8 each; sizes may differ.
+        """
+        with self._events(step):
+            for number, image in enumerate(images):
+                if (f"{name}/{number}", step) not in self._recorded:
+                    tf.summary.image(f"{name}/{number}", np.asarray(image)[None])
+
+    def epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Writes `epochs.jsonl` and redraws the curves.
+
+        Args:
+            history: the record of each epoch, see `plain`.
+        """
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in history]
+        with _optional(self.folder / EPOCHS):
+            write_text(self.folder / EPOCHS, "".join(lines))
+        with _optional(self.folder / CURVES):
+            curves = draw_curves(history)
+            if curves is not None:
+                save_png(self.folder / CURVES, curves)
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        if self._writer is not None:
+            with _optional(self.folder / "tensorboard"):
+                self._writer.close()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _events(self, step: int) -> Iterator[None]:
+        """Collects events of a step and flushes them; gives up TensorBoard if that fails."""
+        with _optional(self.folder / "tensorboard"):
+            if self._writer is None:
+                # There is nowhere to write to; summaries without a writer do nothing.
+                yield
+                return
+            try:
+                with self._writer.as_default(step=step):
+                    yield
+                self._writer.flush()
+            except Exception:
+                self._writer = None
+                raise
+
+
+def plain(value: Any) -> Any:
+    """Converts values to types that JSON can represent.
+
+    NumPy numbers and arrays become plain ones; numbers that are not finite become None.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def _optional(path: Path) -> Iterator[None]:
+    """Reports an error inside the block, which must not stop a training of days."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, UserError | OSError | tf.errors.OpError):
+            traceback.print_exc()
+        text = str(error) if str(path) in str(error) else f"{path}: {error}"
+        print(f"warning: {text}; training continues without it", file=sys.stderr)
+
+
+def _recorded_events(folder: Path) -> set[tuple[str, int]]:
+    """(tag, step) of the events in a folder, as far as they can be read.
+
+    A process that was killed may have recorded an epoch that the state does not yet count.
+    """
+    recorded = set()
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        try:
+            for content in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES):
+                event = Event.FromString(content.numpy())
+                recorded |= {(value.tag, event.step) for value in event.summary.value}
+        except tf.errors.OpError:
+            continue  # The end of the file is torn; TensorBoard stops there, too.
+    return recorded
