@@ -50,8 +50,11 @@ def main(arguments: list[str] | None = None) -> int | None:
 def _run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.overrides)
 
+    from data.loading.anchors import check_anchor_target
     from data.preparation.check_report import Report, check, write_proposal
 
+    if options.write_anchors:
+        check_anchor_target(options.write_anchors)
     report = Report()
     proposal = check(config, report, decode=not options.quick)
     if options.write_anchors:

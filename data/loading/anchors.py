@@ -13,6 +13,10 @@ from data.loading.errors import DataError
 
 # Anchors per cell of the network.
 N_ANCHORS = 3
+# Published checkpoints only work with these.
+PUBLISHED = Path(__file__).resolve().parents[1] / "yolo_anchors.txt"
+MIN_SIZE, MAX_SIZE = 0.01, 1e6  # Pixels.
+MAX_BYTES = 10_000  # Of a file.
 MAX_ITERATIONS = 300
 N_RESTARTS = 8
 
@@ -21,17 +25,20 @@ def read_anchors(path: str | os.PathLike) -> np.ndarray:
     """Reads an anchor file.
 
     Returns:
-        (A, 2) float32, width and height in input pixels, in the order of the file.
+        (3, 2) float32, width and height in input pixels, in the order of the file.
 
     Raises:
-        DataError: the file contains anything but an even, non-zero number of positive numbers
-            separated by commas.
+        DataError: the file contains anything but three pairs of sizes separated by commas.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    expected = 'expected one line "w,h,  w,h,  ..." of positive sizes in pixels'
+    expected = f'expected one line "w,h,  w,h,  w,h" of {N_ANCHORS} sizes in pixels'
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path}: the file has more than {MAX_BYTES:,} bytes; {expected}")
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file; {expected}") from None
     if not text:
@@ -41,29 +48,47 @@ def read_anchors(path: str | os.PathLike) -> np.ndarray:
         try:
             numbers.append(float(field))
         except ValueError:
-            raise DataError(f"{path}: {field.strip()!r} is not a number; {expected}") from None
-    if len(numbers) % 2:
-        raise DataError(f"{path}: {len(numbers)} numbers cannot be paired; {expected}")
-    anchors = np.array(numbers, np.float32).reshape(-1, 2)
-    if not (np.isfinite(anchors).all() and (anchors > 0).all()):
-        bad = [number for number in numbers if not 0 < number < np.inf] or numbers
-        raise DataError(f"{path}: {bad[0]:g} is not a size in pixels; {expected}")
-    return anchors
+            shown = repr(field.strip()[:50])
+            raise DataError(f"{path}: {shown} is not a number; {expected}") from None
+        if not MIN_SIZE <= numbers[-1] <= MAX_SIZE:
+            raise DataError(f"{path}: {numbers[-1]:g} is not a size in pixels; {expected}")
+    if len(numbers) != 2 * N_ANCHORS:
+        raise DataError(f"{path}: found {len(numbers)} numbers; {expected}")
+    return np.array(numbers, np.float32).reshape(-1, 2)
 
 
 def write_anchors(path: str | os.PathLike, anchors_wh_px: np.ndarray) -> None:
-    """Writes anchors (A, 2) to a file, atomically and rounded to a hundredth of a pixel.
+    """Writes anchors (3, 2) to a file, atomically and rounded to a hundredth of a pixel.
 
     Raises:
-        ValueError: the array has another shape or a size that is not positive.
+        ValueError: the array has another shape.
+        DataError: a size is less than a hundredth of a pixel or huge, or see
+            `check_anchor_target`.
     """
-    anchors = np.asarray(anchors_wh_px, np.float64)
-    if anchors.ndim != 2 or anchors.shape[1] != 2 or not len(anchors):
-        raise ValueError(f"{path}: expected anchors of shape (A, 2), got {anchors.shape}")
-    if not (np.isfinite(anchors).all() and (anchors >= 0.01).all()):
-        raise ValueError(f"{path}: anchors must be positive, got {anchors.tolist()}")
+    path, anchors = Path(path), np.asarray(anchors_wh_px, np.float64)
+    if anchors.shape != (N_ANCHORS, 2):
+        raise ValueError(f"{path}: expected anchors of shape (3, 2), got {anchors.shape}")
+    if not ((anchors >= MIN_SIZE) & (anchors <= MAX_SIZE)).all():
+        raise DataError(f"{path}: {anchors.tolist()} are no sizes of anchors in pixels")
+    check_anchor_target(path)
     pairs = [",".join(f"{size:.2f}".rstrip("0").rstrip(".") for size in pair) for pair in anchors]
     write_text(path, ",  ".join(pairs) + "\n")
+
+
+def check_anchor_target(path: str | os.PathLike) -> None:
+    """Checks that `write_anchors` may create or replace a file.
+
+    Raises:
+        DataError: the file exists, and holds the published anchors or is no anchor file.
+    """
+    path = Path(path)
+    if path.resolve() == PUBLISHED:
+        raise DataError(f"{path}: published checkpoints need these anchors; choose another file")
+    if path.exists():
+        try:
+            read_anchors(path)
+        except DataError:
+            raise DataError(f"{path}: this is no file of anchors; choose another file") from None
 
 
 def shape_iou(boxes_wh: np.ndarray, anchors_wh: np.ndarray) -> np.ndarray:
@@ -86,12 +111,13 @@ def kmeans_anchors(boxes_wh: np.ndarray, k: int, seed: int) -> np.ndarray:
         (k, 2) float32, sorted by area.
 
     Raises:
-        ValueError: the boxes are not positive (N, 2) or have fewer than k different sizes.
+        ValueError: the boxes are not positive (N, 2), or beyond 1e-30 to 1e30, or have fewer than
+            k different sizes.
     """
     boxes = np.asarray(boxes_wh, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 2:
         raise ValueError(f"expected boxes of shape (N, 2), got {boxes.shape}")
-    if not (np.isfinite(boxes).all() and (boxes > 0).all()):
+    if not ((boxes >= 1e-30) & (boxes <= 1e30)).all():  # Areas of others are 0 or infinite.
         raise ValueError("boxes must have a positive width and height")
     n_sizes = len(np.unique(boxes, axis=0))
     if not 1 <= k <= n_sizes:

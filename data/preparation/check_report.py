@@ -16,7 +16,6 @@ from config.errors import UserError
 from config.schema import PROJECT_ROOT, Config
 from data.loading.anchors import N_ANCHORS, read_anchors, write_anchors
 from data.loading.annotations import Referent, read_annotations
-from data.loading.errors import DataError
 from data.preparation.inspection import (
     MISSING_IMAGES,
     MISSING_MASKS,
@@ -279,11 +278,6 @@ def _check_anchors(config: Config, boxes_wh: np.ndarray, report: Report) -> np.n
     current_iou = None
     try:
         anchors = read_anchors(config.anchors_file)
-        if len(anchors) != N_ANCHORS:
-            raise DataError(
-                f"{config.anchors_file} contains {len(anchors)} anchors, but the network has "
-                f"{N_ANCHORS}"
-            )
     except (OSError, UserError) as error:
         report.problem(str(error))
     else:

@@ -151,7 +151,7 @@ def save_mask(content):
         (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
         (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),
-            "anchors.txt contains 2 anchors, but the network has 3",
+            "anchors.txt: found 4 numbers; expected one line",
         ),
     ],
 )
@@ -259,6 +259,17 @@ def test_proposed_anchors_can_be_written_and_used(prepared, capsys):
     lines = capsys.readouterr().out.splitlines()
     present, proposed = (line for line in lines if "×" in line and "mean IoU" in line)
     assert present.split(": ")[:2] == proposed.split(": ")[:2]
+
+
+@pytest.mark.parametrize("name", ["yolo_anchors.txt", "README.md"])
+def test_proposed_anchors_never_replace_other_files(prepared, capsys, name):
+    path = ROOT / "data" / name
+    content = path.read_bytes()
+    assert prepared.check("--write_anchors", path) == 2
+    printed = capsys.readouterr()
+    assert "choose another file" in printed.err
+    assert printed.out == ""  # Said before the check, which takes long.
+    assert path.read_bytes() == content
 
 
 def test_too_few_boxes_give_no_anchors(prepared, capsys):

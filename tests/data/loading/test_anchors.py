@@ -5,22 +5,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.loading.anchors import kmeans_anchors, read_anchors, shape_iou, write_anchors
+from data.loading.anchors import PUBLISHED, kmeans_anchors, read_anchors, shape_iou, write_anchors
 from data.loading.errors import DataError
 
 
 def test_shipped_anchors_are_the_published_ones():
-    path = Path(__file__).parents[3] / "data" / "yolo_anchors.txt"
-    anchors = read_anchors(path)
+    anchors = read_anchors(PUBLISHED)
     assert anchors.dtype == np.float32
     assert anchors.tolist() == [[137, 256], [248, 272], [386, 271]]
 
 
 def test_write_then_read_keeps_hundredths(tmp_path):
     path = tmp_path / "anchors.txt"
-    write_anchors(path, np.array([[10.25, 30.5], [100, 7.126]]))
-    assert path.read_text() == "10.25,30.5,  100,7.13\n"
-    np.testing.assert_allclose(read_anchors(path), [[10.25, 30.5], [100, 7.13]])
+    write_anchors(path, np.array([[10.25, 30.5], [100, 7.126], [3, 0.01]]))
+    assert path.read_text() == "10.25,30.5,  100,7.13,  3,0.01\n"
+    np.testing.assert_allclose(read_anchors(path), [[10.25, 30.5], [100, 7.13], [3, 0.01]])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_number(tmp_path):
+    path = tmp_path / "anchors.txt"
+    path.write_text("1,2,  3,4,  5,6\r\n", encoding="utf-8-sig")
+    assert read_anchors(path).tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(
@@ -28,10 +33,16 @@ def test_write_then_read_keeps_hundredths(tmp_path):
     [
         (b"", "empty"),
         (b"10,20,30", "3 numbers"),
+        (b"10,20,  30,40", "4 numbers"),
+        (b"1,2,  3,4,  5,6,  7,8", "8 numbers"),
         (b"10,twenty", "'twenty'"),
         (b"10,20,", "''"),
         (b"10,-20", "-20"),
-        (b"10,1e-60", "10"),
+        (b"10,1e-60", "1e-60"),
+        (b"10,1e30", "1e+30"),
+        (b"10," + b"9" * 5000, "inf"),
+        (b"10," + b"x" * 5000, "is not a number"),
+        (b"1," * 10_000, "more than 10,000 bytes"),
         (b"10,nan", "nan"),
         (b"inf,10", "inf"),
         (b"\xff\xfe\x00", "not a text file"),
@@ -43,26 +54,52 @@ def test_bad_file_is_an_error_that_names_it(tmp_path, content, found):
     with pytest.raises(DataError, match=r"some_anchors\.txt") as error:
         read_anchors(path)
     assert found in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "anchors.txt"
-    write_anchors(path, np.array([[10, 20]]))
+    anchors = np.array([[10, 20], [30, 40], [50, 60]])
+    write_anchors(path, anchors)
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_anchors(path, np.array([[30, 40]]))
-    assert read_anchors(path).tolist() == [[10, 20]]
+        write_anchors(path, anchors + 1)
+    assert read_anchors(path).tolist() == anchors.tolist()
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("anchors", [np.ones(4), np.ones((0, 2)), [[1, 0.0]], [[1, np.nan]]])
-def test_unwritable_anchors_are_refused(tmp_path, anchors):
-    with pytest.raises(ValueError, match="anchors"):
+@pytest.mark.parametrize("size", [0, -1, 0.001, 1e7, np.nan, np.inf])
+def test_sizes_that_are_no_anchors_are_refused(tmp_path, size):
+    with pytest.raises(DataError, match=r"anchors\.txt: .* no sizes of anchors"):
+        write_anchors(tmp_path / "anchors.txt", np.array([[1, 2], [3, 4], [5, size]]))
+
+
+@pytest.mark.parametrize("anchors", [np.ones(6), np.ones((2, 2)), np.ones((3, 3))])
+def test_other_shapes_are_refused(tmp_path, anchors):
+    with pytest.raises(ValueError, match="shape"):
         write_anchors(tmp_path / "anchors.txt", anchors)
+
+
+def test_the_published_anchors_are_never_replaced(tmp_path):
+    published = PUBLISHED.read_bytes()
+    link = tmp_path / "link.txt"
+    link.symlink_to(PUBLISHED)
+    for path in (PUBLISHED, link):
+        with pytest.raises(DataError, match="published checkpoints need these anchors"):
+            write_anchors(path, np.array([[1, 2], [3, 4], [5, 6]]))
+    assert PUBLISHED.read_bytes() == published
+
+
+def test_a_file_that_is_no_anchor_file_is_never_replaced(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("a.jpg 1,2,3,4,5,6 ~ x\n")
+    with pytest.raises(DataError, match=r"train\.txt: this is no file of anchors"):
+        write_anchors(path, np.array([[1, 2], [3, 4], [5, 6]]))
+    assert path.read_text() == "a.jpg 1,2,3,4,5,6 ~ x\n"
 
 
 def test_shape_iou():
@@ -106,6 +143,9 @@ def test_kmeans_with_sizes_that_differ_by_rounding_alone():
     [
         (np.ones((3, 4)), 1, "shape"),
         ([[1, 0]], 1, "positive"),
+        ([[1e-200, 1], [1, 1]], 1, "positive"),
+        ([[1e200, 1], [1, 1]], 1, "positive"),
+        ([[np.nan, 1], [1, 1]], 1, "positive"),
         ([[5, 5], [5, 5], [6, 6]], 3, "3 anchors .* 2 different"),
         ([[5, 5]], 0, "0 anchors"),
     ],
