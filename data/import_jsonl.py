@@ -11,13 +11,17 @@ Each line of the input describes one object:
   box           left, top, right, bottom in pixels; if omitted, the bounding box of the mask
   polygon       list of polygons [x, y, x, y, …] in pixels, or
   rle           COCO run lengths {"size": [height, width], "counts": …}, or
-  mask          image file of the same size, 0 (black) outside the object
+  mask          image of the same size, 0 (black) outside the object: PNG, BMP, GIF, PPM, TGA or
+                TIFF, because JPEG, WebP and AVIF can change the values at the border
   expressions   one or more expressions
   split         train, val, test, … (default: --split)
 
-Writes OUTPUT/anns/NAME/<split>.txt, OUTPUT/masks/NAME/<number>.npy and
+Writes OUTPUT/anns/NAME/<split>.txt, OUTPUT/masks/NAME/masks.jsonl and
 OUTPUT/anns/NAME/config.json, which train.py, test.py and data/check.py accept as --config. The
 images are not copied. If any object has a fault, nothing is imported and all faults are listed.
+
+--overwrite replaces an earlier import once the new one is complete. Files that were changed or
+added since, such as an edited config.json, are kept, the changed ones as config.json.2.
 """
 
 import argparse
@@ -94,7 +98,7 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="fill the box of objects without a mask; segmentation then learns to predict boxes",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace an existing data set of this name"
+        "--overwrite", action="store_true", help="replace an earlier import of this name"
     )
     options = parser.parse_args(arguments)
     _check_options(parser, options)
@@ -118,7 +122,7 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     options = _parse_arguments(arguments)
-    hint = "Nothing was imported; run the same command again."
+    hint = "Nothing was imported and nothing was replaced; run the same command again."
     return exit_code(lambda: _run(options), hint)
 
 
@@ -159,6 +163,8 @@ def _report(summary: ImportSummary, data: OwnData, output: Path, name: str) -> N
 
 
 def _notes(summary: ImportSummary) -> Iterator[str]:
+    for name in summary.changed_files:
+        yield f"{name} was changed after the earlier import and is kept, with a number appended"
     for note, places in summary.notes.items():
         yield f"{note}: {counted(places)}"
     if summary.masks.get("filled box"):

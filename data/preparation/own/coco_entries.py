@@ -39,7 +39,7 @@ def read_coco_entries(path: Path, expressions_path: Path | None = None) -> OwnDa
         OSError: a file cannot be read.
         DataError: `path` is not a COCO file.
     """
-    data = OwnData()
+    data = OwnData(inputs=[path] if expressions_path is None else [path, expressions_path])
     coco = read_coco(path, data.faults)
     inside = _expressions_inside(coco, data.faults if expressions_path is None else [])
     expressions = inside
@@ -87,7 +87,10 @@ def _expressions_beside(path: Path, coco: CocoFile, faults: list[str]) -> _Expre
             if None not in (split, earlier_split) and split != earlier_split:
                 raise refusal("split", split, f"{earlier_split!r} as in an earlier line")
             texts = expression_list("expressions", content.get("expressions"))
-            expressions[annotation_id] = (earlier + texts, split or earlier_split)
+            expressions[annotation_id] = (
+                earlier + texts,
+                earlier_split if split is None else split,
+            )
         except EntryError as error:
             faults.append(f"{where}: key {error}")
     return expressions
@@ -98,7 +101,8 @@ def _entry(
 ) -> Entry:
     annotation = coco.annotations[annotation_id]
     image = look_up(coco.images, annotation, "image_id")
-    split = split or annotation.get("split") or image.get("split")
+    given = (split, annotation.get("split"), image.get("split"))
+    split = next((value for value in given if value is not None), None)
     mask = annotation.get("segmentation") or None
     if type(annotation_id) is not int or annotation_id < 0:
         raise refusal("id", annotation_id, "a whole number, because it numbers the mask")

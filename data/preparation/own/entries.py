@@ -32,7 +32,8 @@ from data.preparation.wording import plural
 
 MASK_KEYS = ("polygon", "rle", "mask")
 JSON_KEYS = ("image", "box", *MASK_KEYS, "expressions", "split", "category")
-_NAME = re.compile(r"[A-Za-z0-9][\w+.-]*")
+# Files are named after splits and data sets; names of files may have 255 bytes.
+_NAME = re.compile(r"[A-Za-z0-9][\w+.-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,23 @@ class OwnData:
         entries: the objects without a fault.
         faults: faults of the other objects, with file, line and key.
         notes: what was ignored.
+        inputs: the files that were read.
     """
 
     entries: list[Entry] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    inputs: list[Path] = field(default_factory=list)
 
 
 def check_name(key: str, name: Any) -> str:
     """Checks that a value can be the name of a file or folder.
 
     Raises:
-        EntryError: it is not a string or contains other characters.
+        EntryError: it is not a string, contains other characters, or is too long.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise refusal(key, name, "a name of letters, digits and _ + - .")
+        raise refusal(key, name, "a name of up to 100 letters A-Z, digits and _ + - .")
     return name
 
 
@@ -101,9 +104,9 @@ def read_json_lines(paths: Iterable[Path], mask_folder: Path | None = None) -> O
     Raises:
         OSError: a file cannot be read.
     """
-    data = OwnData()
+    data = OwnData(inputs=list(paths))
     ignored: collections.Counter[str] = collections.Counter()
-    for path in paths:
+    for path in data.inputs:
         for where, content in json_lines(path, data.faults):
             unknown = [key for key in content if key not in JSON_KEYS]
             ignored.update(unknown)

@@ -2,30 +2,41 @@
 
 import collections
 import hashlib
-import json
+import itertools
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from config.errors import UserError
-from config.files import write_text
-from config.schema import PROJECT_ROOT
+from config.files import check_free_space
 from data.loading.annotations import Referent, write_annotations
+from data.loading.masks import write_masks
 from data.preparation.json_fields import EntryError
+from data.preparation.manifest import completed_manifest, write_manifest
 from data.preparation.own.entries import Entry, OwnData
 from data.preparation.own.objects import ImageFile, open_image, prepare_entry
+from data.preparation.own.writing import (
+    changed_files,
+    check_replaceable,
+    own_manifest,
+    unchanged_files,
+    write_config,
+)
+from data.preparation.segmentation import estimated_bytes
 from data.preparation.wording import plural
 from data.support.progress import Progress
+from data.support.staging import replaced_together
 
 FAULTS_SHOWN = 20
+BYTES_PER_LINE = 100  # For the estimate of the space: the name of the image, numbers, punctuation.
 
 Result = TypeVar("Result")
-_Prepared = list[tuple[Entry, Referent]]
 
 
 class ImportRefusedError(UserError):
@@ -40,7 +51,7 @@ class ImportOptions:
         split: split of entries that name none.
         val_share: share of the images without a split that is assigned to the split "val".
         masks_from_boxes: whether to fill the box of an entry that has no mask.
-        overwrite: whether to replace an existing data set of the same name.
+        overwrite: whether to replace an earlier import of the same name.
     """
 
     split: str = "train"
@@ -57,11 +68,14 @@ class ImportSummary:
         referents: split → referents, in the order of the input.
         masks: kind of mask → number of them.
         notes: what was changed or is odd → where.
+        changed_files: files of the replaced import that the user had changed; they were kept
+            under other names.
     """
 
     referents: dict[str, list[Referent]] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=collections.Counter)
     notes: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
+    changed_files: list[str] = field(default_factory=list)
 
 
 def import_data(
@@ -74,6 +88,9 @@ def import_data(
 ) -> ImportSummary:
     """Writes the annotation lines, masks and config.json of a data set, or nothing at all.
 
+    The new set is complete before it replaces an earlier one. Files that the import did not write,
+    and those that were changed since, are kept.
+
     Args:
         data: entries and faults, from `read_json_lines` or `read_coco_entries`.
         image_path: folder that contains the images.
@@ -83,125 +100,178 @@ def import_data(
         workers: images and masks to open in parallel.
 
     Raises:
-        ImportRefusedError: there are faults or no objects, or the data set exists already.
+        ImportRefusedError: there are faults or no objects.
+        UserError: a folder exists already and must not be replaced, another process is writing it,
+            or a path cannot be stored.
+        NoSpaceError: the disk is too full.
     """
     options = options or ImportOptions()
-    summary, faults = ImportSummary(), list(data.faults)
     annotations, masks = Path(output) / "anns" / name, Path(output) / "masks" / name
-    for folder in (annotations, masks):
-        if folder.exists() and not options.overwrite:
-            raise ImportRefusedError(f"{folder} exists already: --overwrite replaces it")
-    staging = masks.with_name(f".{name}-{uuid.uuid4().hex}")
-    staging.mkdir(parents=True)
+    image_path = Path(image_path)
+    replaceable = unchanged_files(annotations)
+
+    def is_ours(path: Path) -> bool:
+        return str(path) in replaceable
+
+    with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
+        check_replaceable(annotations, masks, options.overwrite)
+        with _pool(workers) as pool:
+            run = _Import(data, options, pool, workers)
+            images = run.open_images(image_path)
+            needed = _needed_bytes(data.entries, images)
+            remedy = "free some space or choose another --output"
+            check_free_space(output, needed, f"the import of {name}", remedy)
+            write_masks(new_masks, run.prepare(images))
+        run.divide()
+        run.refuse_faults()
+        for split, referents in run.summary.referents.items():
+            write_annotations(new_annotations / f"{split}.txt", referents)
+        write_config(new_annotations, list(run.summary.referents), annotations, masks, image_path)
+        run.summary.changed_files = changed_files(annotations)
+        manifest = own_manifest(name, data.inputs)
+        manifest = completed_manifest(manifest, run.summary.referents, new_annotations)
+        for folder in (new_annotations, new_masks):
+            write_manifest(folder, manifest)
+    return run.summary
+
+
+class _Import:
+    """What an import has found so far.
+
+    Args:
+        data: entries and faults.
+        options: choices.
+        pool: threads that open images and make masks.
+        ahead: results to compute before they are needed; each may hold a mask.
+    """
+
+    def __init__(
+        self, data: OwnData, options: ImportOptions, pool: ThreadPoolExecutor, ahead: int
+    ) -> None:
+        self.entries, self.faults = data.entries, list(data.faults)
+        self.options, self.pool, self.ahead = options, pool, ahead
+        self.summary = ImportSummary()
+        self._prepared: list[tuple[Entry, Referent]] = []
+
+    def open_images(self, image_path: Path) -> dict[str, ImageFile]:
+        """Image as written → `ImageFile`; images that cannot be opened are faults."""
+        first_entry: dict[str, Entry] = {}
+        for entry in self.entries:
+            first_entry.setdefault(entry.image, entry)
+
+        def open_one(entry: Entry) -> ImageFile:
+            return open_image(entry, image_path)
+
+        images = {}
+        with Progress(len(first_entry), "images") as bar:
+            for entry, image in self._each(open_one, first_entry.values(), bar):
+                images[entry.image] = image
+                if image.is_rotated:
+                    self.summary.notes[
+                        "images with an EXIF orientation, which viewers rotate: boxes and masks "
+                        "must fit the pixels as stored"
+                    ].append(entry.image)
+        return images
+
+    def prepare(self, images: Mapping[str, ImageFile]) -> Iterator[tuple[int, np.ndarray]]:
+        """Prepares the entries whose image was opened; those that cannot be used are faults.
+
+        Yields:
+            Id and mask, uint8 (height, width) of 0 and 1, of each.
+        """
+
+        def prepare_one(entry: Entry) -> tuple[Referent, np.ndarray, list[str]]:
+            return prepare_entry(entry, images[entry.image], self.options.masks_from_boxes)
+
+        seen = set()
+        entries = [entry for entry in self.entries if entry.image in images]
+        with Progress(len(entries), "masks", unit="objects") as bar:
+            for entry, (referent, mask, notes) in self._each(prepare_one, entries, bar):
+                self._prepared.append((entry, referent))
+                self.summary.masks[entry.mask_key or "filled box"] += 1
+                what = (referent.image, referent.box_xyxy_px, referent.expressions)
+                if what in seen:
+                    notes.append("objects with the image, box and expressions of an earlier one")
+                seen.add(what)
+                for note in notes:
+                    self.summary.notes[note].append(entry.where)
+                yield referent.mask_id, mask
+
+    def divide(self) -> None:
+        """Assigns the prepared entries to splits; names that differ only in case are faults."""
+        validation = _choose_validation(self._prepared, self.options.val_share)
+        first: dict[str, tuple[str, str]] = {}
+        for entry, referent in self._prepared:
+            split = entry.split or ("val" if referent.image in validation else self.options.split)
+            same, where = first.setdefault(split.casefold(), (split, entry.where))
+            if same != split:
+                self.faults.append(
+                    f"{entry.where}: key 'split' is {split}, and in {where} it is {same}; some "
+                    "file systems do not distinguish the two: use one spelling"
+                )
+            self.summary.referents.setdefault(split, []).append(referent)
+
+    def refuse_faults(self) -> None:
+        """Raises `ImportRefusedError` if there are faults or no objects."""
+        if not self.faults and not self._prepared:
+            self.faults.append("there is no object to import")
+        if self.faults:
+            raise ImportRefusedError(_listed(self.faults))
+
+    def _each(
+        self, function: Callable[[Entry], Result], entries: Collection[Entry], bar: Progress
+    ) -> Iterator[tuple[Entry, Result]]:
+        """Calls a function on entries in parallel; yields (entry, result) or adds to the faults."""
+
+        def attempt(entry: Entry) -> Result | EntryError:
+            try:
+                return function(entry)
+            except EntryError as error:
+                return error
+
+        for done, (entry, future) in enumerate(self._submitted(attempt, entries), start=1):
+            result = future.result()
+            bar.update(done)
+            if isinstance(result, EntryError):
+                self.faults.append(f"{entry.where}: key {result}")
+            else:
+                yield entry, result
+
+    def _submitted(
+        self, function: Callable[[Entry], Result], entries: Iterable[Entry]
+    ) -> Iterator[tuple[Entry, Future[Result]]]:
+        """Submits a function for entries, few ahead of the one that is yielded."""
+        pending: collections.deque[tuple[Entry, Future[Result]]] = collections.deque()
+        waiting = iter(entries)
+        while True:
+            for entry in itertools.islice(waiting, self.ahead - len(pending)):
+                pending.append((entry, self.pool.submit(function, entry)))
+            if not pending:
+                return
+            yield pending.popleft()
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose remaining work is dropped if the block is interrupted."""
+    pool = ThreadPoolExecutor(workers)
     try:
-        pool = ThreadPoolExecutor(workers)
-        try:
-            images = _open_images(data.entries, Path(image_path), pool, summary, faults)
-            entries = [entry for entry in data.entries if entry.image in images]
-            prepared = _prepare_all(
-                entries, images, staging, options.masks_from_boxes, pool, summary, faults
-            )
-        finally:
-            # After an interruption, all queued entries would otherwise still be prepared.
-            pool.shutdown(cancel_futures=True)
-        if not faults and not prepared:
-            faults.append("there is no object to import")
-        if faults:
-            raise ImportRefusedError(_listed(faults))
-        summary.referents = _divide(prepared, options)
-        _put_in_place(summary.referents, annotations, masks, staging, Path(image_path))
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return summary
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _open_images(
-    entries: Sequence[Entry],
-    image_path: Path,
-    pool: ThreadPoolExecutor,
-    summary: ImportSummary,
-    faults: list[str],
-) -> dict[str, ImageFile]:
-    """Image as written → `ImageFile`; adds images that cannot be opened to `faults`."""
-    first_entry: dict[str, Entry] = {}
+def _needed_bytes(entries: Iterable[Entry], images: Mapping[str, ImageFile]) -> int:
+    """Estimates the size of lines and masks, rather too large than too small."""
+    needed = 0
     for entry in entries:
-        first_entry.setdefault(entry.image, entry)
-
-    def open_one(entry: Entry) -> ImageFile:
-        return open_image(entry, image_path)
-
-    images = {}
-    with Progress(len(first_entry), "images") as bar:
-        for entry, image in _each(open_one, first_entry.values(), pool, bar, faults):
-            images[entry.image] = image
-            if image.is_rotated:
-                summary.notes[
-                    "images with an EXIF orientation, which viewers rotate: boxes and masks must "
-                    "fit the pixels as stored"
-                ].append(entry.image)
-    return images
+        if entry.image in images:
+            needed += BYTES_PER_LINE + sum(len(text.encode()) + 3 for text in entry.expressions)
+            needed += estimated_bytes(entry.mask, images[entry.image].width)
+    return needed
 
 
-def _prepare_all(
-    entries: Sequence[Entry],
-    images: Mapping[str, ImageFile],
-    folder: Path,
-    masks_from_boxes: bool,
-    pool: ThreadPoolExecutor,
-    summary: ImportSummary,
-    faults: list[str],
-) -> _Prepared:
-    """Prepares all entries and writes their masks; adds those that cannot be used to `faults`."""
-
-    def prepare(entry: Entry) -> tuple[Referent, list[str]]:
-        return prepare_entry(entry, images[entry.image], folder, masks_from_boxes)
-
-    prepared = []
-    with Progress(len(entries), "masks", unit="objects") as bar:
-        for entry, (referent, notes) in _each(prepare, entries, pool, bar, faults):
-            prepared.append((entry, referent))
-            summary.masks[entry.mask_key or "filled box"] += 1
-            for note in notes:
-                summary.notes[note].append(entry.where)
-    return prepared
-
-
-def _each(
-    function: Callable[[Entry], Result],
-    entries: Collection[Entry],
-    pool: ThreadPoolExecutor,
-    bar: Progress,
-    faults: list[str],
-) -> Iterator[tuple[Entry, Result]]:
-    """Calls a function on entries in parallel; yields (entry, result) or adds to `faults`."""
-
-    def attempt(entry: Entry) -> Result | EntryError:
-        try:
-            return function(entry)
-        except EntryError as error:
-            return error
-
-    results = zip(entries, pool.map(attempt, entries), strict=True)
-    for done, (entry, result) in enumerate(results, start=1):
-        bar.update(done)
-        if isinstance(result, EntryError):
-            faults.append(f"{entry.where}: key {result}")
-        else:
-            yield entry, result
-
-
-def _divide(prepared: _Prepared, options: ImportOptions) -> dict[str, list[Referent]]:
-    """Split → referents."""
-    validation = _choose_validation(prepared, options.val_share)
-    splits: dict[str, list[Referent]] = {}
-    for entry, referent in prepared:
-        default = "val" if referent.image in validation else options.split
-        splits.setdefault(entry.split or default, []).append(referent)
-    return splits
-
-
-def _choose_validation(prepared: _Prepared, share: float) -> set[str]:
+def _choose_validation(prepared: Sequence[tuple[Entry, Referent]], share: float) -> set[str]:
     """Chooses validation images among those that no entry assigns to a split.
 
     The choice depends on a hash of the name, so that it remains nearly the same when images are
@@ -214,55 +284,6 @@ def _choose_validation(prepared: _Prepared, share: float) -> set[str]:
     if share and len(ordered) > 1:
         count = min(max(count, 1), len(ordered) - 1)
     return set(ordered[:count])
-
-
-def _put_in_place(
-    referents: Mapping[str, Sequence[Referent]],
-    annotations: Path,
-    masks: Path,
-    staging: Path,
-    image_path: Path,
-) -> None:
-    """Moves the new masks to their folder and writes annotation lines and config."""
-    old = masks.with_name(f".{masks.name}-old-{uuid.uuid4().hex}")
-    if masks.exists():
-        masks.rename(old)
-    staging.rename(masks)
-    shutil.rmtree(old, ignore_errors=True)
-    for path in annotations.glob("*.txt"):
-        if path.stem not in referents:
-            path.unlink()
-    for split, of_split in referents.items():
-        write_annotations(annotations / f"{split}.txt", of_split)
-    settings = _settings(list(referents), annotations, masks, image_path)
-    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-    write_text(annotations / "config.json", text)
-
-
-def _settings(
-    splits: Sequence[str], annotations: Path, masks: Path, image_path: Path
-) -> dict[str, str | list[str]]:
-    """The config of an imported data set; all other settings keep their defaults."""
-    train = "train" if "train" in splits else splits[0]
-    evaluate = next((s for s in ("val", "test", "testA") if s in splits), splits[-1])
-    name = annotations.name
-    return {
-        "about": [f"Own data, imported as {name}."],
-        "train_set": _portable(annotations / f"{train}.txt"),
-        "evaluate_set": _portable(annotations / f"{evaluate}.txt"),
-        "seg_gt_path": _portable(masks),
-        "image_path": _portable(image_path),
-        "evaluate_model": f"log/{name}/best.weights.h5",
-        "log_path": f"log/{name}",
-    }
-
-
-def _portable(path: Path) -> str:
-    """Makes a path inside the project relative to its root, all others absolute."""
-    path = path.resolve()
-    if path.is_relative_to(PROJECT_ROOT):
-        return path.relative_to(PROJECT_ROOT).as_posix()
-    return str(path)
 
 
 def _listed(faults: Sequence[str]) -> str:

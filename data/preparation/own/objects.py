@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from config.files import written_atomically
 from data.loading.annotations import Referent, clean_expression, format_line
 from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
 from data.loading.errors import DataError
@@ -16,6 +15,10 @@ from data.loading.images import has_exif_orientation, opened_image
 from data.preparation.json_fields import EntryError
 from data.preparation.own.entries import Entry
 from data.preparation.segmentation import decode_segmentation
+
+# Formats that store pixels as they are, and modes in which 0 is black.
+MASK_FORMATS = ("PNG", "BMP", "GIF", "PPM", "TIFF", "TGA")
+MASK_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "I", "F")
 
 PixelBox = tuple[int, int, int, int]
 
@@ -62,18 +65,18 @@ def open_image(entry: Entry, image_path: Path) -> ImageFile:
 
 
 def prepare_entry(
-    entry: Entry, image: ImageFile, mask_folder: Path, masks_from_boxes: bool
-) -> tuple[Referent, list[str]]:
-    """Makes the referent of an entry and writes its mask, `<mask_id>.npy`, uint8 of 0 and 1.
+    entry: Entry, image: ImageFile, masks_from_boxes: bool
+) -> tuple[Referent, np.ndarray, list[str]]:
+    """Makes the referent of an entry and its mask.
 
     Args:
         entry: the entry.
         image: its image.
-        mask_folder: folder to write the mask to.
         masks_from_boxes: whether to fill the box if there is no mask.
 
     Returns:
-        The referent, and what was changed or is odd, in phrases that are the same for all entries.
+        The referent; the mask, uint8 (height, width) of 0 and 1; and what was changed or is odd, in
+        phrases that are the same for all entries.
 
     Raises:
         EntryError: the box, mask or expressions cannot be used.
@@ -105,9 +108,7 @@ def prepare_entry(
         format_line(referent)
     except DataError as error:
         raise EntryError(f"'image' or 'expressions': {error}") from None
-    with written_atomically(mask_folder / f"{entry.mask_id}.npy") as file:
-        np.save(file, mask)
-    return referent, notes
+    return referent, mask, notes
 
 
 def _storable_expressions(entry: Entry, notes: list[str]) -> tuple[str, ...]:
@@ -178,23 +179,32 @@ def _extends_beyond(segmentation: Any, image: ImageFile) -> bool:
 def _read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarray:
     try:
         with opened_image(path) as file:
-            if file.format == "JPEG":
-                raise EntryError(
-                    f"'mask': {path}: JPEG blurs the border of a mask; save it as PNG instead"
-                )
+            _check_mask_image(path, file, image)
             values = _pixel_values(file)
     except FileNotFoundError:
         raise EntryError(f"'mask': {path}: no such file") from None
     except DataError as error:
         raise EntryError(f"'mask': {error}") from None
-    if values.shape != (image.height, image.width):
-        raise EntryError(
-            f"'mask': {path} has {values.shape[1]}×{values.shape[0]} pixels, but its image "
-            f"{image.name} has {image.width}×{image.height}"
-        )
     if len(np.unique(values)) > 2:
         notes.append("mask images with more than two values: all values above 0 are the object")
     return (values > 0).astype(np.uint8)
+
+
+def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
+    """Checks an opened mask image before it is decoded."""
+    compression = str(file.info.get("compression"))
+    if file.format not in MASK_FORMATS or "jpeg" in compression or "webp" in compression:
+        raise EntryError(
+            f"'mask': {path}: {file.format} can change the values at the border of a mask; save it "
+            "as PNG instead"
+        )
+    if file.mode not in MASK_MODES and not file.mode.startswith("I;16"):
+        raise EntryError(f"'mask': {path}: masks in {file.mode} are not read; save it in gray")
+    if file.size != (image.width, image.height):
+        raise EntryError(
+            f"'mask': {path} has {file.width}×{file.height} pixels, but its image {image.name} has "
+            f"{image.width}×{image.height}"
+        )
 
 
 def _pixel_values(image: Image.Image) -> np.ndarray:

@@ -7,7 +7,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from data.import_jsonl import main
-from data.loading.annotations import read_annotations
+from data.loading.annotations import Referent, read_annotations
+from data.loading.masks import open_masks
 
 WIDTH, HEIGHT = 60, 40
 SQUARE = [10, 10, 30, 10, 30, 25, 10, 25]
@@ -64,4 +65,13 @@ class Photos:
         return read_annotations(self.out / "anns" / name / f"{split}.txt")
 
     def mask(self, number, name="mine"):
-        return np.load(self.out / "masks" / name / f"{number}.npy")
+        referent = Referent("", (0, 0, 1, 1), 0, number, ())
+        return open_masks(self.out / "masks" / name).read(referent, WIDTH, HEIGHT)
+
+    def files(self):
+        """Content of all files written, except locks: relative path → bytes."""
+        return {
+            str(path.relative_to(self.out)): path.read_bytes()
+            for path in self.out.rglob("*")
+            if path.is_file() and path.suffix != ".lock"
+        }

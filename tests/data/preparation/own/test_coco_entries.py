@@ -149,7 +149,7 @@ def test_all_faults_of_a_coco_file_are_listed_at_once(photos, coco, capsys):
         "annotation 11: key 'category_id' is -1",
     ):
         assert f"{path}: {fault}" in said
-    assert [p for p in photos.out.rglob("*") if not p.is_dir()] == []
+    assert photos.files() == {}
 
 
 @pytest.mark.parametrize(

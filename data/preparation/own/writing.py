@@ -1,0 +1,122 @@
+"""The files of an imported data set, and which existing ones an import may replace."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.errors import UserError
+from config.files import write_text
+from config.schema import PROJECT_ROOT
+from data.loading.masks import FILE_NAME as MASK_FILE
+from data.preparation.manifest import FILE_NAME as MANIFEST_FILE
+from data.preparation.manifest import Manifest, read_manifest, sha256
+
+CONFIG_FILE = "config.json"
+# The division of the manifests of imports.
+IMPORTED = "imported"
+
+
+def own_manifest(name: str, inputs: Sequence[Path]) -> Manifest:
+    """The manifest of an import, without what it contains.
+
+    Args:
+        name: name of the data set.
+        inputs: the files it is imported from.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    raw_files = {ascii(str(path))[1:-1]: sha256(path) for path in inputs}
+    return Manifest(name, IMPORTED, raw_files, masks=True)
+
+
+def check_replaceable(annotations: Path, masks: Path, overwrite: bool) -> None:
+    """Checks that an import replaces nothing but an earlier import, and that only on request.
+
+    Args:
+        annotations, masks: folders of lines and masks, which need not exist.
+        overwrite: whether to replace an earlier import.
+
+    Raises:
+        UserError: something else would be lost; the message says what and how to avoid it.
+    """
+    for folder in (annotations, masks):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            continue
+        if not overwrite:
+            raise UserError(f"{folder} exists already: --overwrite replaces it")
+        manifest = read_manifest(folder)
+        if manifest is None or manifest.division != IMPORTED:
+            raise UserError(
+                f"{folder} was not written by this command, so --overwrite does not replace it: "
+                "choose another --name"
+            )
+
+
+def unchanged_files(annotations: Path) -> set[str]:
+    """Names of the files of an earlier import that are still as it wrote them."""
+    unchanged = set()
+    # A replacement that was killed leaves the former and the new folder under other names.
+    for folder in (annotations, *annotations.parent.glob(f".{annotations.name}.*.*")):
+        manifest = read_manifest(folder)
+        if manifest is not None and manifest.division == IMPORTED:
+            unchanged |= {
+                name
+                for name, digest in manifest.files.items()
+                if (folder / name).is_file() and sha256(folder / name) == digest
+            }
+    return unchanged | {MANIFEST_FILE, MASK_FILE}
+
+
+def changed_files(annotations: Path) -> list[str]:
+    """Names of the files of an earlier import that were changed afterwards."""
+    manifest = read_manifest(annotations)
+    if manifest is None:
+        return []
+    present = {name for name in manifest.files if (annotations / name).exists()}
+    return sorted(present - unchanged_files(annotations))
+
+
+def write_config(
+    folder: Path, splits: Sequence[str], annotations: Path, masks: Path, image_path: Path
+) -> None:
+    """Writes the config of an imported data set; all other settings keep their defaults.
+
+    Args:
+        folder: the folder to write to.
+        splits: names of the splits.
+        annotations, masks, image_path: folders of lines, masks and images that it refers to.
+
+    Raises:
+        UserError: the path of a folder is not valid text.
+        NoSpaceError: the disk is full.
+    """
+    train = "train" if "train" in splits else splits[0]
+    evaluate = next((s for s in ("val", "test", "testA") if s in splits), splits[-1])
+    name = annotations.name
+    settings = {
+        "about": [f"Own data, imported as {name}."],
+        "train_set": _portable(annotations / f"{train}.txt"),
+        "evaluate_set": _portable(annotations / f"{evaluate}.txt"),
+        "seg_gt_path": _portable(masks),
+        "image_path": _portable(image_path),
+        "evaluate_model": f"log/{name}/best.weights.h5",
+        "log_path": f"log/{name}",
+    }
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    write_text(folder / CONFIG_FILE, text)
+
+
+def _portable(path: Path) -> str:
+    """Makes a path inside the project relative to its root, all others absolute."""
+    path = path.resolve()
+    inside = path.is_relative_to(PROJECT_ROOT)
+    text = path.relative_to(PROJECT_ROOT).as_posix() if inside else str(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{ascii(text)[1:-1]}: a config cannot contain this path, which is not valid UTF-8; "
+            "rename the folder"
+        ) from None
+    return text

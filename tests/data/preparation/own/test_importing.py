@@ -1,0 +1,381 @@
+"""An import is complete or changes nothing, whatever interrupts it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.errors import UserError
+from data.preparation.manifest import check_pairing
+from data.preparation.own import importing, objects, writing
+from data.preparation.own.entries import read_json_lines
+from data.preparation.own.importing import import_data
+from data.support import staging
+from tests.data.preparation.own.own_photos import HEIGHT, WIDTH, Photos, thing
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return Photos(tmp_path)
+
+
+@pytest.fixture
+def imported(photos):
+    """Photographs of which a set was imported, and the files of that set."""
+    assert photos.run(photos.write(thing(), thing(image="b.png", split="old"))) == 0
+    return photos, photos.files()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"expressions": ["kite \ud83d"]},
+        {"image": "\ud83d.jpg"},
+        {"split": "x" * 300},
+        {"split": "größe"},
+        {"category": 2**53 + 1},
+        {"category": 0.5},
+        {"expressions": [["red"]]},
+        {"split": ["train"]},
+        {"image": "a\0.jpg"},
+        {"image": "x" * 300},
+    ],
+)
+def test_an_object_that_cannot_be_stored_leaves_the_former_set(imported, capsys, changes):
+    photos, before = imported
+    path = photos.write(thing(expressions=["new"]), thing(**changes))
+    assert photos.run(path, "--overwrite") == 2
+    assert f"{path}:2: " in capsys.readouterr().err
+    assert photos.files() == before
+
+
+INTERRUPTED = [
+    (importing, "open_image"),
+    (importing, "prepare_entry"),
+    (importing, "write_masks"),
+    (importing, "write_annotations"),
+    (importing, "write_config"),
+    (importing, "completed_manifest"),
+    (importing, "write_manifest"),
+    (staging, "_flush"),
+    (staging, "_write_note"),
+]
+
+
+@pytest.mark.parametrize(("module", "function"), INTERRUPTED)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_an_interruption_leaves_the_former_set(
+    imported, capsys, monkeypatch, module, function, error, calls
+):
+    photos, before = imported
+    original, count = getattr(module, function), 0
+
+    def interrupted(*arguments, **named):
+        nonlocal count
+        count += 1
+        result = original(*arguments, **named)
+        if count >= calls:
+            raise error("interrupted")
+        return result
+
+    monkeypatch.setattr(module, function, interrupted)
+    path = photos.write(thing(split="train"), thing(image="b.png", split="val"))
+    code = photos.run(path, "--overwrite")
+    if count >= calls:
+        assert code == (130 if error is KeyboardInterrupt else 2)
+        assert photos.files() == before
+    monkeypatch.undo()
+    assert photos.run(path, "--overwrite") == 0
+    assert len(photos.lines("val")) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_first_import_that_is_interrupted_leaves_nothing(photos, monkeypatch):
+    monkeypatch.setattr(importing, "write_config", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        photos.run(photos.write(thing()))
+    assert photos.files() == {}
+
+
+def noisy_masks(photos, count):
+    """Objects whose masks take about 2 kB each, because each pixel is a run of its own."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        noise = rng.integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
+        Image.fromarray(noise).save(photos.folder / f"noise{number}.png")
+    return [thing(polygon=None, box=None, mask=f"noise{k}.png") for k in range(count)]
+
+
+@pytest.mark.parametrize("size", [60_000, 80_000, 100_000])
+def test_a_full_disk_leaves_the_former_set(photos, small_disk, capsys, size):
+    photos.out = small_disk(size)
+    assert photos.run(photos.write(thing(expressions=["old"]))) == 0
+    before = photos.files()
+    path = photos.write(*noisy_masks(photos, 80))
+    assert photos.run(path, "--overwrite") == 2
+    said = capsys.readouterr().err
+    assert "the disk is full" in said or "needs" in said
+    assert "free some space" in said
+    assert "Traceback" not in said
+    assert photos.files() == before
+    assert photos.run(photos.write(thing(expressions=["new"])), "--overwrite") == 0
+    assert photos.lines("train")[0].expressions == ("new",)
+
+
+def test_the_space_is_checked_before_anything_is_written(photos, small_disk, monkeypatch, capsys):
+    photos.out = small_disk(60_000)
+    monkeypatch.setattr(importing, "write_masks", lambda *_: 1 / 0)
+    path = photos.write(*[thing(expressions=["long " * 200])] * 100)
+    assert photos.run(path) == 2
+    assert "the import of mine needs 1" in capsys.readouterr().err
+
+
+def test_the_estimate_of_the_space_is_not_too_small(photos):
+    path = photos.write(*[thing(expressions=["x" * n]) for n in range(1, 40)])
+    data = read_json_lines([path])
+    images = {"a.jpg": objects.open_image(data.entries[0], photos.folder)}
+    needed = importing._needed_bytes(data.entries, images)
+    assert photos.run(path) == 0
+    written = len((photos.out / "anns/mine/train.txt").read_bytes())
+    written += len((photos.out / "masks/mine/masks.jsonl").read_bytes())
+    assert written <= needed < 10 * written
+
+
+def test_files_of_the_user_are_kept(imported, capsys):
+    photos, _ = imported
+    anns, masks = photos.out / "anns/mine", photos.out / "masks/mine"
+    (anns / "notes.txt").write_text("mine")
+    (anns / "sub").mkdir()
+    (anns / "sub/more.txt").write_text("mine, too")
+    (masks / "7.npy").write_text("and this")
+    (anns / "config.json").write_text('{"epoches": 7}')
+    assert photos.run(photos.write(thing(expressions=["new"])), "--overwrite") == 0
+    assert "config.json was changed after the earlier import and is kept" in capsys.readouterr().out
+    assert (anns / "notes.txt").read_text() == "mine"
+    assert (anns / "sub/more.txt").read_text() == "mine, too"
+    assert (masks / "7.npy").read_text() == "and this"
+    assert (anns / "config.json.2").read_text() == '{"epoches": 7}'
+    assert not (anns / "old.txt").exists()
+    assert photos.lines("train")[0].expressions == ("new",)
+
+
+@pytest.mark.parametrize("part", ["anns", "masks"])
+@pytest.mark.parametrize("manifest", [None, "refcoco"])
+def test_a_folder_of_something_else_is_never_replaced(photos, capsys, part, manifest):
+    folder = photos.out / part / "mine"
+    folder.mkdir(parents=True)
+    (folder / "train.txt").write_text("of another program")
+    if manifest:
+        writing.write_text(
+            folder / "manifest.json",
+            '{"dataset": "mine", "division": "unc", "raw_files": {}, "masks": true, "splits": {}, '
+            '"files": {}}',
+        )
+    before = photos.files()
+    for options in ((), ("--overwrite",)):
+        assert photos.run(photos.write(thing()), *options) == 2
+        assert photos.files() == before
+    assert f"{folder} was not written by this command" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_filled(photos):
+    (photos.out / "anns/mine").mkdir(parents=True)
+    assert photos.run(photos.write(thing())) == 0
+
+
+def test_lines_and_masks_are_of_the_same_import(photos):
+    assert photos.run(photos.write(thing())) == 0
+    assert photos.run(photos.write(thing(image="b.png")), name="other") == 0
+    lines = photos.out / "anns/mine/train.txt"
+    check_pairing(lines, photos.out / "masks/mine")
+    with pytest.raises(UserError, match="the masks in"):
+        check_pairing(lines, photos.out / "masks/other")
+
+
+def test_splits_that_differ_only_in_case_are_refused(photos, capsys):
+    path = photos.write(thing(split="Val"), thing(), thing(split="val"))
+    assert photos.run(path) == 2
+    assert f"{path}:3: key 'split' is val, and in {path}:1 it is Val" in capsys.readouterr().err
+    assert photos.run(photos.write(thing(split="Train"), thing())) == 2
+
+
+def test_repeated_objects_are_reported(photos, capsys):
+    path = photos.write(thing(), thing(expressions=["other"]), thing())
+    assert photos.run(path) == 0
+    expected = f"objects with the image, box and expressions of an earlier one: 1 ({path}:3)"
+    assert expected in capsys.readouterr().out
+
+
+def test_paths_that_a_config_cannot_contain_are_refused(photos, capsys):
+    path, folder = photos.write(thing()), photos.folder
+    strange = folder.with_name(os.fsdecode(b"caf\xe9"))
+    folder.rename(strange)
+    assert photos.run(strange / path.name) == 2
+    assert "which is not valid UTF-8; rename the folder" in capsys.readouterr().err
+    assert photos.files() == {}
+
+
+def test_masks_are_not_all_in_memory_at_once(photos, monkeypatch):
+    """Results are computed only a few ahead of those that are written."""
+    made, most, original = 0, 0, objects.prepare_entry
+
+    def counted(*arguments):
+        nonlocal made
+        made += 1
+        return original(*arguments)
+
+    def slow(folder, masks):
+        nonlocal most
+        for written, _ in enumerate(masks, start=1):
+            time.sleep(0.002)
+            most = max(most, made - written)
+        folder.mkdir()
+
+    monkeypatch.setattr(importing, "prepare_entry", counted)
+    monkeypatch.setattr(importing, "write_masks", slow)
+    data = read_json_lines([photos.write(*[thing()] * 100)])
+    import_data(data, photos.folder, photos.out, "mine", workers=3)
+    assert made == 100
+    assert most <= 4
+
+
+def lossy(photos, name, **options):
+    square = np.zeros((HEIGHT, WIDTH), np.uint8)
+    square[10:25, 10:30] = 255
+    Image.fromarray(square).convert(options.pop("mode", "L")).save(photos.folder / name, **options)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("m.jpg", {}),
+        ("m.webp", {}),
+        ("m.webp", {"lossless": True}),
+        ("m.avif", {}),
+        ("m.jp2", {}),
+        ("m.tif", {"compression": "jpeg"}),
+        ("m.tif", {"mode": "CMYK"}),
+    ],
+)
+def test_masks_in_lossy_formats_are_refused(photos, capsys, name, options):
+    try:
+        lossy(photos, name, **options)
+    except (OSError, KeyError, ValueError):
+        pytest.skip(f"this build of Pillow does not write {name}")
+    path = photos.write(thing(polygon=None, mask=name))
+    assert photos.run(path) == 2
+    assert f"{path}:1: key 'mask': {photos.folder / name}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.bmp", "m.gif", "m.pgm", "m.tif", "m.tga"])
+def test_masks_in_lossless_formats_are_read(photos, name):
+    lossy(photos, name)
+    assert photos.run(photos.write(thing(polygon=None, box=None, mask=name))) == 0
+    assert photos.lines("train")[0].box_xyxy_px == (10, 10, 30, 25)
+
+
+def test_the_size_of_a_mask_image_is_compared_before_it_is_decoded(photos, monkeypatch):
+    Image.new("1", (5000, 5000)).save(photos.folder / "large.png")
+    monkeypatch.setattr(objects, "_pixel_values", lambda _: 1 / 0)
+    assert photos.run(photos.write(thing(polygon=None, mask="large.png"))) == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from data.import_jsonl import main
+
+moment = int(sys.argv.pop(1))
+
+def dying(function):
+    def call(*arguments, **named):
+        global moment
+        moment -= 1
+        if moment < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **named)
+    return call
+
+for name in ("mkdir", "open", "rename", "replace", "unlink", "rmdir"):
+    setattr(Path, name, dying(getattr(Path, name)))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 5])
+def test_a_kill_at_any_change_of_the_disk_loses_no_set(photos, step):
+    """The import kills itself before each operation of `Path` that changes the disk, in turns."""
+    contents, paths = [], []
+    for text in ("one", "two"):
+        objects_of_text = [thing(expressions=[text]), thing(split=text)]
+        paths.append(photos.write(*objects_of_text, name=f"{text}.jsonl"))
+        assert photos.run(paths[-1], "--overwrite") == 0
+        contents.append(photos.files())
+    kills, moment = 0, 0
+    while True:
+        assert photos.run(paths[0], "--overwrite") == 0
+        assert photos.files() == contents[0]
+        command = [sys.executable, "-c", KILLED, str(moment), str(paths[1]), "--name", "mine"]
+        command += ["--output", str(photos.out), "--overwrite"]
+        code = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+        assert code in (0, -signal.SIGKILL)
+        check_no_mixture(photos, contents)
+        if code == 0:
+            break
+        kills, moment = kills + 1, moment + step
+    assert kills > 30 / step
+
+
+def check_no_mixture(photos, contents):
+    """Lines and masks are complete, each former or new; a pair of both kinds is refused."""
+    found = {path: c for path, c in photos.files().items() if "/." not in path}
+    parts = {
+        part: {path: content for path, content in found.items() if path.startswith(part)}
+        for part in ("anns", "masks")
+    }
+    for part, files in parts.items():
+        complete = [{p: c for p, c in of.items() if p.startswith(part)} for of in contents]
+        assert files in (*complete, {})
+    if found not in contents and parts["anns"] and parts["masks"]:
+        with pytest.raises(UserError, match="the masks in"):
+            check_pairing(photos.out / "anns/mine/train.txt", photos.out / "masks/mine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_at_random_moments_leave_a_complete_set(photos, number):
+    many = 3_000
+    paths, contents = [], []
+    for text in ("one", "two"):
+        paths.append(photos.write(*[thing(expressions=[text])] * many, name=f"{text}.jsonl"))
+        assert photos.run(paths[-1], "--overwrite") == 0
+        contents.append(photos.files())
+    delays = random.Random(int(number))
+    stopped = 0
+    for _ in range(3):
+        command = [sys.executable, str(ROOT / "data/import_jsonl.py"), str(paths[0])]
+        command += ["--name", "mine", "--output", str(photos.out), "--overwrite"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not list(photos.out.glob("masks/.mine.*.new")) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(delays.uniform(0, 0.4))
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert b"Traceback" not in said
+        stopped += process.returncode != 0
+        check_no_mixture(photos, contents)
+        assert photos.run(paths[1], "--overwrite") == 0
+        assert photos.files() == contents[1]
+    assert stopped
