@@ -24,6 +24,7 @@ from data.preparation.json_fields import (
 
 Id = int | str
 Row = dict[str, Any]
+MAX_PIXELS = 178_956_970  # Pillow opens no larger images.
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,14 @@ def image_size(image: Row) -> tuple[int, int]:
     """Width and height of an image in pixels.
 
     Raises:
-        EntryError: one is missing or not a positive whole number.
+        EntryError: one is missing or not a positive whole number, or no image of this size could
+            be opened.
     """
-    return (
-        whole_number("width", image.get("width"), minimum=1),
-        whole_number("height", image.get("height"), minimum=1),
-    )
+    width = whole_number("width", image.get("width"), minimum=1)
+    height = whole_number("height", image.get("height"), minimum=1)
+    if width * height > MAX_PIXELS:
+        raise refusal("width", width, f"at most {MAX_PIXELS:,} divided by the 'height' {height}")
+    return width, height
 
 
 def box_xywh_px(annotation: Row) -> tuple[float, float, float, float]:

@@ -6,6 +6,7 @@ Each check returns the value of one field or raises an `EntryError` that begins 
 
 import json
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -117,9 +118,20 @@ def whole_number(key: str, value: Any, minimum: int = 0) -> int:
 
 
 def shown(value: Any) -> str:
-    """Formats a value for messages, shortened."""
+    """Formats a value for messages, shortened.
+
+    Only the beginning is formatted: a pickle of some bytes can contain a list of lists with more
+    elements than fit into memory.
+    """
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):  # Pickles contain more types than JSON.
-        text = repr(value)
+        for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):
+            text += part
+            if len(text) > MAX_SHOWN:
+                return text[:MAX_SHOWN] + "…"
+    except (TypeError, ValueError, RecursionError):  # Pickles contain more types than JSON.
+        try:
+            text = reprlib.repr(value)
+        except ValueError:  # A number of thousands of digits.
+            text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -20,6 +20,7 @@ from data.preparation.json_fields import (
     entry_at,
     file_name,
     refusal,
+    shown,
     whole_number,
 )
 from data.preparation.manifest import sha256
@@ -180,7 +181,19 @@ def _latin1_bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-class _PlainUnpickler(pickle.Unpickler):
+def _refuse_state(unpickler: Any) -> None:
+    """Refuses to set attributes of an object, which plain data do not need."""
+    raise _RefusedError("refused: the pickle sets attributes of an object; download the file again")
+
+
+class _PlainUnpickler(pickle._Unpickler):
+    """Python's own unpickler in Python.
+
+    The one in C allocates up to 34 GB for a number in the pickle, and no instruction can be taken
+    from it.
+    """
+
+    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _refuse_state}
     _ACCEPTED = {  # noqa: RUF012 (a constant table)
         ("builtins", "set"): set,
         ("__builtin__", "set"): set,
@@ -210,7 +223,10 @@ def _join(
     ref: dict[str, Any], index: int, coco: CocoFile, splits: tuple[str, ...], path: Path
 ) -> RawReferent:
     """Checks a referent and joins it with its annotation and image."""
-    with entry_at(f"{path}: referent {ref.get('ref_id', f'number {index} (from 0)')}"):
+    given_id = ref.get("ref_id")
+    with entry_at(
+        f"{path}: referent {f'number {index} (from 0)' if given_id is None else shown(given_id)}"
+    ):
         ref_id = whole_number("ref_id", ref.get("ref_id"))
         annotation = look_up(coco.annotations, ref, "ann_id")
         image = look_up(coco.images, ref, "image_id")

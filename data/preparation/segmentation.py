@@ -6,9 +6,13 @@ import numpy as np
 
 from data.loading.errors import DataError
 from data.loading.masks import RunLengthError, run_lengths
+from data.preparation.json_fields import shown
 
 # For estimates: key, size and punctuation of a line; and a run, which has one to three bytes.
 _BYTES_PER_LINE, _BYTES_PER_RUN = 60, 2
+# Bounds of the memory that decoding takes: 50 bytes per pixel of an outline, and encoded parts.
+_MAX_OUTLINE_PX = 1_000_000
+_MAX_PARTS_KEPT = 64
 
 
 class SegmentationError(DataError):
@@ -44,6 +48,8 @@ def decode_segmentation(segmentation: Any, width: int, height: int) -> np.ndarra
         else:
             runs = {"size": [height, width], "counts": _run_lengths(part, width, height)}
             encoded.append(coco_mask.frPyObjects(runs, height, width))
+        if len(encoded) > _MAX_PARTS_KEPT:
+            encoded = [coco_mask.merge(encoded)]
     return coco_mask.decode(coco_mask.merge(encoded))
 
 
@@ -68,11 +74,11 @@ def estimated_bytes(segmentation: Any, columns: int) -> int:
 def _run_lengths(part: Any, width: int, height: int) -> list[int]:
     """Returns the uncompressed run lengths of one part; they add up to the pixels of the image."""
     if not isinstance(part, dict) or "counts" not in part or "size" not in part:
-        raise SegmentationError(f"neither a polygon nor run lengths: {str(part)[:80]}")
+        raise SegmentationError(f"neither a polygon nor run lengths: {shown(part)}")
     if part["size"] not in ([height, width], (height, width)):
         raise SegmentationError(
-            f"the run lengths have the size {part['size']} (height, width), but the image has "
-            f"{height}×{width}"
+            f"the run lengths have the size {shown(part['size'])} (height, width), but the image "
+            f"has {height}×{width}"
         )
     runs = part["counts"]
     if isinstance(runs, str | bytes):
@@ -93,14 +99,19 @@ def _run_lengths(part: Any, width: int, height: int) -> list[int]:
 def _check_polygon(polygon: list[Any], width: int, height: int) -> None:
     # pycocotools interprets a list of four numbers as a box.
     if len(polygon) < 6 or len(polygon) % 2:
-        raise SegmentationError(
-            f"a polygon needs three or more x, y pairs, found {str(polygon)[:80]}"
-        )
-    # pycocotools rasterizes every edge pixel by pixel: a vertex at 1e9 or NaN exhausts the memory.
+        raise SegmentationError(f"a polygon needs three or more x, y pairs, found {shown(polygon)}")
+    # pycocotools rasterizes every edge pixel by pixel: a vertex at 1e9 or NaN, or ten thousand
+    # edges across the image, exhaust the memory.
     side = max(width, height)
     for value in polygon:
         if not isinstance(value, int | float) or not -side <= value <= 2 * side:
             raise SegmentationError(
-                f"a polygon has the coordinate {value!r}, which is not a number near the image of "
-                f"{width}×{height} pixels"
+                f"a polygon has the coordinate {shown(value)}, which is not a number near the "
+                f"image of {width}×{height} pixels"
             )
+    corners = np.array(polygon, np.float64).reshape(-1, 2)
+    edges = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
+    if edges.sum() > _MAX_OUTLINE_PX:
+        raise SegmentationError(
+            f"a polygon has an outline of {edges.sum():,.0f} pixels, more than {_MAX_OUTLINE_PX:,}"
+        )

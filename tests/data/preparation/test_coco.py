@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from data.loading.errors import DataError
-from data.preparation.coco import image_size, look_up, read_coco
+from data.preparation.coco import MAX_PIXELS, expressions_of, image_size, look_up, read_coco
 from data.preparation.json_fields import EntryError
 
 
@@ -87,3 +88,27 @@ def test_sizes_are_positive_whole_numbers(width):
     assert image_size({"width": 3.0, "height": 4}) == (3, 4)
     with pytest.raises(EntryError, match=r"'width' is .* must be a whole number, 1 or more"):
         image_size({"width": width, "height": 4})
+
+
+def test_sizes_beyond_any_image_are_refused():
+    assert image_size({"width": 16_384, "height": 10_000}) == (16_384, 10_000)
+    for width, height in ((2**53, 2**53), (MAX_PIXELS + 1, 1), (20_000, 10_000)):
+        with pytest.raises(
+            EntryError, match=rf"'width' is {width}, but must be at most 178,956,97"
+        ):
+            image_size({"width": width, "height": height})
+
+
+def test_the_limit_of_sizes_is_that_of_the_library():
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("key", ["captions", "expressions"])
+@pytest.mark.parametrize("value", ["red kite", 5, True, {"a": 1}, [""], ["red", 5], [["red"]]])
+def test_expressions_are_lists_of_strings(key, value):
+    with pytest.raises(EntryError, match=rf"'{key}' is .* must be a list of expressions"):
+        expressions_of({key: value})
+    assert expressions_of({key: ["red"]}) == ("red",)
+    for nothing in (None, [], ""):
+        assert expressions_of({key: nothing}) == ()

@@ -152,7 +152,7 @@ def test_a_referent_is_joined_with_annotation_and_image(raw):
             "test",
             "'split' is \"test\", but must be one of train, val, testA, testB",
         ),
-        (0, "ref_id", "seven", "referent seven: key 'ref_id' is \"seven\", but must be a whole"),
+        (0, "ref_id", "seven", 'referent "seven": key \'ref_id\' is "seven", but must be a whole'),
         (0, "category_id", {3}, "referent 7: key 'category_id' is {3}, but must be a whole"),
         (0, "sentences", None, "referent 7: key 'sentences' is missing"),
         (0, "sentences", [{"sent": 1}], "referent 7: key 'sentences' is [{\"sent\": 1}]"),

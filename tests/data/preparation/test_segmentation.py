@@ -62,8 +62,8 @@ def test_plain_run_lengths_go_down_the_columns():
         ([], "segmentation is empty"),
         ([[1, 2, 3, 4]], "three or more x, y pairs"),
         ([[1, 2, 3, 4, 5, 6, 7]], "three or more x, y pairs"),
-        ([[1, 2, 3, 4, 5, "6"]], "coordinate '6'"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "the coordinate nan"),
+        ([[1, 2, 3, 4, 5, "6"]], 'coordinate "6"'),
+        ([[1, 2, 3, 4, 5, float("nan")]], "the coordinate NaN"),
         ([[1, 2, 3, 4, 5, 1e12]], "not a number near the image of 9×7"),
         (
             {"size": [9, 7], "counts": [63]},
