@@ -68,7 +68,7 @@ MOST_MODULES = 12
 # Entry points and commands import what they run inside their functions, so that --help loads
 # nothing heavy. Anywhere else an import inside a function needs a reason.
 IMPORTS_INSIDE_FUNCTIONS = {
-    "config.bert_folder": ({"keras_hub"}, "optional package"),
+    "config.bert.folder": ({"keras_hub"}, "optional package"),
     "config.quiet": ({"tensorflow"}, "silences the messages of this very import"),
     "data.preparation.segmentation": ({"pycocotools"}, "not needed for masks that are images"),
     "data.text.sources": ({"spacy"}, "slow to load, and cached word vectors do not need it"),

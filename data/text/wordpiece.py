@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from config.bert_folder import import_keras_hub, read_bert_folder
+from config.bert.folder import import_keras_hub, read_bert_folder
 from config.errors import UserError
 
 SHORTEST = 3  # [CLS], one piece, [SEP]
@@ -60,7 +60,7 @@ def build_word_pieces(bert_path: str | os.PathLike) -> WordPieces:
     """Builds the encoder of expressions for a BERT checkpoint.
 
     Args:
-        bert_path: folder, see `config.bert_folder`; its weights are not needed. A KerasHub preset
+        bert_path: folder, see `config.bert.folder`; its weights are not needed. A KerasHub preset
             is tokenized according to its tokenizer.json. For uncased checkpoints in Google's
             format, expressions are converted to lower case and stripped of accents.
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from config.bert_folder import import_keras_hub, read_bert_folder
+from config.bert.folder import import_keras_hub, read_bert_folder
 from config.schema import Config, ConfigError
 from model.text_encoders.registry import TextEncoder, register_text_encoder
 

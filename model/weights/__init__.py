@@ -98,7 +98,7 @@ def load_text_encoder(model: "keras.Model", path: str | os.PathLike) -> LoadRepo
 
     Args:
         model: network of `build_mcn`.
-        path: folder of a BERT checkpoint, see `config.bert_folder`.
+        path: folder of a BERT checkpoint, see `config.bert.folder`.
 
     Returns:
         LoadReport, or None if there are no checkpoints for this text encoder.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from config.bert_folder import BertFolder, import_keras_hub, read_bert_folder
+from config.bert.folder import BertFolder, import_keras_hub, read_bert_folder
 from model.text_encoders.bert import BertEncoder
 from model.weights.hdf5 import FETCH_AGAIN, WeightsError, listed, shapes_text
 from model.weights.transfer import LoadReport, Match, Transfer, fill
@@ -46,7 +46,7 @@ def load_bert(model: keras.Model, bert_path: str | os.PathLike) -> LoadReport:
 
     Args:
         model: network of `build_mcn` with the text encoder "bert".
-        bert_path: folder of the checkpoint, see `config.bert_folder`.
+        bert_path: folder of the checkpoint, see `config.bert.folder`.
 
     Returns:
         LoadReport; its `unused` lists what else the checkpoint holds: the pooler, the heads of

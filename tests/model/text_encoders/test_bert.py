@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from config.bert_folder import read_bert_folder
+from config.bert.folder import read_bert_folder
 from config.schema import Config, ConfigError
 from tests.model.text_encoders.bert_fixtures import (
     VOCABULARY,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from config.bert_folder import (
+from config.bert.folder import (
     ORIGINAL_FILES,
     PRESET_FILES,
     import_keras_hub,
