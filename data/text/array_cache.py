@@ -29,17 +29,26 @@ def read_cached(path: Path, key: str, parse: Callable[[Mapping[str, np.ndarray]]
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if array_text(arrays["key"]) != key:
-                raise ValueError("it was computed from other input")
-            return parse(arrays)
-    except Exception as error:  # Whatever a damaged file causes, computing it again is the remedy.
-        _log.warning("%s: cannot be reused and is computed again (%s)", path, error)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
+            arrays = {name: entries[name] for name in entries.files}
+    except Exception as error:  # NumPy's readers document no list of what a damaged file raises.
+        _report_unusable(path, error)
+        return None
+    try:
+        if array_text(arrays["key"]) != key:
+            raise ValueError("it was computed from other input")
+        return parse(arrays)
+    except (KeyError, ValueError) as error:
+        _report_unusable(path, error)
         return None
 
 
+def _report_unusable(path: Path, error: Exception) -> None:
+    _log.warning("%s: cannot be reused and is computed again (%s)", path, error)
+
+
 def write_cached(path: Path, key: str, **arrays: np.ndarray) -> None:
-    """Writes arrays to a .npz file, atomically; failure to do so is logged."""
+    """Writes arrays to a .npz file, atomically; failure to do so, as on a full disk, is logged."""
     try:
         with written_atomically(path) as file:
             entries: dict[str, Any] = {**arrays, "key": text_array(key)}

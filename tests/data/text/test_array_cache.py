@@ -7,6 +7,7 @@ import pytest
 
 from data.text.array_cache import array_text, read_cached, text_array, write_cached
 
+PAGE = 4096
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
@@ -57,3 +58,26 @@ def test_damage_never_raises(path, caplog):
 def test_a_folder_that_cannot_be_written_costs_a_warning(path, caplog):
     write_cached(path / "in_a_file.npz", "key", values=VALUES)
     assert "in_a_file.npz: cannot be kept for the next run" in caplog.text
+
+
+# What is there already, and the size of an array for which the rest of the disk is too small, or
+# whose file is too large by its last bytes.
+@pytest.mark.parametrize(
+    ("other", "size"), [(90 * PAGE, 100 * PAGE), (0, 100 * PAGE), (0, 99 * PAGE - 300)]
+)
+def test_a_full_disk_costs_a_warning_and_keeps_the_old_file(small_disk, caplog, other, size):
+    folder = small_disk(100 * PAGE)
+    path = folder / "cache.npz"
+    write_cached(path, "größe", values=VALUES)
+    old = path.read_bytes()
+    (folder / "other").write_bytes(bytes(other))
+    write_cached(path, "größe", values=np.zeros(size, np.uint8), names=text_array("ä b"))
+    assert "cache.npz: cannot be kept for the next run" in caplog.text
+    assert "the disk is full" in caplog.text
+    assert path.read_bytes() == old
+    assert sorted(file.name for file in folder.iterdir()) == ["cache.npz", "other"]
+
+
+def test_a_fault_of_the_caller_keeps_its_traceback(path):
+    with pytest.raises(ZeroDivisionError):
+        read_cached(path, "größe", lambda arrays: 1 / 0)
