@@ -35,6 +35,7 @@ from config.command_line import (
 )
 from config.quiet import quiet_tensorflow
 from config.schema import PROJECT_ROOT, load_config
+from utils.page.access import AUTH_VARIABLE, check_access
 from utils.prediction.run_folder import settings_beside
 
 DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
@@ -47,6 +48,9 @@ def main() -> int:
         parser.error("--image and --expression must be given together")
     if not (arguments.weights or arguments.config):
         arguments.weights = DEMO_WEIGHTS
+    auth = None
+    if arguments.serve:
+        auth = check_access(arguments.host, arguments.auth, arguments.public)
     config_file = arguments.config or settings_beside(arguments.weights)
     config = load_config(config_file, arguments.overrides)
     if arguments.serve:
@@ -55,7 +59,7 @@ def main() -> int:
         from utils.page.server import serve
 
         print(device_line())
-        serve(config, arguments.weights, arguments.host, arguments.port)
+        serve(config, arguments.weights, arguments.host, arguments.port, auth)
         return 0
     return _predict(config, arguments)
 
@@ -114,6 +118,18 @@ def _parser():
         help="address of the page (default: 127.0.0.1, which only this machine can reach)",
     )
     add("--port", metavar="N", type=int, default=7860, help="port of the page (default: 7860)")
+    access = parser.add_mutually_exclusive_group()
+    access.add_argument(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help=f"what visitors of the page must enter; {AUTH_VARIABLE} in the environment does the "
+        "same and is hidden from other users of this machine",
+    )
+    access.add_argument(
+        "--public",
+        action="store_true",
+        help="let everyone use the page who can reach --host, without a password",
+    )
     return parser
 
 

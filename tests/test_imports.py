@@ -75,7 +75,7 @@ IMPORTS_INSIDE_FUNCTIONS = {
     "model.weights": ({"model"}, "`python -m model.weights inspect` does not load TensorFlow"),
     "model.weights.layouts": ({"model"}, "`python -m model.weights inspect`, too"),
     "utils.export.files": ({"onnx", "tf2onnx"}, "optional packages"),
-    "utils.page.app": ({"gradio"}, "optional package"),
+    "utils.page.app": ({"gradio", "starlette"}, "optional package, and what it is built on"),
     "utils.visualization.curves": ({"matplotlib"}, "slow to load, and evaluation draws no curves"),
 }
 HEAVY = ("tensorflow", "keras", "keras_hub", "spacy", "tf2onnx", "onnxruntime", "matplotlib")

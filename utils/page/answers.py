@@ -2,7 +2,6 @@
 
 import html
 import os
-import re
 import threading
 from dataclasses import dataclass, replace
 
@@ -10,14 +9,20 @@ import cv2
 import numpy as np
 
 from config.errors import UserError
+from data.loading.errors import DataError
 from utils.prediction.attention import BRANCHES, draw_attention
-from utils.prediction.prediction import Prediction
+from utils.prediction.expressions import check_expressions
+from utils.prediction.prediction import Prediction, check_threshold
 from utils.prediction.predictor import Predictor
 from utils.visualization.drawing import draw_prediction
 
 LONGEST_EXPRESSION = 300
 # The longer side of the pictures on the page, in pixels.
 SMALLEST_SIDE, LARGEST_SIDE = 560, 960
+LONGEST_NAME = 100
+NO_UPLOAD = "The photograph is no longer here: upload it again."
+BUG = "The server failed to answer, which is not your fault: try another photograph or other words."
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
 
 class PageError(UserError):
@@ -30,6 +35,7 @@ class Answer:
 
     Attributes:
         prediction: the `Prediction`, which can recompute its mask without running the network.
+            Its mask is empty in the answers of `kept`.
         shown: (h, w, 3) uint8, the photograph at the size of the page.
         attention_mask, attention_box: pictures of the same shape and dtype.
         image_seconds: time taken to encode the photograph; 0 if it was encoded before.
@@ -79,8 +85,22 @@ class Answer:
         return f'<dl class="facts">{cells}</dl>{notes}'
 
     def with_mask(self, segment_thresh: float, use_nls: bool) -> "Answer":
-        """Recomputes the mask with other settings, without running the network."""
+        """Recomputes the mask with other settings, without running the network.
+
+        Raises:
+            PageError: one of the settings is out of range or of another type.
+        """
+        _check_settings(segment_thresh, use_nls)
         return replace(self, prediction=self.prediction.with_mask(segment_thresh, use_nls))
+
+    def kept(self) -> "Answer":
+        """What the page keeps for `with_mask`: at most 3 MB, however large the photograph is."""
+        return replace(
+            self,
+            prediction=replace(self.prediction, mask=np.zeros((0, 0), bool)),
+            attention_mask=_NO_PICTURE,
+            attention_box=_NO_PICTURE,
+        )
 
 
 class Answerer:
@@ -101,6 +121,7 @@ class Answerer:
         expression: str | None,
         segment_thresh: float,
         use_nls: bool,
+        name: str | None = None,
     ) -> Answer:
         """Locates an expression in a photograph.
 
@@ -108,20 +129,20 @@ class Answerer:
             path: the photograph; None if the visitor has chosen none.
             expression: the expression; None or empty if the visitor has typed none.
             segment_thresh, use_nls: settings of the mask.
+            name: what messages call the photograph; by default the name of the file without its
+                folder.
 
         Raises:
-            PageError: the photograph or the expression is missing, or the expression is too long.
-            DataError: the photograph cannot be read.
+            PageError: the photograph is missing or cannot be read, or the expression or a setting
+                cannot be used.
         """
         if not path:
             raise PageError("Choose a photograph first.")
-        expression = " ".join((expression or "").split())
-        if not expression:
-            raise PageError("Describe the object to find, such as “the woman on the left”.")
-        if len(expression) > LONGEST_EXPRESSION:
-            raise PageError(f"Use at most {LONGEST_EXPRESSION} characters.")
+        expression = _checked_expression(expression)
+        _check_settings(segment_thresh, use_nls)
+        name = name or os.path.basename(path)
         with self._lock:
-            seconds = self._encode(path)
+            seconds = self._encode(path, name[:LONGEST_NAME])
             (prediction,) = self._predictor.predict([expression], segment_thresh, use_nls)
             (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
@@ -132,23 +153,49 @@ class Answerer:
         )
         return Answer(prediction, shown, attention_mask, attention_box, seconds)
 
-    def _encode(self, path):
+    def _encode(self, path, name):
         """Encodes the photograph, unless it was the previous one; returns the seconds taken."""
         status = os.stat(path)
         key = (str(path), status.st_size, status.st_mtime_ns)
         if key == self._encoded:
             return 0.0
         self._encoded = None
-        self._predictor.set_image(path)
+        try:
+            self._predictor.set_image(path, name)
+        except DataError as error:
+            raise PageError(str(error)) from None
         self._encoded = key
         return self._predictor.image_seconds
 
 
-def error_html(error: Exception) -> str:
-    """Formats an error for the page, without the folders of the server."""
-    folder = r"(?:[A-Za-z]:)?(?:[/\\][^/\\\s:'\"]+)*[/\\]"
-    text = re.sub(folder, "", str(error))
-    return f'<p class="problem">{html.escape(text)}</p>'
+def problem_html(sentence: str) -> str:
+    """Formats a problem for the page."""
+    return f'<p class="problem">{html.escape(sentence)}</p>'
+
+
+def _checked_expression(expression):
+    """The expression with single spaces between its words."""
+    if not isinstance(expression, str | None):
+        raise PageError("Describe the object in words.")
+    if len(expression or "") > LONGEST_EXPRESSION:
+        raise PageError(f"Use at most {LONGEST_EXPRESSION} characters.")
+    expression = " ".join((expression or "").split())
+    if not expression:
+        raise PageError("Describe the object to find, such as “the woman on the left”.")
+    try:
+        check_expressions([expression])
+    except UserError as error:
+        raise PageError(str(error)) from None
+    return expression
+
+
+def _check_settings(segment_thresh, use_nls):
+    try:
+        check_threshold(segment_thresh)
+    except UserError as error:
+        raise PageError(str(error)) from None
+    if not isinstance(use_nls, bool):
+        raise PageError("ASNLS can only be on or off.")
 
 
 def _note(text, words):

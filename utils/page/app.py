@@ -1,6 +1,7 @@
 """The layout of the page in Gradio: photograph and expression left, results right."""
 
 import os
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -10,13 +11,22 @@ from typing import Any
 from config.errors import UserError
 from config.schema import Config
 from data.loading.annotations import read_annotations
-from utils.page.answers import LONGEST_EXPRESSION, Answerer, error_html
+from utils.page.answers import (
+    BUG,
+    LONGEST_EXPRESSION,
+    NO_UPLOAD,
+    Answerer,
+    PageError,
+    problem_html,
+)
+from utils.page.gate import UPLOAD_BYTES, Gate
+from utils.page.uploads import KEPT_SECONDS, Uploads
 from utils.prediction.predictor import Predictor
 from utils.visualization.palette import ERROR, NOTE, hex_code
 
-UPLOAD_LIMIT = "20mb"
 EXAMPLES = 5
-KEPT_SECONDS = 3600
+# Questions that wait, and visitors whose last answer is kept to change its mask (3 MB each).
+MOST_QUEUED, MOST_SESSIONS = 32, 100
 INTRODUCTION = """
 <header><h1>Which one do you mean?</h1>
 <p>Choose a photograph and describe an object in it. The network answers with a box and a mask.</p>
@@ -43,9 +53,16 @@ p.problem { margin: 0; background: $error_background; border-left: 4px solid $er
 )
 
 
-def import_gradio() -> ModuleType:
-    """Imports Gradio with its usage statistics disabled. Raises UserError if it is missing."""
+def import_gradio(folder: str | os.PathLike) -> ModuleType:
+    """Imports Gradio with its usage statistics disabled and all of its files in one folder.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio summarizes this many past questions after each question.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     try:
         import gradio
     except ImportError:
@@ -75,24 +92,21 @@ def example_rows(config: Config) -> list[list[str]]:
 
 
 def build_page(
-    predictor: Predictor, examples: Sequence[list[str]], uploads: str | os.PathLike
+    predictor: Predictor, examples: Sequence[list[str]], uploads: Uploads
 ) -> tuple[Any, dict]:
     """Builds the page without opening it.
 
     Args:
         predictor: the `Predictor`.
         examples: of `example_rows`.
-        uploads: folder for uploaded photographs.
+        uploads: the folder for uploaded photographs and drawn answers.
 
     Returns:
         (gradio.Blocks, keyword arguments for its `launch`).
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    gradio = import_gradio()
+    gradio = import_gradio(uploads.folder)
     answerer = Answerer(predictor)
-    with gradio.Blocks(
-        title="MCN", analytics_enabled=False, delete_cache=(600, KEPT_SECONDS), fill_width=True
-    ) as page:
+    with gradio.Blocks(title="MCN", analytics_enabled=False, fill_width=True) as page:
         gradio.HTML(INTRODUCTION)
         answer = gradio.State(time_to_live=KEPT_SECONDS)
         with gradio.Row():
@@ -105,26 +119,50 @@ def build_page(
             with gradio.Column(scale=9, min_width=460):
                 shown, (threshold, use_nls) = _results(gradio, predictor)
 
-        find_event = {
-            "fn": lambda *inputs: _answer(answerer, *inputs),
+        shared: dict[str, Any] = {
+            # One worker in order of arrival: the memory that answers take does not add up.
+            "concurrency_id": "answers",
+            "concurrency_limit": 1,
+            # Gradio would decode the photograph and fail without a clear message.
+            "preprocess": False,
+            "api_visibility": "private",
+        }
+        find_event = shared | {
+            "fn": lambda *inputs: _answer(answerer, uploads, *inputs),
             "inputs": [photograph, words, threshold, use_nls],
             "outputs": [answer, *shown],
-            "concurrency_limit": 1,
-            "api_visibility": "private",
         }
         gradio.on([find.click, words.submit], **find_event)
         if examples:
             chosen.load_input_event.then(**find_event)
         gradio.on(
             [threshold.change, use_nls.change],
-            fn=_with_mask,
+            fn=lambda *inputs: _with_mask(gradio.skip, *inputs),
             inputs=[answer, threshold, use_nls],
             outputs=[answer, *shown[:2]],
             trigger_mode="always_last",
             show_progress="hidden",
-            api_visibility="private",
+            **shared,
         )
-    return page, _launch_settings(gradio)
+    page.queue(max_size=MOST_QUEUED)
+    uploads.keep_present()
+    return page, _launch_settings(gradio, page, uploads)
+
+
+def make_room(page: Any, uploads: Uploads) -> None:
+    """Forgets what is no longer needed: files, and questions whose visitors left.
+
+    Args:
+        page: the `gradio.Blocks` of `build_page`.
+        uploads: its folder.
+    """
+    deleted = uploads.make_room()
+    for names in page.temp_file_sets:
+        names.difference_update(deleted)
+    queue = page._queue
+    for session in list(queue.pending_event_ids_session):
+        if session not in queue.pending_messages_per_session:
+            queue.pending_event_ids_session.pop(session, None)
 
 
 def _inputs(gradio):
@@ -137,8 +175,6 @@ def _inputs(gradio):
         height=300,
         elem_id="photograph",
     )
-    # Gradio would decode the photograph here, whatever its size, and fail without a clear message.
-    photograph.preprocess = lambda payload: payload and payload.path
     words = gradio.Textbox(
         label="What to find",
         placeholder="the woman on the left",
@@ -188,7 +224,12 @@ def _results(gradio, predictor):
     return [result, facts, *attention], [threshold, use_nls]
 
 
-def _launch_settings(gradio):
+def _launch_settings(gradio, page, uploads):
+    from starlette.middleware import Middleware
+
+    def waiting(session):
+        return len(page._queue.pending_event_ids_session.get(session, ()))
+
     theme = gradio.themes.Soft(
         primary_hue="orange",
         neutral_hue="slate",
@@ -209,26 +250,40 @@ def _launch_settings(gradio):
         "quiet": True,
         "prevent_thread_lock": True,
         "footer_links": [],
-        "max_file_size": UPLOAD_LIMIT,
+        "max_file_size": UPLOAD_BYTES,
         "ssr_mode": False,
         "enable_monitoring": False,
         "mcp_server": False,
-        "state_session_capacity": 100,
+        "run_history": False,
+        "state_session_capacity": MOST_SESSIONS,
+        "app_kwargs": {"middleware": [Middleware(Gate, uploads=uploads, waiting=waiting)]},
     }
 
 
-def _answer(answerer, path, expression, threshold, use_nls):
+def _answer(answerer, uploads, photograph, expression, threshold, use_nls):
     """Values of the state, the picture, the facts and the attention maps."""
     try:
-        answer = answerer.answer(path, expression, threshold, use_nls)
-    except (UserError, OSError) as error:
-        return None, None, error_html(error), None, None
-    return answer, answer.picture, answer.facts, answer.attention_mask, answer.attention_box
+        path = name = None
+        if photograph:
+            path, name = uploads.find(photograph["path"]), photograph["orig_name"]
+            if path is None:
+                raise PageError(NO_UPLOAD)
+        answer = answerer.answer(path, expression, threshold, use_nls, name)
+        shown = answer.picture, answer.facts, answer.attention_mask, answer.attention_box
+        return answer.kept(), *shown
+    except PageError as error:
+        return None, None, problem_html(str(error)), None, None
+    except Exception:  # Whatever it is, the visitor learns nothing about the server from it.
+        traceback.print_exc()
+        return None, None, problem_html(BUG), None, None
 
 
-def _with_mask(answer, threshold, use_nls):
+def _with_mask(skip, answer, threshold, use_nls):
     """Values of the state, the picture and the facts after a change of the mask's settings."""
     if answer is None:
-        return [import_gradio().skip()] * 3
-    answer = answer.with_mask(threshold, use_nls)
-    return answer, answer.picture, answer.facts
+        return [skip()] * 3
+    try:
+        answer = answer.with_mask(threshold, use_nls)
+    except PageError as error:
+        return answer, None, problem_html(str(error))
+    return answer.kept(), answer.picture, answer.facts

@@ -1,19 +1,24 @@
 """Opens and closes the page.
 
 Needs Gradio: pip install -r requirements-page.txt. By default the page is reachable from this
-machine only. It sends nothing to other servers, and deletes uploaded photographs when it closes.
+machine only. It sends nothing to other servers, and deletes uploaded photographs after an hour and
+when it closes.
 """
 
 import os
-import socket
-import tempfile
-import threading
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from config.schema import Config
-from utils.page.app import build_page, example_rows, import_gradio
+from utils.page.access import bracketed, check_address, is_loopback, url_of
+from utils.page.app import build_page, example_rows, import_gradio, make_room
+from utils.page.uploads import Uploads, private_folder
 from utils.prediction.predictor import Predictor
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TIDY_SECONDS = 60
 
 
 def serve(
@@ -21,52 +26,58 @@ def serve(
     weights: str | os.PathLike | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
+    auth: tuple[str, str] | None = None,
 ) -> None:
-    """Opens the page and keeps it open until Ctrl-C.
+    """Opens the page and keeps it open until Ctrl-C, SIGTERM or SIGHUP.
 
     Args:
         config: `config.schema.Config`.
         weights: weight file; None for config.evaluate_model.
         host, port: address to listen on.
+        auth: (user, password) that visitors must enter; None lets everyone in.
 
     Raises:
         UserError: Gradio is not installed.
         OSError: the address cannot be used.
         The errors of `Predictor.from_config`.
     """
-    import_gradio()
-    check_address(host, port)
-    predictor = Predictor.from_config(config, weights)
-    predictor.warm_up(attention=True)
-    print(predictor.weights_report)
-    with tempfile.TemporaryDirectory(prefix="mcn_page_") as uploads:
+    with _signals_as_ctrl_c(), private_folder() as folder:
+        uploads = Uploads(folder)
+        import_gradio(uploads.folder)
+        check_address(host, port)
+        predictor = Predictor.from_config(config, weights)
+        predictor.warm_up(attention=True)
+        print(predictor.weights_report)
         page, settings = build_page(predictor, example_rows(config), uploads)
-        page.launch(server_name=host, server_port=port, **settings)
-        print(f"\nThe page is open at http://{host}:{port} - press Ctrl-C to close it.", flush=True)
-        if host not in LOOPBACK:
+        page.launch(server_name=bracketed(host), server_port=port, auth=auth, **settings)
+        print(f"\nThe page is open at {url_of(host, port)} - press Ctrl-C to close it.")
+        if auth is None and not is_loopback(host):
             print("Anyone who can reach this address can use the page; there is no password.")
         try:
-            _wait()
+            print(end="", flush=True)
+            _wait(page, uploads)
         except KeyboardInterrupt:
-            print("\nThe page is closed.")
+            print("\nThe page is closed.", flush=True)
         finally:
             page.close(verbose=False)
 
 
-def check_address(host: str, port: int) -> None:
-    """Raises OSError, with the way out, if the page cannot listen on an address."""
+def _wait(page: Any, uploads: Uploads) -> NoReturn:
+    """Tidies up until Ctrl-C; the page answers in threads of its own."""
+    while True:
+        time.sleep(TIDY_SECONDS)
+        make_room(page, uploads)
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Closes the page as Ctrl-C does when it is told to end or its terminal is gone."""
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose.
+            signal.signal(number, signal.default_int_handler)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, OverflowError) as error:
-        raise OSError(
-            f"cannot open the page on {host}, port {port} ({error}): choose others with --host "
-            "and --port"
-        ) from None
-
-
-def _wait():
-    """Sleeps until Ctrl-C; the page answers in threads of its own."""
-    threading.Event().wait()
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

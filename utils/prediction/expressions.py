@@ -38,10 +38,18 @@ def build_words(
     )
 
 
-def check_not_empty(expressions: Iterable[str]) -> None:
-    """Raises UserError if one of the expressions has no words."""
-    if not all(expression.split() for expression in expressions):
-        raise UserError("an expression is empty: describe the object to locate")
+def check_expressions(expressions: Iterable[str]) -> None:
+    """Raises UserError if one of the expressions has no words or is no text."""
+    for expression in expressions:
+        if not isinstance(expression, str):
+            raise UserError(f"an expression is a {type(expression).__name__}: expected text")
+        if not expression.split():
+            raise UserError("an expression is empty: describe the object to locate")
+        if "\0" in expression or any("\ud800" <= letter <= "\udfff" for letter in expression):
+            raise UserError(
+                f"the expression {expression[:40]!a} contains NUL or half of a surrogate pair: "
+                "remove them"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,16 +85,26 @@ class ExpressionReader:
             self._table, self._split = lambda _: pieces, self._split_pieces
         else:
             supply = WordSupply(config.word_embed, config.embed_dim)
-            self._table, self._split = supply.table, self._split_words
+            self._table = lambda expressions: supply.table(map(self._read_words, expressions))
+            self._split = self._split_words
 
     def read(self, expressions: Sequence[str]) -> Reading:
-        """Turns one or more expressions into network input."""
+        """Turns one or more expressions into network input.
+
+        Raises:
+            UserError: as `check_expressions`.
+        """
+        check_expressions(expressions)
         table = self._table(expressions)
         ids = np.stack([table.encode(expression, self.word_len) for expression in expressions])
         unknown, unread = zip(
             *(self._split(table, expression) for expression in expressions), strict=True
         )
         return Reading(table.lookup(ids), list(unknown), list(unread))
+
+    def _read_words(self, expression):
+        """The part of an expression that the network sees; only its words are looked up."""
+        return " ".join(tokenize(expression)[: self.word_len])
 
     def _split_words(self, table, expression):
         """(unknown words, unread words) of an expression."""
@@ -97,13 +115,13 @@ class ExpressionReader:
     def _split_pieces(self, pieces, expression):
         """As `_split_words`, for BERT. A word counts as read if all of its pieces are."""
         words = tokenize(expression)
-        pieces_per_word = [pieces.pieces(word) for word in words]
-        ends = np.cumsum([len(ids) for ids in pieces_per_word])
-        # [CLS] and [SEP] occupy two of the positions.
-        n_read = int(np.searchsorted(ends, self.word_len - 2, side="right"))
-        unknown = (
-            word
-            for word, ids in zip(words[:n_read], pieces_per_word, strict=False)
-            if pieces.unknown_id in ids
-        )
-        return tuple(unknown), tuple(words[n_read:])
+        room = self.word_len - 2  # [CLS] and [SEP] occupy two of the positions.
+        unknown: list[str] = []
+        for n_read, word in enumerate(words):
+            ids = pieces.pieces(word)
+            room -= len(ids)
+            if room < 0:
+                return tuple(unknown), tuple(words[n_read:])
+            if pieces.unknown_id in ids:
+                unknown.append(word)
+        return tuple(unknown), ()

@@ -17,7 +17,7 @@ from data.preparation.json_fields import (
     parse_json,
     single_expression,
 )
-from utils.prediction.expressions import check_not_empty
+from utils.prediction.expressions import check_expressions
 from utils.prediction.photographs import SUFFIXES
 
 EXAMPLE_LINE = '{"image": "a.jpg", "expression": "the dog"}'
@@ -43,7 +43,7 @@ def jobs_from_images(path: str | os.PathLike, expressions: Sequence[str]) -> lis
         UserError: the folder holds no image, or an expression is empty.
     """
     path, expressions = Path(path), tuple(expressions)
-    check_not_empty(expressions)
+    check_expressions(expressions)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such image or folder")
     if not path.is_dir():

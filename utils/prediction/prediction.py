@@ -1,9 +1,11 @@
 """What the network predicts for one expression."""
 
+import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from config.errors import UserError
 from data.loading.letterbox import Letterbox
 from utils.prediction.masks import place_masks
 
@@ -58,13 +60,26 @@ class Prediction:
         Args:
             segment_thresh: probability above which a pixel belongs to the mask; None keeps it.
             use_nls: whether the box weighs the mask (ASNLS); None keeps it.
+
+        Raises:
+            UserError: the threshold is not in 0..1.
         """
+        check_threshold(self.segment_thresh if segment_thresh is None else segment_thresh)
         changed = replace(
             self,
             segment_thresh=self.segment_thresh if segment_thresh is None else segment_thresh,
             use_nls=self.use_nls if use_nls is None else bool(use_nls),
         )
         return replace(changed, mask=changed.probability > changed.segment_thresh)
+
+
+def check_threshold(segment_thresh: float) -> None:
+    """Raises UserError unless a threshold of mask probabilities is a number in 0..1."""
+    number = isinstance(segment_thresh, numbers.Real) and not isinstance(segment_thresh, bool)
+    if not number or not 0 <= segment_thresh <= 1:
+        raise UserError(
+            f"the mask threshold must be a number between 0 and 1, not {repr(segment_thresh)[:40]}"
+        )
 
 
 def full_size_probability(

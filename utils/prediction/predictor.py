@@ -19,10 +19,10 @@ from config.schema import Config, load_config
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.weights import LoadReport
 from utils.prediction.attention import Attention, AttentionReader
-from utils.prediction.expressions import ExpressionReader, check_not_empty
+from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.photographs import MAX_PIXELS, read_photograph
-from utils.prediction.prediction import Prediction, full_size_probability
+from utils.prediction.prediction import Prediction, check_threshold, full_size_probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +135,20 @@ class Predictor:
             self.attention("a")
         self._photograph = None
 
-    def set_image(self, image: str | os.PathLike | Image.Image | np.ndarray) -> None:
+    def set_image(
+        self, image: str | os.PathLike | Image.Image | np.ndarray, name: str | None = None
+    ) -> None:
         """Encodes a photograph; its features serve all expressions that follow.
 
         Args:
             image: path, PIL.Image or array, see
                 `utils.prediction.photographs.read_photograph`.
+            name: what error messages call the photograph; by default its path.
 
         Raises:
             DataError: the photograph cannot be read or is too large. The previous one stays set.
         """
-        photograph = read_photograph(image, self.max_pixels)
+        photograph = read_photograph(image, self.max_pixels, name)
         start = time.perf_counter()
         square = letterbox_image(photograph, self._grounder.input_size)
         features = self._grounder.encode_images(square[None])
@@ -169,13 +172,16 @@ class Predictor:
             segment_thresh, use_nls: override those of the predictor.
 
         Returns:
-            One `Prediction` per expression.
+            One `Prediction` per expression. Each holds a mask of one byte per pixel: for hundreds
+            of expressions about a large photograph, call this several times.
 
         Raises:
-            UserError: an expression is empty.
+            UserError: an expression is empty or contains NUL or lone surrogates, or the threshold
+                is not in 0..1.
             ValueError: `set_image` has not been called.
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
+        check_threshold(segment_thresh)
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
         photograph, expressions = self._current(), _checked(expressions)
         predictions = []
@@ -241,7 +247,7 @@ class Predictor:
 
 def _checked(expressions):
     expressions = [expressions] if isinstance(expressions, str) else list(expressions)
-    check_not_empty(expressions)
+    check_expressions(expressions)
     return expressions
 
 

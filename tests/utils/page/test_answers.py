@@ -1,11 +1,13 @@
 """The answers of the page: pictures, facts and error messages, without redundant computation."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.tiny import UNKNOWN_WORD
-from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, error_html
+from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, problem_html
 from utils.prediction.expressions import ExpressionReader
 from utils.prediction.predictor import Predictor
 from utils.visualization.palette import PREDICTED
@@ -100,6 +102,9 @@ def test_ignored_words_are_escaped(predictor, tiny_set):
         (None, "Describe the object"),
         (" \n", "Describe the object"),
         ("a " * 200, "at most 300 characters"),
+        ("red \0 box", "contains NUL"),
+        ("red \ud83d box", "half of a surrogate pair"),
+        (["red box"], "in words"),
     ],
 )
 def test_missing_or_long_input_is_reported(predictor, tiny_set, expression, message):
@@ -115,15 +120,46 @@ def test_a_broken_photograph_does_not_affect_the_next(predictor, tiny_set, tmp_p
     broken = tmp_path / "broken.jpg"
     broken.write_text("no image")
     answerer.answer(tiny_set.images / "a.png", "red box", 0.35, True)
-    with pytest.raises(ValueError, match="not a readable image"):
+    with pytest.raises(PageError, match=r"^broken\.jpg: not a readable image"):
         answerer.answer(broken, "red box", 0.35, True)
     answer = answerer.answer(tiny_set.images / "b.png", "red box", 0.35, True)
     assert answer.prediction.mask.shape == (96, 60)
 
 
-def test_errors_name_no_folders():
-    text = error_html(ValueError("/tmp/up_1/ab12/my photo.jpg: no image ('/tmp/x/<i>.jpg')"))
-    assert "my photo.jpg: no image" in text
-    assert "&lt;i&gt;.jpg" in text
-    assert "tmp" not in text
-    assert "ab12" not in text
+def test_problems_are_escaped():
+    assert problem_html("<i>.jpg and/or b") == '<p class="problem">&lt;i&gt;.jpg and/or b</p>'
+
+
+@pytest.mark.parametrize("name", [None, "my <photo>/and or.jpg", "x" * 5000])
+def test_messages_name_a_photograph_as_its_owner_does(predictor, tmp_path, name):
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    with pytest.raises(PageError) as problem:
+        Answerer(predictor).answer(broken, "red box", 0.35, True, name)
+    assert str(problem.value).startswith((name or "broken.jpg")[:100] + ": not a readable image")
+    assert str(tmp_path) not in str(problem.value)
+
+
+def test_what_a_session_keeps_is_small(predictor, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 3000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.jpg")
+    answer = Answerer(predictor).answer(tmp_path / "large.jpg", "red box", 0.5, False)
+    kept = answer.kept()
+    assert len(pickle.dumps(kept)) <= 3e6 < len(pickle.dumps(answer))
+    again, expected = kept.with_mask(0.3, True), answer.with_mask(0.3, True)
+    np.testing.assert_array_equal(again.picture, expected.picture)
+    assert again.facts == expected.facts
+
+
+@pytest.mark.parametrize(
+    "threshold", [float("nan"), float("inf"), -0.1, 1.1, "0.3", True, None, 1j]
+)
+def test_thresholds_are_checked(predictor, tiny_set, threshold):
+    answerer, path = Answerer(predictor), tiny_set.images / "a.png"
+    with pytest.raises(PageError, match="the mask threshold must be a number between 0 and 1, not"):
+        answerer.answer(path, "red box", threshold, True)
+    answer = answerer.answer(path, "red box", 0.35, True)
+    with pytest.raises(PageError, match="the mask threshold must be a number between 0 and 1, not"):
+        answer.kept().with_mask(threshold, True)
+    with pytest.raises(PageError, match="ASNLS can only be on or off"):
+        answer.with_mask(0.35, 1)

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import socket
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +13,7 @@ import pytest
 from PIL import Image
 
 from config.command_line import exit_code
-from model.weights import save_weights
-from predict import main
+from tests.utils.page.client import free_port
 from tests.utils.prediction.test_photographs import png_of_size
 
 pytestmark = [
@@ -37,12 +34,6 @@ FLAGS = (
 
 def need_gradio():
     pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +79,10 @@ def address(predictor, tiny_set, tmp_path_factory):
     """The address of an open page with examples of the tiny set."""
     need_gradio()
     from utils.page.app import build_page, example_rows
+    from utils.page.uploads import Uploads
 
     rows = example_rows(tiny_set.config())
-    page, settings = build_page(predictor, rows, tmp_path_factory.mktemp("uploads"))
+    page, settings = build_page(predictor, rows, Uploads(tmp_path_factory.mktemp("uploads")))
     _, address, _ = page.launch(server_name="127.0.0.1", server_port=free_port(), **settings)
     yield address
     page.close(verbose=False)
@@ -223,48 +215,16 @@ def test_files_of_the_machine_are_not_served(address, tiny_set):
             urllib.request.urlopen(f"{address}gradio_api/file={path}", timeout=20)
 
 
-def test_the_script_opens_and_closes_the_page(network, tiny_set, tmp_path, monkeypatch, capsys):
-    need_gradio()
-    from utils.page import server as page_server
+def test_an_old_photograph_must_be_uploaded_again(visitor, tmp_path):
+    from utils.page.answers import NO_UPLOAD
 
-    save_weights(network(), tmp_path / "best.weights.h5")
-    (tmp_path / "config.json").write_text(json.dumps(tiny_set.config().to_dict()))
-    port, seen = free_port(), {}
-
-    def visit_and_press_ctrl_c():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
-            seen["page"] = answer.read().decode()
-        seen["uploads"] = [path for path in tmp_path.glob("mcn_page_*") if path.is_dir()]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(page_server, "_wait", visit_and_press_ctrl_c)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    weights = str(tmp_path / "best.weights.h5")
-    arguments = ["--serve", "--port", str(port), "--host", "0.0.0.0", "--weights", weights]
-    monkeypatch.setattr(sys, "argv", ["predict.py", *arguments])
-    assert exit_code(main, "hint") == 0
-    assert '"title":"MCN"' in seen["page"].replace(": ", ":")
-    (uploads,) = seen["uploads"]
-    assert not uploads.exists()
-    printed = capsys.readouterr().out
-    assert f"The page is open at http://0.0.0.0:{port} " in printed
-    assert "Anyone who can reach this address can use the page" in printed
-    assert "The page is closed." in printed
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-
-
-def test_a_port_in_use_is_reported():
-    from utils.page.server import check_address
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        with pytest.raises(OSError, match=f"127.0.0.1, port {port} .*choose others with --host"):
-            check_address("127.0.0.1", port)
-    with pytest.raises(OSError, match="port 99999"):
-        check_address("127.0.0.1", 99999)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "old.png")
+    visitor.ask("red box", tmp_path / "old.png")
+    visitor.answered("pixels of 40×30")
+    source = visitor.picture("photograph")
+    Path(source.split("file=")[1]).unlink()
+    visitor.ask("blue box")
+    visitor.answered(NO_UPLOAD)
 
 
 def test_missing_gradio_is_reported(monkeypatch, tiny_set, capsys):

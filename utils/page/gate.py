@@ -1,0 +1,227 @@
+"""What the page accepts from the network, checked before Gradio sees it.
+
+Gradio offers many more routes than the page uses, reads files and fetches addresses that a request
+names, and reads requests of any size into memory. `Gate` lets through only what the page's own
+JavaScript sends.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from config.json_text import parse_json
+from utils.page.answers import PageError
+from utils.page.uploads import Uploads
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+API = "/gradio_api"
+UPLOAD, JOIN, EXAMPLE = f"{API}/upload", f"{API}/queue/join", f"{API}/run/predict"
+FILE = f"{API}/file="
+_READ = re.compile(
+    r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/logout|/(static|assets)/.*"
+    rf"|{API}/(theme\.css|info|login_check|app_id|startup-events|queue/data"
+    r"|heartbeat/[\w-]{1,64}|file=.*)",
+    re.ASCII | re.DOTALL,
+)
+_WRITE = re.compile(rf"/login|{UPLOAD}|{JOIN}|{EXAMPLE}|{API}/(cancel|reset)")
+_SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+UPLOAD_BYTES = 20 << 20
+# The frame of a form around an uploaded file.
+FORM_BYTES = 64 << 10
+MOST_UPLOADING = 16
+UPLOAD_SECONDS = 120
+MOST_VALUES = 8
+MOST_WAITING = 8
+QUERY_BYTES = 2000
+TOO_LARGE = f"Choose a photograph of at most {UPLOAD_BYTES >> 20} MB."
+MALFORMED = "The page cannot use this request: reload the page and try again."
+# Scripts in a file of a visitor must not run in the name of the page.
+_FILE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+]
+
+
+class Refused(Exception):
+    """A request that is not passed on: HTTP status and a sentence for the sender."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Gate:
+    """ASGI middleware that refuses all requests that the page itself does not send.
+
+    Args:
+        app: the application behind the gate.
+        uploads: the files that requests may name.
+        waiting: function of a session that returns how many of its questions are not yet answered
+            or whose answers were not yet fetched.
+    """
+
+    def __init__(self, app: Any, uploads: Uploads, waiting: Callable[[str], int]) -> None:
+        self._app, self._uploads, self._waiting = app, uploads, waiting
+        self._uploading = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on or answers it with an error."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message):
+            nonlocal started
+            started = True
+            if message["type"] == "http.response.start" and scope["path"].startswith(FILE):
+                message = {**message, "headers": [*message["headers"], *_FILE_HEADERS]}
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, sending)
+        except Refused as refusal:
+            if not started:
+                await _answer(send, refusal.status, str(refusal))
+
+    async def _pass(self, scope, receive, send):
+        method, path = scope["method"], scope["path"]
+        allowed = {"GET": _READ, "HEAD": _READ, "OPTIONS": _READ, "POST": _WRITE}.get(method)
+        used = allowed is not None and allowed.fullmatch(path)
+        if not used or len(scope["query_string"]) > QUERY_BYTES:
+            raise Refused(404, MALFORMED)
+        if path == UPLOAD:
+            await self._pass_upload(scope, receive, send)
+            return
+        if path.startswith(FILE):
+            if self._uploads.find(path.removeprefix(FILE)) is None:
+                raise Refused(403, MALFORMED)
+            # Parts of a picture are never needed, and Gradio fails on odd ranges.
+            scope = {**scope, "headers": [h for h in scope["headers"] if h[0] != b"range"]}
+        elif method == "POST":
+            body = await _read(receive, FORM_BYTES)
+            if path in (JOIN, EXAMPLE):
+                body = self._checked(body)
+                scope = {**scope, "headers": _headers_of_json(scope["headers"], body)}
+            receive = _replay(body, receive)
+        await self._app(scope, receive, send)
+
+    async def _pass_upload(self, scope, receive, send):
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared[:20]) > UPLOAD_BYTES + FORM_BYTES:
+            raise Refused(413, TOO_LARGE)
+        if self._uploading >= MOST_UPLOADING:
+            raise Refused(503, "Too many photographs are being uploaded: try again in a minute.")
+        self._uploading += 1
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                await asyncio.to_thread(self._uploads.make_room)
+                # Gradio keeps the progress of uploads for ever if nobody asks for it.
+                scope = {**scope, "query_string": b""}
+                await self._app(scope, _bounded(receive, UPLOAD_BYTES + FORM_BYTES), send)
+        except TimeoutError:
+            raise Refused(408, "The upload took too long: try a smaller photograph.") from None
+        finally:
+            self._uploading -= 1
+
+    def _checked(self, body):
+        """The JSON of a question, rebuilt from its checked parts."""
+        try:
+            question = parse_json(body, "request", error=PageError)
+        except PageError:
+            raise Refused(400, MALFORMED) from None
+        question = question if isinstance(question, dict) else {}
+        data, session = question.get("data"), question.get("session_hash")
+        numbers = [question.get("fn_index"), question.get("trigger_id") or 0]
+        if (
+            not isinstance(data, list)
+            or len(data) > MOST_VALUES
+            or not isinstance(session, str)
+            or not _SESSION.fullmatch(session)
+            or any(type(number) is not int or not 0 <= number < 1000 for number in numbers)
+        ):
+            raise Refused(400, MALFORMED)
+        if self._waiting(session) >= MOST_WAITING:
+            raise Refused(429, "Earlier questions are not answered yet: wait for their answers.")
+        clean = {
+            "data": [self._value(value) for value in data],
+            "fn_index": numbers[0],
+            "trigger_id": numbers[1] or None,
+            "session_hash": session,
+        }
+        return json.dumps(clean).encode()
+
+    def _value(self, value):
+        """A value of a question: text, a number, or a file inside the folder of uploads."""
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if not isinstance(value, dict):
+            raise Refused(400, MALFORMED)
+        # Whatever else is named becomes a file that never exists: the page answers the same.
+        path = self._uploads.find(value.get("path")) or self._uploads.folder / "missing"
+        name = value.get("orig_name")
+        return {
+            "path": str(path),
+            "orig_name": name if isinstance(name, str) else None,
+            "meta": {"_type": "gradio.FileData"},
+        }
+
+
+def _bounded(receive, most_bytes):
+    """`receive` that refuses a body as soon as it is larger than `most_bytes`."""
+    size = 0
+
+    async def receiving():
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most_bytes:
+            raise Refused(413, TOO_LARGE)
+        return message
+
+    return receiving
+
+
+async def _read(receive, most_bytes):
+    """The whole body of a request."""
+    receive, parts, more = _bounded(receive, most_bytes), [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, MALFORMED)
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replay(body, receive):
+    """`receive` that returns a body that was already read, and then what follows it."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receiving():
+        return messages.pop() if messages else await receive()
+
+    return receiving
+
+
+def _headers_of_json(headers, body):
+    replaced = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
+    return [
+        *(header for header in headers if header[0] not in replaced),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+
+
+async def _answer(send, status, sentence):
+    body = json.dumps({"detail": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
