@@ -110,9 +110,8 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int | None:
     """Runs the command line and returns its exit code."""
-    options = _parse_arguments(arguments)
     return exit_code(
-        lambda: _run(options),
+        lambda: _run(_parse_arguments(arguments)),
         "The partial download is kept; run the same command to resume.",
     )
 

@@ -121,9 +121,8 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    options = _parse_arguments(arguments)
     hint = "Nothing was imported and nothing was replaced; run the same command again."
-    return exit_code(lambda: _run(options), hint)
+    return exit_code(lambda: _run(_parse_arguments(arguments)), hint)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -165,6 +166,43 @@ def test_the_same_command_prints_the_same_without_predicting_again(folder, predi
     third, _ = predict_here(*arguments, "--overwrite", "--set", "use_nls=0")
     assert json.loads(third)["use_nls"] == 0
     assert len(list((folder / "again").glob("[!.]*"))) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_keeps_finished_results(folder, predict_here, tmp_path, number):
+    count = 40
+    noise = np.random.default_rng(0).integers(0, 256, (count, 60, 100, 3), dtype=np.uint8)
+    for name, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    records = tmp_path / "out" / "predictions.jsonl"
+    arguments = [
+        "--weights", folder / "run/best.weights.h5", "--image", tmp_path,
+        "--expression", "red box", "--output", records.parent,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "predict.py"), *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    while process.poll() is None and not (records.exists() and records.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate()
+    finished = records.read_text()
+    assert 0 < finished.count("\n") < count
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        assert err.count("Stopped. Finished results are in the folder of --output") == 1
+        assert len(list(records.parent.glob("*.png"))) == 2 * finished.count("\n")
+    assert "Traceback" not in err
+    predict_here(*arguments)
+    lines = records.read_text().splitlines()
+    assert "\n".join(lines).startswith(finished[: finished.rindex("\n")])
+    assert len({json.loads(line)["image"] for line in lines}) == len(lines) == count
 
 
 @pytest.mark.parametrize(
