@@ -1,17 +1,19 @@
 """What all commands share: their common arguments, exit codes and error messages."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TextIO
 
 from config.errors import UserError
 from config.schema import PROJECT_ROOT
 from config.signals import Stopped, stop_signals
 
-# Exit codes: bad input, and interrupted from the keyboard.
-BAD_INPUT, INTERRUPTED = 2, 130
+# Exit codes: bad input, interrupted from the keyboard, and output that nobody reads.
+BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 NAMES_SHOWN = 3
 DEFAULT_CONFIG = "config/config.json"
 
@@ -33,20 +35,43 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
 
     Returns:
         The exit code that `main` returns (0 for None), BAD_INPUT, or 128 plus the number of the
-        signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+        signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP, 141 if nobody reads the output.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Not every terminal is UTF-8.
     try:
         with stop_signals():
             return main() or 0
     except KeyboardInterrupt as stop:
-        with suppress(OSError):  # The terminal may be gone.
-            print(f"\nStopped. {resume_hint}", file=sys.stderr)
+        say(f"\nStopped. {resume_hint}", sys.stderr)
         return stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED
+    except BrokenPipeError:
+        return UNREAD
     except (UserError, OSError) as error:
         if os.environ.get("MCN_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return BAD_INPUT
+    finally:
+        _flush_output()
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints a line, to standard output by default, and goes on if nobody can read it.
+
+    For work that must not end with its terminal.
+    """
+    with suppress(OSError):
+        print(text, file=file, flush=True)
+
+
+def _flush_output() -> None:
+    """Flushes standard output, or discards it: Python would complain about a closed pipe later."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

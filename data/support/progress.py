@@ -4,11 +4,13 @@
         for done, batch in enumerate(batches, start=1):
             progress.update(done, loss=train(batch))
 
-Both show percentage, count, rate, remaining time and the given values.
+Both show percentage, count, rate, remaining time and the given values. Work goes on if nobody can
+read them any more, because the terminal or pipe is closed.
 """
 
 import io
 import sys
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -55,7 +57,7 @@ class Progress:
         ).start()
         self._bar.fd, self._bar.min_value = self.stream, 0  # The percentage counts all items.
         if self._on_terminal:
-            self._bar.update(force=True)
+            self._draw(force=True)
         else:
             self._bar.min_poll_interval = LONGEST_PAUSE_S if total is None else SHORTEST_PAUSE_S
             self._bar.poll_interval = LONGEST_PAUSE_S
@@ -68,33 +70,39 @@ class Progress:
         self._set_values(values)
         self._bar.value = done if self.total is None else min(done, self.total)
         if self._on_terminal or done != self.total:  # finish() writes the last line.
-            self._bar.update()
+            self._draw()
 
     def log(self, text: str, file: TextIO | None = None) -> None:
         """Prints a text, to standard output by default, and redraws the bar below it."""
+        with suppress(OSError):
+            if self._on_terminal:
+                print(ERASE_LINE, end="", file=self.stream, flush=True)
+            print(text, file=file, flush=True)
         if self._on_terminal:
-            print(ERASE_LINE, end="", file=self.stream, flush=True)
-        print(text, file=file, flush=True)
-        if self._on_terminal:
-            self._bar.update(force=True)
+            self._draw(force=True)
 
     def finish(self, **values: Any) -> None:
         """Ends the report with the elapsed time and the mean rate."""
         if not self._bar.finished():
             self._set_values(values)
             self._bar.end_time = datetime.now()
-            self._bar.update(force=True)
+            self._draw(force=True)
             self.abandon()
 
     def abandon(self) -> None:
         """Ends the report of work that stopped early; what was shown last remains."""
-        self._bar.finish(dirty=True)
+        with suppress(OSError):
+            self._bar.finish(dirty=True)
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
         self.finish() if error is None else self.abandon()
+
+    def _draw(self, force: bool = False) -> None:
+        with suppress(OSError):
+            self._bar.update(force=force)
 
     def _set_values(self, values: dict[str, Any]) -> None:
         for name, value in values.items():

@@ -208,3 +208,56 @@ def test_it_is_light():
     code = "import sys, config.command_line; print({'tensorflow', 'numpy'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "predict.py"])
+def test_help_fits_any_terminal(script):
+    """Its arrows and dashes are not part of Latin-1."""
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        cwd=PROJECT_ROOT,
+        env={"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+OUTPUT = """
+import sys
+from config.command_line import run, say
+
+def main():
+    for line in range(100_000):
+        {function}("a line of some length that fills the pipe")
+    with open(sys.argv[1], "w") as file:
+        file.write("finished")
+
+run(main, "again")
+"""
+
+
+@pytest.mark.parametrize(("function", "code"), [("print", 141), ("say", 0)])
+def test_output_that_nobody_reads_ends_a_command_unless_it_only_says_something(
+    tmp_path, function, code
+):
+    path = tmp_path / "done"
+    with subprocess.Popen(
+        [sys.executable, "-c", OUTPUT.format(function=function), path],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (code, b"")
+    assert path.exists() == (function == "say")
+
+
+def test_an_error_raised_in_c_keeps_its_traceback():
+    def main():
+        np.zeros(2) + np.zeros(3)
+
+    with pytest.raises(ValueError, match="could not be broadcast"):
+        run(main, "again")

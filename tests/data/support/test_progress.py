@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import io
 import os
 import pty
@@ -225,3 +226,27 @@ def test_standard_error_that_is_a_terminal_gets_a_bar(monkeypatch, total, unit, 
     assert "label" in shown
     assert "/s" in shown
     assert ("100%" in shown) == (total is not None)
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_work_goes_on_when_its_terminal_is_closed(clock, on_terminal):
+    class Closed(io.StringIO):
+        closed_now = False
+
+        def isatty(self):
+            return on_terminal
+
+        def write(self, text):
+            if self.closed_now:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    stream, done = Closed(), 0
+    with Progress(100, "epoch 3", stream=stream) as bar:
+        for done in range(1, 101):
+            clock.now += 5
+            stream.closed_now = done > 50
+            bar.update(done)
+            bar.log("a line", file=stream)
+    assert done == 100
+    assert "50" in stream.getvalue()
