@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from config.command_line import say
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
@@ -51,7 +52,7 @@ def train(
         build_trainer(config, force=force, dry_run=True).try_out()
         return None
     if overwrite and (old := move_away(config.log_path)):
-        print(f"{config.log_path}: the earlier run is now in {old}")
+        say(f"{config.log_path}: the earlier run is now in {old}")
     return build_trainer(config, force=force).run()
 
 
@@ -73,7 +74,7 @@ def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False)
     strategy = make_strategy(config.distribute)
     chief = is_chief(strategy)
     if chief:
-        print(device_line())
+        say(device_line())
     anchors_px = read_anchors(config.anchors_file)
     training_set, evaluator = build_sets(config, keep_words=not dry_run)
     settings = run_settings(config)
@@ -82,28 +83,28 @@ def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False)
             with held_folder(config.log_path):
                 pass  # A second process is refused now, not after it has built everything.
         for change in check_resumption(config.log_path, settings, force=force):
-            print(f"resumed with another setting: {change}")
-        print(
+            say(f"resumed with another setting: {change}")
+        say(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
             f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "
             "images to evaluate on"
         )
     with strategy.scope():
-        model = build_network(config, report=print if chief else _silent)
+        model = build_network(config, report=say if chief else _silent)
         if config.cache_features:
             store = build_feature_store(config, model, training_set.images)
             training_set = replace(training_set, features=store)
         optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
         checkpoints = Checkpoints(config.log_path, model, optimizer, writer=chief)
     if chief:
-        print(parameters_line(model))
+        say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     return Trainer(
         config, settings, strategy, training_set, evaluator, grounder, optimizer, checkpoints
     )
 
 
-def build_network(config: Config, report: Callable[[object], None] = print) -> keras.Model:
+def build_network(config: Config, report: Callable[[str], None] = say) -> keras.Model:
     """Builds the network of a config and loads the weights that training starts from.
 
     Args:
@@ -116,14 +117,14 @@ def build_network(config: Config, report: Callable[[object], None] = print) -> k
     if config.pretrained_weights:
         reports.append(load_pretrained(model, config.pretrained_weights))
     for loaded in filter(None, reports):
-        report(loaded)
+        report(str(loaded))
     sets = [config.train_set, config.evaluate_set]
     if warning := leak_warning(config.pretrained_weights, sets):
         report(f"warning: {warning}")
     return model
 
 
-def _silent(_: object) -> None:
+def _silent(_: str) -> None:
     """What the workers other than the chief report."""
 
 

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from config.command_line import say
 from config.errors import UserError
 from config.schema import Config
 from config.signals import StopRequest, deferred_stop
@@ -97,12 +98,12 @@ class Trainer:
         with held_folder(config.log_path) if self.chief else nullcontext(), deferred_stop() as stop:
             state = self._restored()
             if state.epoch >= config.epoches:
-                print(f"All {config.epoches} epochs are complete; raise epoches to train longer.")
+                self._say_complete()
                 return state
             self._try_validation(stop)
             with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
-                if log is not None:
-                    log.epochs(state.history)
+                if log is not None and state.history:
+                    log.epochs(state.history)  # A stop may have come before they were written.
                 while state.epoch < config.epoches:
                     state = self.train_epoch(state, stop)
                     state = self._complete_epoch(state, log, stop)
@@ -120,7 +121,7 @@ class Trainer:
         losses = self._read(state, unread).losses.result()
         with deferred_stop() as stop:
             self._try_validation(stop)
-        print(
+        say(
             f"Dry run: {len(unread)} training steps, mean loss {losses['loss']:.3f}, and "
             f"{TRIED_BATCHES} batches of validation; nothing was written. An epoch has "
             f"{self.steps_per_epoch:,} steps"
@@ -195,21 +196,26 @@ class Trainer:
         where = f" at step {step:,} of {self.steps_per_epoch:,}" if step else ""
         if self.chief:
             doing = f"in epoch {state.epoch + 1}{where}" if step else f"after epoch {state.epoch}"
-            print(f"{self.checkpoints.last_path}: resuming {doing}")
+            say(f"{self.checkpoints.last_path}: resuming {doing}")
             state = self._with_best_checked(state)
         step = min(step, self.steps_per_epoch)
         return dataclasses.replace(state, step=step, settings=self.settings)
+
+    def _say_complete(self) -> None:
+        say(f"All {self.config.epoches} epochs are complete; raise epoches to train longer.")
+        if self.config.lr_schedule == "cosine":
+            say("The cosine schedule will span all of them: the learning rate rises again.")
 
     def _with_best_checked(self, state: RunState) -> RunState:
         """Forgets the best accuracy if its weights are lost, so that the next ones are saved."""
         if state.best_epoch is None or (fault := self.checkpoints.fault_of_best()) is None:
             return state
-        print(
+        say(
             f"warning: {self.checkpoints.best_path}: {fault}; the weights of epoch "
             f"{state.best_epoch} with Acc@{self.config.det_acc_thresh:g} "
             f"{100 * (state.best_det_acc or 0):.2f} % are lost, and those of the next epoch will "
             "be saved as the best",
-            file=sys.stderr,
+            sys.stderr,
         )
         return dataclasses.replace(state, best_det_acc=None, best_epoch=None)
 
@@ -228,7 +234,7 @@ class Trainer:
         self.checkpoints.save(state)
         log.epochs(state.history)
         summary = format_summary(val, self.config.det_acc_thresh)
-        print(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")
+        say(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")
         stop.raise_if_requested()
         return state
 
@@ -317,7 +323,7 @@ class Trainer:
                 f"{what}. This step{tolerated} stops the training and was not saved. "
                 f"{WHAT_HELPS}, or tolerate such steps with skip_nonfinite=10"
             )
-        print(f"warning: {what}; the step is skipped", file=sys.stderr)
+        say(f"warning: {what}; the step is skipped", sys.stderr)
 
     def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config

@@ -33,7 +33,7 @@ def test_several_replicas_need_complete_batches(tiny_set):
 
     def trainer(batch_size):
         config = tiny_set.config(batch_size=batch_size)
-        return Trainer(config, strategy, training_set, evaluator, grounder, None, None)
+        return Trainer(config, {}, strategy, training_set, evaluator, grounder, None, None)
 
     assert trainer(2).steps_per_epoch == 2
     with pytest.raises(TrainingError, match="train_set holds 5 referents, less than batch_size 6"):

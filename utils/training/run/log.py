@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
+from config.command_line import say
 from config.errors import UserError
 from config.files import remove_partial_files, write_text
 from utils.environment import versions
@@ -143,7 +144,7 @@ def _optional(path: Path) -> Iterator[None]:
         if not isinstance(error, UserError | OSError | tf.errors.OpError):
             traceback.print_exc()
         text = str(error) if str(path) in str(error) else f"{path}: {error}"
-        print(f"warning: {text}; training continues without it", file=sys.stderr)
+        say(f"warning: {text}; training continues without it", sys.stderr)
 
 
 def _recorded_events(folder: Path) -> set[tuple[str, int]]:
