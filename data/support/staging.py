@@ -24,8 +24,8 @@ class _Step:
     """The replacement of one target.
 
     Attributes:
-        target, new, old: its path, the path it is prepared at, and the path the former one is
-            moved to; all are in one folder.
+        target, new, old: its path, the path it is prepared at, which is in a folder of its own,
+            and the path the former one is moved to; all are on one disk.
         existed: whether there was a former one.
         written: whether there is a new one; otherwise the former one is removed.
     """
@@ -69,29 +69,34 @@ def replaced_together(
         target.parent.mkdir(parents=True, exist_ok=True)
     first = resolved[0]
     message = f"another process is writing {targets[0]}; wait until it has ended"
-    lock = first.with_name(f".{first.name}.lock")
-    with no_space_named(first), locked(lock, message):
+    with no_space_named(first), locked(lock_file(first), message):
         for target in resolved:
             _clean_up(target, is_ours)
         key = uuid.uuid4().hex
         note = _beside(first, key, "note")
         steps = [_step(target, key) for target in resolved]
         try:
+            for step in steps:
+                step.new.parent.mkdir()
             with _targets_named(steps):
                 yield tuple(step.new for step in steps)
                 steps = [_observed(step) for step in steps]
                 for step in steps if durable else ():
                     _flush(step.new)
-                _write_note(note, _beside(first, key, "new-note"), steps)
+                _write_note(note, steps)
                 _swap(steps)
         except BaseException:
             _roll_back(steps)
-            for path in (note, _beside(first, key, "new-note"), *(step.new for step in steps)):
-                _delete(path)
+            note.unlink(missing_ok=True)
+            for step in steps:
+                shutil.rmtree(step.new.parent, ignore_errors=True)
             raise
-        note.unlink()
-        for step in steps:
-            _discard(step.old, step.target, is_ours)
+        _finish(note, steps, is_ours)
+
+
+def lock_file(target: Path) -> Path:
+    """The lock of all replacements whose first target this is; once created, it stays."""
+    return target.with_name(f".{target.name}.lock")
 
 
 def _beside(target: Path, key: str, kind: str) -> Path:
@@ -99,7 +104,8 @@ def _beside(target: Path, key: str, kind: str) -> Path:
 
 
 def _step(target: Path, key: str, **states: bool) -> _Step:
-    return _Step(target, _beside(target, key, "new"), _beside(target, key, "old"), **states)
+    new = _beside(target, key, "new") / target.name
+    return _Step(target, new, _beside(target, key, "old"), **states)
 
 
 def _observed(step: _Step) -> _Step:
@@ -130,25 +136,31 @@ def _roll_back(steps: Sequence[_Step]) -> None:
 
 def _clean_up(target: Path, is_ours: Callable[[Path], bool]) -> None:
     """Completes what killed processes left of replacements of a target; requires the lock."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new-note|new|old)")
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new|old)")
     found = [match for file in target.parent.iterdir() if (match := pattern.fullmatch(file.name))]
     for match in found:
         note = target.with_name(match[0])
         if match[2] == "note":
             steps = _read_note(note, match[1])
             _swap(steps)
-            note.unlink()
-            for step in steps:
-                _discard(step.old, step.target, is_ours)
+            _finish(note, steps, is_ours)
     for match in found:
         path = target.with_name(match[0])
-        if match[2] in ("new", "new-note"):
-            _delete(path)
+        if match[2] == "new":
+            shutil.rmtree(path, ignore_errors=True)
         elif match[2] == "old":
             _discard(path, target, is_ours)
 
 
-def _write_note(note: Path, draft: Path, steps: Sequence[_Step]) -> None:
+def _finish(note: Path, steps: Sequence[_Step], is_ours: Callable[[Path], bool]) -> None:
+    """Deletes what a complete replacement leaves; until then it can be completed again."""
+    note.unlink()
+    for step in steps:
+        _discard(step.old, step.target, is_ours)
+        shutil.rmtree(step.new.parent, ignore_errors=True)
+
+
+def _write_note(note: Path, steps: Sequence[_Step]) -> None:
     """Writes the note, from which on the replacement is completed rather than undone."""
     entries = [
         {
@@ -158,6 +170,7 @@ def _write_note(note: Path, draft: Path, steps: Sequence[_Step]) -> None:
         }
         for step in steps
     ]
+    draft = steps[0].new.with_name(note.name)
     draft.write_text(json.dumps(entries) + "\n", encoding="utf-8")
     _flush(draft)
     draft.rename(note)
@@ -204,14 +217,6 @@ def _free_name(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.name}.{number}")
     return free
-
-
-def _delete(path: Path) -> None:
-    """Deletes a staging path, which only this program writes to."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import os
 import pickle
-import shutil
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +20,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
-from config.files import write_text, written_atomically
+from config.files import no_space_named, write_bytes, write_text
 from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
+from data.support.staging import lock_file, replaced_together
 from data.synthetic.expressions import EXPRESSION_TYPES, SceneReferent, choose_referents
 from data.synthetic.scene import (
     CURVED_KINDS,
@@ -43,6 +44,8 @@ REFERENT_KINDS = {"train": KINDS, "val": KINDS, "testA": CURVED_KINDS, "testB": 
 JPEG_QUALITY = 95
 MAX_ATTEMPTS = 200
 MARKER = "demo_set.json"
+PARTS = ("refcoco", "images", "expression_kinds.json", "anchors.txt")  # All that is beside it.
+_DEMO_FILE = re.compile(r"instances\.json|refs\(unc\)\.p|train2014/COCO_train2014_\d{12}\.jpg")
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ class Scene:
 
 
 def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -> dict[str, Any]:
-    """Generates a demo set; an existing demo set is replaced.
+    """Generates a demo set, or nothing at all; a complete one replaces an existing demo set.
 
     Args:
-        folder: folder to write to.
+        folder: folder to write to; files that are not part of a demo set stay.
         settings: settings of the demo set.
         workers: number of processes.
 
@@ -97,35 +100,41 @@ def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -
         The statistics of each split, see `describe`.
 
     Raises:
-        UserError: `folder` contains other files, `workers` is below 1, or no scene was found.
+        UserError: `folder` contains other files only, another process is writing it, `workers` is
+            below 1, or no scene was found.
+        NoSpaceError: the disk is full.
     """
     _check_minimum("workers", workers, 1)
     folder = Path(folder)
-    _clear(folder)
-    image_folder = folder / "images" / "train2014"
-    image_folder.mkdir(parents=True)
-    (folder / "refcoco").mkdir()
-    _write_json(folder / MARKER, asdict(settings))
+    _check_folder(folder)
+    # An interrupted replacement has put the marker in place before anything else.
+    targets = [folder / name for name in (MARKER, *PARTS)]
+    with replaced_together(*targets, is_ours=_is_of_demo, durable=False) as new:
+        marker, annotation_folder, image_folder, types_path, anchors_path = new
+        (image_folder / "train2014").mkdir(parents=True)
+        scenes = _draw_all(image_folder / "train2014", settings, workers)
+        instances, refs, types = _assemble(scenes, settings)
+        _write_json(annotation_folder / "instances.json", instances)
+        write_bytes(annotation_folder / "refs(unc).p", _pickled(refs))
+        _write_json(types_path, types)
+        anchors = kmeans_anchors(_training_sizes(instances, refs), N_ANCHORS, settings.seed)
+        write_anchors(anchors_path, anchors)
+        statistics = describe(scenes)
+        _write_json(marker, asdict(settings) | {"statistics": statistics})
+    return statistics
+
+
+def _draw_all(image_folder: Path, settings: Settings, workers: int) -> list[Scene]:
+    """Makes the scenes of all splits, in parallel."""
     n_scenes = {split: settings.eval_scenes for split in SPLITS} | {"train": settings.scenes}
     places = [(split, index) for split in SPLITS for index in range(n_scenes[split])]
     jobs = [(*place, image_id) for image_id, place in enumerate(places, start=1)]
     draw = functools.partial(make_scene, settings, image_folder)
-    if workers > 1:
-        # "fork" would be unsafe, because the calling process may run threads.
-        with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
-            scenes = pool.starmap(draw, jobs, chunksize=16)
-    else:
-        scenes = [draw(*job) for job in jobs]
-    instances, refs, types = _assemble(scenes, settings)
-    _write_json(folder / "refcoco" / "instances.json", instances)
-    _write_json(folder / "expression_kinds.json", types)
-    with written_atomically(folder / "refcoco" / "refs(unc).p") as file:
-        file.write(_pickled(refs))
-    anchors = kmeans_anchors(_training_sizes(instances, refs), N_ANCHORS, settings.seed)
-    write_anchors(folder / "anchors.txt", anchors)
-    statistics = describe(scenes)
-    _write_json(folder / MARKER, asdict(settings) | {"statistics": statistics})
-    return statistics
+    if workers == 1:
+        return [draw(*job) for job in jobs]
+    # "fork" would be unsafe, because the calling process may run threads.
+    with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
+        return pool.starmap(draw, jobs, chunksize=16)
 
 
 def _check_minimum(name: str, value: int, minimum: int) -> None:
@@ -133,20 +142,22 @@ def _check_minimum(name: str, value: int, minimum: int) -> None:
         raise UserError(f"--{name} {value} is too small: the minimum is {minimum}")
 
 
-def _clear(folder: Path) -> None:
-    """Removes an existing demo set; raises UserError if the folder contains anything else."""
+def _check_folder(folder: Path) -> None:
+    """Checks that a folder is new or empty or has a demo set, maybe an interrupted one."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: --output must name a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not (folder / MARKER).is_file():
+    marker = folder / MARKER
+    is_ours = marker.is_file() or lock_file(marker).exists()
+    if folder.exists() and any(folder.iterdir()) and not is_ours:
         raise UserError(
             f"{folder} contains files that are not a demo set (there is no {MARKER}): choose an "
             "empty or new folder"
         )
-    for name in ("refcoco", "images"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
+
+
+def _is_of_demo(path: Path) -> bool:
+    """Whether a file of the folders `refcoco` or `images` belongs to the demo set."""
+    return _DEMO_FILE.fullmatch(path.as_posix()) is not None
 
 
 def _prepare_worker() -> None:
@@ -217,8 +228,9 @@ def _save_jpeg(path: Path, image_rgb: np.ndarray) -> None:
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     ]
-    if not cv2.imwrite(str(path), image_rgb[..., ::-1], options):
-        raise OSError(f"{path}: the image could not be written")
+    _, encoded = cv2.imencode(".jpg", image_rgb[..., ::-1], options)
+    with no_space_named(path):
+        path.write_bytes(encoded.tobytes())
 
 
 def _rle(mask: np.ndarray) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from data.loading.annotations import read_annotations
 from data.loading.masks import open_masks
 from data.make_demo import main
 from data.preparation.refer import read_raw_set
+from data.synthetic import dataset
 from data.synthetic.dataset import Settings, make_demo
 from data.synthetic.expressions import EXPRESSION_TYPES, MAX_WORDS, vocabulary
 from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
@@ -55,7 +58,7 @@ def digests(folder):
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".lock"
     }
 
 
@@ -300,6 +303,105 @@ def test_other_files_are_never_touched(tmp_path, capsys):
     assert photograph.read_bytes() == b"precious"
     assert main(["--output", str(photograph), "--scenes", "1"]) == 2
     assert "is a file" in capsys.readouterr().err
+    assert os.listdir(out) == ["images"]
+    assert os.listdir(out / "images") == ["mine.jpg"]
+
+
+SMALL = Settings(scenes=2, eval_scenes=1, seed=1)
+
+
+def test_files_of_others_in_a_demo_set_stay(tmp_path):
+    make_demo(tmp_path, SMALL)
+    names = ("notes.txt", "images/mine.jpg", "images/train2014/000.jpg", "refcoco/refs(mine).p")
+    for name in names:
+        (tmp_path / name).write_text("precious")
+    make_demo(tmp_path, Settings(scenes=1, eval_scenes=1, seed=2))
+    assert [(tmp_path / name).read_text() for name in names] == ["precious"] * 4
+    assert len(list(tmp_path.rglob("COCO*.jpg"))) == 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_generation_leaves_the_former_set(tmp_path, monkeypatch, error):
+    make_demo(tmp_path, SMALL)
+    before = digests(tmp_path)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(dataset, "kmeans_anchors", fail)
+    with pytest.raises(error):
+        make_demo(tmp_path, Settings(scenes=1, eval_scenes=1, seed=2))
+    assert digests(tmp_path) == before
+    with pytest.raises(error):
+        make_demo(tmp_path / "new", SMALL)
+    assert digests(tmp_path / "new") == {}
+    monkeypatch.undo()
+    make_demo(tmp_path / "new", SMALL)
+    assert digests(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_a_sentence_and_leaves_the_former_set(small_disk, capsys, workers):
+    out = small_disk(150_000) / "set"
+    make_demo(out, SMALL)
+    before = digests(out)
+    arguments = ["--output", out, "--scenes", 40, "--eval_scenes", 1, "--workers", workers]
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"error: {out}/images/train2014/COCO_\w+\.jpg: the disk is full", error)
+    assert digests(out) == before
+    assert sorted(os.listdir(out)) == sorted(
+        [".demo_set.json.lock", dataset.MARKER, *dataset.PARTS]
+    )
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[0] = {root!r}
+from data.synthetic.dataset import Settings, make_demo
+
+calls = 0
+def killed(function):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == {at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return call
+
+for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+    setattr(os, name, killed(getattr(os, name)))
+make_demo("set", Settings(scenes=1, eval_scenes=1, seed=2))
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_at_any_step_the_next_run_is_right(tmp_path):
+    new = Settings(scenes=1, eval_scenes=1, seed=2)
+    make_demo(tmp_path / "old", SMALL)
+    make_demo(tmp_path / "new", new)
+    at = 0
+    while True:
+        at += 1
+        shutil.rmtree(tmp_path / "set", ignore_errors=True)
+        if at % 2:  # An existing set, and none, in turns.
+            shutil.copytree(tmp_path / "old", tmp_path / "set")
+            (tmp_path / "set" / "images" / "mine.jpg").write_bytes(b"precious")
+        code = KILLED.format(root=str(ROOT), at=at)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        make_demo(tmp_path / "set", new)
+        files = digests(tmp_path / "set")
+        assert files.pop("images/mine.jpg", None) is None or at % 2
+        assert files == digests(tmp_path / "new"), at
+        assert not [
+            f for f in os.listdir(tmp_path / "set") if f.endswith((".new", ".old", ".note"))
+        ]
+    assert at > 30
 
 
 @pytest.mark.parametrize(
