@@ -64,6 +64,8 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
         DataError: the file is not an image, is damaged, or is far too large to decode.
     """
     name = os.fspath(path) if name is None else name
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{name}: not a file")  # Opening a pipe waits for a writer.
     with faults_of(name), Image.open(path) as image:
         if image.format in _PROGRAMS:
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")

@@ -231,6 +231,20 @@ def test_images_that_viewers_rotate_are_reported(photos, capsys):
     assert "images with an EXIF orientation, which viewers rotate" in capsys.readouterr().out
 
 
+def test_images_that_training_converts_are_reported(photos, capsys):
+    Image.new("CMYK", (WIDTH, HEIGHT)).save(photos.folder / "print.jpg")
+    Image.new("I;16", (WIDTH, HEIGHT)).save(photos.folder / "scan.png")
+    Image.new("F", (WIDTH, HEIGHT)).save(photos.folder / "depth.tif")
+    path = photos.write(thing(image="print.jpg"), thing(image="scan.png"), thing())
+    assert photos.run(path) == 0
+    said = capsys.readouterr().out
+    note = "note: images that training converts as it reads them"
+    assert f"{note}: CMYK converted to RGB: 1 (print.jpg)" in said
+    assert f"{note}: 16-bit grayscale scaled to 8 bits: 1 (scan.png)" in said
+    assert photos.run(photos.write(thing(image="depth.tif")), name="other") == 2
+    assert "depth.tif: the pixels are floating-point numbers" in capsys.readouterr().err
+
+
 def test_several_files_absolute_images_and_another_default_split(photos):
     first = photos.write(thing(image=str(photos.folder / "more/c d.jpg")))
     second = photos.write(thing(split="val"), name="second.jsonl")

@@ -57,10 +57,7 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
     expressions = output.missing(job)
     if not expressions:
         return None
-    try:
-        predictor.set_image(job.image)
-    except OSError as error:  # It vanished, may not be read, or is on a disk that fails.
-        raise DataError(f"{job.image}: {error.strerror}") from None
+    predictor.set_image(job.image)
     # Full-size masks of thousands of expressions would not fit into memory at once.
     for start in range(0, len(expressions), predictor.batch_size):
         chunk = expressions[start : start + predictor.batch_size]

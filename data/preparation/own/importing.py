@@ -171,6 +171,9 @@ class _Import:
                         "images with an EXIF orientation, which viewers rotate: boxes and masks "
                         "must fit the pixels as stored"
                     ].append(entry.image)
+                if image.conversion:
+                    note = f"images that training converts as it reads them: {image.conversion}"
+                    self.summary.notes[note].append(entry.image)
         return images
 
     def prepare(self, images: Mapping[str, ImageFile]) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,7 +11,7 @@ from PIL import Image
 from data.loading.annotations import Referent, clean_expression, format_line
 from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
 from data.loading.errors import DataError
-from data.loading.images import has_exif_orientation, opened_image
+from data.loading.images import conversion_of, has_exif_orientation, opened_image
 from data.preparation.json_fields import EntryError
 from data.preparation.own.entries import Entry
 from data.preparation.segmentation import decode_segmentation
@@ -31,19 +31,21 @@ class ImageFile:
         name: path relative to the image folder, as in annotation lines.
         width, height: size in pixels, as stored.
         is_rotated: whether viewers rotate or mirror it because of its EXIF data.
+        conversion: how reading it changes its pixels, see `data.loading.images.conversion_of`.
     """
 
     name: str
     width: int
     height: int
     is_rotated: bool
+    conversion: str | None
 
 
 def open_image(entry: Entry, image_path: Path) -> ImageFile:
     """Opens the image of an entry, which must be inside `image_path`.
 
     Raises:
-        EntryError: it is elsewhere, is missing or is not an image.
+        EntryError: it is elsewhere, is missing, or is not an image that can be read.
     """
     path = image_path / entry.image
     try:
@@ -55,7 +57,7 @@ def open_image(entry: Entry, image_path: Path) -> ImageFile:
         ) from None
     try:
         with opened_image(path) as image:
-            return ImageFile(name, *image.size, is_rotated=has_exif_orientation(image))
+            return ImageFile(name, *image.size, has_exif_orientation(image), conversion_of(image))
     except FileNotFoundError:
         raise EntryError(
             f"'image': {path}: no such file; set --image_path to the folder of the images"

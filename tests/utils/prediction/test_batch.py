@@ -1,7 +1,10 @@
 """The loop of predict.py over its jobs, with a predictor that has no network."""
 
+import os
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.loading.errors import DataError
 from tests.utils.prediction.test_output import prediction
@@ -34,13 +37,12 @@ class FakePredictor:
 @pytest.fixture
 def jobs(tmp_path):
     """Jobs of a readable photograph and of many that cannot be read."""
-    from PIL import Image
-
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_text("no image")
     (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")  # Opening one waits for a writer.
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
-    names = ("broken.jpg", "folder.jpg", "loop.jpg", "x" * 300 + ".jpg", "none.jpg", "good.png")
+    names = ("broken.jpg", "folder.jpg", "pipe.jpg", "loop.jpg", "x" * 300, "none.jpg", "good.png")
     return [Job(tmp_path / name, ("a", "b", "c", "a")) for name in names]
 
 
@@ -52,11 +54,11 @@ def run(folder, jobs, predictor):
 
 def test_photographs_that_cannot_be_read_do_not_stop_the_others(tmp_path, jobs, capsys):
     predictor = FakePredictor()
-    assert run(tmp_path / "out", jobs, predictor) == 5
+    assert run(tmp_path / "out", jobs, predictor) == 6
     assert predictor.images == ["good.png"]
     said = capsys.readouterr()
-    assert said.err.count("error: ") == 5
-    assert "5 of 6 photographs could not be read" in said.err
+    assert said.err.count("error: ") == 6
+    assert "6 of 7 photographs could not be read" in said.err
     assert said.out.count("score") == 4
 
 
