@@ -57,7 +57,8 @@ def unchanged_files(annotations: Path) -> set[str]:
     """Names of the files of an earlier import that are still as it wrote them."""
     unchanged = set()
     # A replacement that was killed leaves the former and the new folder under other names.
-    for folder in (annotations, *annotations.parent.glob(f".{annotations.name}.*.*")):
+    staged = (f".{annotations.name}.*.old", f".{annotations.name}.*.new/{annotations.name}")
+    for folder in (annotations, *(f for name in staged for f in annotations.parent.glob(name))):
         manifest = read_manifest(folder)
         if manifest is not None and manifest.division == IMPORTED:
             unchanged |= {
