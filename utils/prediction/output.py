@@ -26,6 +26,7 @@ from utils.visualization.png import save_png
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 LONGEST_STEM = 150
+LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
 
 _PNG_NAME = re.compile(r".+_\d+(_mask)?\.png", re.DOTALL)
@@ -318,7 +319,7 @@ def _draw(photograph, prediction):
     width = int(np.clip(max(photograph.shape[:2]), NARROWEST_PICTURE, WIDEST_PICTURE))
     return draw_prediction(
         photograph,
-        prediction.expression,
+        prediction.expression[:LONGEST_CAPTION],
         prediction.box_xyxy,
         prediction.mask,
         score=prediction.score,

@@ -330,6 +330,19 @@ def test_weights_and_settings_identify_a_network(tmp_path):
         network_id(config, tmp_path / "d.h5")
 
 
+def test_only_the_beginning_of_a_long_expression_is_drawn(tmp_path, predicted, monkeypatch):
+    drawn, draw = [], output_module.draw_prediction
+
+    def recorded(photograph, expression, *arguments, **named):
+        drawn.append(len(expression))
+        return draw(photograph, expression, *arguments, **named)
+
+    monkeypatch.setattr(output_module, "draw_prediction", recorded)
+    assert predicted(("a.jpg", ["x" * 100_000])) == 1
+    assert drawn == [2000]
+    assert len(records_in(tmp_path / "out")[0]["expression"]) == 100_000
+
+
 def test_text_and_json(tmp_path, photograph):
     job = Job(tmp_path / "photo.jpg", ("red zorblax",))
     ignoring = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
