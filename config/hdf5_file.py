@@ -26,6 +26,7 @@ from config.errors import UserError
 from config.files import write_bytes
 
 CHECKSUM = "checksum_blake2b"
+LONGEST_NAME, MOST_LEVELS = 1000, 50
 # How a heap of texts starts, version included.
 HEAP = b"GCOL\x01"
 # The longest attribute that HDF5 stores beside an object.
@@ -45,8 +46,12 @@ class Hdf5Error(UserError):
     """An HDF5 file cannot be used; the message says what is wrong, without the file's name."""
 
 
+class RefusedHdf5Error(Hdf5Error):
+    """The file contains something that neither weights nor training states contain."""
+
+
 @contextmanager
-def written_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
+def written_hdf5(path: str | os.PathLike, content: io.BytesIO | None = None) -> Iterator[h5py.File]:
     """Opens an HDF5 file in memory that replaces `path` once the block has ended.
 
     The file is sealed with a checksum, see `opened_hdf5`, and flushed to disk. If the block raises
@@ -55,15 +60,17 @@ def written_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
 
     Args:
         path: the file to write or replace; missing folders are created.
+        content: an HDF5 file in memory to complete; a new one by default.
 
     Yields:
-        The open file, empty.
+        The open file.
 
     Raises:
         NoSpaceError: the disk is full; the message names the file and its size.
     """
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+    mode = "w" if content is None else "r+"
+    content = content or io.BytesIO()
+    with h5py.File(content, mode) as file:
         yield file
         file.attrs[CHECKSUM] = checksum(file)
     with content.getbuffer() as view:
@@ -197,7 +204,7 @@ def _heap_object(header: bytes) -> tuple[int, int]:
 def _examine(file: h5py.File, longest_text: int) -> None:
     """Raises Hdf5Error at the first thing that is refused. Reads no values."""
     if file.id.get_create_plist().get_sizes() != (8, 8):
-        raise Hdf5Error("is refused: its addresses do not have 64 bits")
+        raise RefusedHdf5Error("is refused: its addresses do not have 64 bits")
     waiting: list[h5py.Group] = [file["/"]]
     seen = set()
     while waiting:
@@ -207,14 +214,22 @@ def _examine(file: h5py.File, longest_text: int) -> None:
         if len(set(names)) < len(names):
             raise Hdf5Error(f"is damaged: a name occurs twice in {group.name}")
         for name in names:
-            _check_name(name, group.name)
+            check_name(name, group.name)
+            if group.name.count("/") > MOST_LEVELS:
+                raise RefusedHdf5Error(
+                    f"is refused: its groups are nested more than {MOST_LEVELS} deep"
+                )
             path = f"{group.name.rstrip('/')}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise Hdf5Error(f"is refused: {path} is a link to another place or another file")
+                raise RefusedHdf5Error(
+                    f"is refused: {path} is a link to another place or another file"
+                )
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise Hdf5Error(f"is refused: {path} occurs in the file under another name, too")
+                raise RefusedHdf5Error(
+                    f"is refused: {path} occurs in the file under another name, too"
+                )
             seen.add(address)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
@@ -222,45 +237,46 @@ def _examine(file: h5py.File, longest_text: int) -> None:
                 _examine_array(item, path)
                 _examine_attributes(item, longest_text)
             else:
-                raise Hdf5Error(f"is refused: {path} is neither a group nor an array")
+                raise RefusedHdf5Error(f"is refused: {path} is neither a group nor an array")
 
 
 def _examine_array(array: h5py.Dataset, path: str) -> None:
     properties = array.id.get_create_plist()
     if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
-        raise Hdf5Error(f"is refused: the values of {path} are in another file")
+        raise RefusedHdf5Error(f"is refused: the values of {path} are in another file")
     if properties.get_nfilters():
-        raise Hdf5Error(
+        raise RefusedHdf5Error(
             f"is refused: {path} is compressed; `h5repack -f NONE IN OUT` writes an uncompressed "
             "file"
         )
     dtype, shape = array.dtype, array.shape
     if dtype.kind not in ARRAY_KINDS or dtype.itemsize > ARRAY_ITEM_BYTES or shape is None:
-        raise Hdf5Error(f"is refused: {path} holds {dtype}, not numbers")
+        raise RefusedHdf5Error(f"is refused: {path} holds {dtype}, not numbers")
     if array.id.get_storage_size() < math.prod(shape) * array.id.get_type().get_size():
         raise Hdf5Error(f"is damaged: values of {path} are missing")
 
 
 def _examine_attributes(item: Item, longest_text: int) -> None:
     for name in item.attrs:
-        _check_name(name, item.name)
+        check_name(name, item.name)
         attribute = item.attrs.get_id(name)
-        kind, size = attribute.get_type().get_class(), attribute.get_storage_size()
+        count, kind = math.prod(attribute.shape), attribute.get_type().get_class()
+        size = count * attribute.get_type().get_size()
         if kind not in ATTRIBUTE_TYPES or size > ATTRIBUTE_BYTES:
-            raise Hdf5Error(
+            raise RefusedHdf5Error(
                 f"is refused: attribute {name} of {item.name} is neither text nor numbers, or too "
                 f"large ({size:,} bytes)"
             )
-        count = math.prod(attribute.shape or ())
         if attribute.dtype.kind == "O" and count * longest_text > ATTRIBUTE_TEXT_BYTES:
-            raise Hdf5Error(f"is refused: the texts of {name} of {item.name} may be too long")
+            raise RefusedHdf5Error(
+                f"is refused: the texts of {name} of {item.name} may be too long"
+            )
 
 
-def _check_name(name: str | bytes, where: str) -> None:
-    if (
-        isinstance(name, bytes) or not name.isprintable()
-    ):  # Not UTF-8, or control characters for the terminal.
-        raise Hdf5Error(f"is refused: a name in {where} is not text ({ascii(name)[:80]})")
+def check_name(name: str | bytes, where: str) -> None:
+    """Raises Hdf5Error if a name is not UTF-8, is very long, or would control a terminal."""
+    if isinstance(name, bytes) or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise RefusedHdf5Error(f"is refused: a name in {where} is not text ({ascii(name)[:80]})")
 
 
 def _text(error: BaseException) -> str:

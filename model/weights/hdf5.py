@@ -7,17 +7,22 @@ import contextlib
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from config.errors import UserError
+from config.hdf5_file import Hdf5Error, RefusedHdf5Error, check_name, opened_hdf5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
+# Weights are nearly random numbers, which hardly become smaller by compression.
+MOST_EXPANSION, SMALL_FILE_BYTES = 10, 1_000_000
 FETCH_AGAIN = "download it again; `python -m model.weights inspect FILE` identifies a file"
 
 
@@ -72,8 +77,11 @@ def content_of(path: str | os.PathLike) -> str:
         raise WeightsError(f"{path}: no such weight file; docs/weights.md lists what can be loaded")
     if not path.is_file():
         raise WeightsError(f"{path}: is a folder; specify the weight file itself")
-    with open(path, "rb") as file:
-        head = file.read(512)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise WeightsError(f"{path}: is empty; {FETCH_AGAIN}")
     if head.startswith(HDF5_SIGNATURE):
@@ -112,8 +120,10 @@ def _check_keras_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise WeightsError(f"{path}: is a damaged zip archive ({error}); {FETCH_AGAIN}") from None
+    if members.count(KERAS_MEMBER) > 1:
+        raise WeightsError(f"{path}: is refused: the archive has two files {KERAS_MEMBER}")
     if KERAS_MEMBER not in members:
         raise WeightsError(
             f"{path}: is a zip archive with {listed(members) or 'no files'}, not a .keras file of "
@@ -121,41 +131,90 @@ def _check_keras_archive(path: Path) -> None:
         )
 
 
+def _keras_member(path: str | os.PathLike) -> bytes:
+    """The HDF5 file inside a `.keras` archive; nothing else of the archive is read.
+
+    Raises:
+        WeightsError: it is damaged, occurs twice or expands to more than weights can.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (member,) = (m for m in archive.infolist() if m.filename == KERAS_MEMBER)
+            if member.file_size > SMALL_FILE_BYTES + MOST_EXPANSION * os.path.getsize(path):
+                raise WeightsError(
+                    f"{path}: is refused: its {KERAS_MEMBER} expands to {member.file_size:,} bytes"
+                )
+            return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        raise WeightsError(f"{path}: is a damaged archive ({error}); {FETCH_AGAIN}") from None
+
+
 @contextlib.contextmanager
 def open_hdf5(path: str | os.PathLike) -> Iterator[h5py.File]:
     """Opens a `.h5` file, or the one inside a `.keras` archive, for reading.
 
-    Errors that h5py raises within the `with` block count as damage of the file.
+    The file has been examined, see `config.hdf5_file.opened_hdf5`. Errors that h5py raises within
+    the `with` block count as damage of the file.
 
     Raises:
-        WeightsError: the file is neither of these, or is damaged.
+        WeightsError: the file is neither of these, is damaged, or contains what weights never do.
     """
     content = content_of(path)
     if content == "darknet":
         raise WeightsError(f"{path}: is not an HDF5 file; {FETCH_AGAIN}")
-    with contextlib.ExitStack() as stack:
-        source: Any = path
-        try:
-            if content == "keras":
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                source = stack.enter_context(archive.open(KERAS_MEMBER))
-            file = stack.enter_context(h5py.File(source, "r"))
-        except (OSError, zipfile.BadZipFile) as error:
-            raise WeightsError(
-                f"{path}: cannot be read and is probably truncated ({error}); {FETCH_AGAIN}"
-            ) from None
-        try:
+    source = _keras_member(path) if content == "keras" else path
+    try:
+        with opened_hdf5(source) as file:
             yield file
-        except (OSError, KeyError, RuntimeError) as error:  # What h5py raises on damaged files.
-            raise WeightsError(f"{path}: is damaged ({error}); {FETCH_AGAIN}") from None
+    except RefusedHdf5Error as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except Hdf5Error as error:
+        raise WeightsError(f"{path}: {error}; {FETCH_AGAIN}") from None
+    except (OSError, KeyError, RuntimeError) as error:  # What h5py raises on damaged files.
+        raise WeightsError(f"{path}: is damaged ({error}); {FETCH_AGAIN}") from None
 
 
 def text_attribute(item: h5py.File | h5py.Group, name: str) -> str | None:
-    """The attribute of a file or group as text, or None if there is none."""
+    """The attribute of a file or group as text, or None if there is none.
+
+    Raises:
+        Hdf5Error: it is not text.
+    """
     value = item.attrs.get(name)
-    if value is None:
-        return None
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return None if value is None else _text(value, f"{item.name}, attribute {name},")
+
+
+def _text(value: Any, where: str) -> str:
+    with contextlib.suppress(UnicodeDecodeError):
+        value = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(value, str):
+        raise Hdf5Error(f"is damaged ({where} is not text)")
+    check_name(value, where)
+    return value
+
+
+def group_of(parent: h5py.Group, name: str) -> h5py.Group:
+    """A group inside another one.
+
+    Raises:
+        Hdf5Error: it is an array.
+    """
+    item = parent[name]
+    if not isinstance(item, h5py.Group):
+        raise Hdf5Error(f"is damaged ({item.name} is an array, not a group)")
+    return item
+
+
+def array_of(parent: h5py.Group, name: str) -> h5py.Dataset:
+    """An array of a layer.
+
+    Raises:
+        Hdf5Error: it is a group, or empty.
+    """
+    item = parent[name]
+    if not isinstance(item, h5py.Dataset) or not item.size:
+        raise Hdf5Error(f"is damaged ({item.name} is not an array, or an empty one)")
+    return item
 
 
 def read_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
@@ -196,7 +255,7 @@ def is_keras2(file: h5py.File) -> bool:
 
 def _keras2_root(file: h5py.File) -> h5py.Group:
     """The group with the weights, which files of a whole model nest one level deeper."""
-    return file.get("model_weights", file)
+    return group_of(file, "model_weights") if "model_weights" in file else file
 
 
 def _keras2_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
@@ -204,13 +263,13 @@ def _keras2_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
     for name in _attribute_names(root, "layer_names"):
         if name not in root:
             raise WeightsError(f"{path}: lists layer {name} but lacks it; {FETCH_AGAIN}")
-        group = root[name]
+        group = group_of(root, name)
         weights = _attribute_names(group, "weight_names")
         absent = [weight for weight in weights if weight not in group]
         if absent:
             raise WeightsError(f"{path}: layer {name} lacks its array {absent[0]}; {FETCH_AGAIN}")
         if weights:
-            arrays = tuple(group[weight] for weight in weights)
+            arrays = tuple(array_of(group, weight) for weight in weights)
             layers.append(FileLayer(name, layer_kind(arrays), arrays))
     return layers
 
@@ -224,7 +283,13 @@ def _attribute_names(group: h5py.Group, attribute: str) -> list[str]:
         while f"{attribute}{index}" in group.attrs:
             chunks.append(group.attrs[f"{attribute}{index}"])
             index += 1
-    return [n.decode() if isinstance(n, bytes) else str(n) for chunk in chunks for n in chunk]
+    where = f"{group.name}, attribute {attribute},"
+    if any(not isinstance(chunk, np.ndarray) for chunk in chunks):
+        raise Hdf5Error(f"is damaged ({where} is not a list)")
+    names = [_text(name, where) for chunk in chunks for name in chunk]
+    if len(set(names)) < len(names):
+        raise Hdf5Error(f"is damaged ({where} has a name twice)")
+    return names
 
 
 def _keras3_groups(file: h5py.File) -> list[tuple[h5py.Group, tuple[h5py.Dataset, ...]]]:
@@ -232,7 +297,8 @@ def _keras3_groups(file: h5py.File) -> list[tuple[h5py.Group, tuple[h5py.Dataset
     groups = []
 
     def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
-        has_arrays = isinstance(item, h5py.Group) and path.endswith("vars") and len(item)
+        is_vars = path.rpartition("/")[2] == "vars"
+        has_arrays = is_vars and isinstance(item, h5py.Group) and len(item)
         if has_arrays and not path.startswith("optimizer"):
             groups.append((_natural(path), item.parent))
 
@@ -242,18 +308,18 @@ def _keras3_groups(file: h5py.File) -> list[tuple[h5py.Group, tuple[h5py.Dataset
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", path)]
 
 
 def own_arrays(group: h5py.Group) -> tuple[h5py.Dataset, ...]:
     """The arrays of a Keras 3 layer in numerical order, without those of nested layers."""
-    arrays = group["vars"]
-    return tuple(arrays[key] for key in sorted(arrays, key=_natural))
+    arrays = group_of(group, "vars")
+    return tuple(array_of(arrays, key) for key in sorted(arrays, key=_natural))
 
 
 def layer_name(group: h5py.Group) -> str | None:
     """The name a layer of a Keras 3 file had; None in files of early versions."""
-    return text_attribute(group["vars"], "name") if "vars" in group else None
+    return text_attribute(group_of(group, "vars"), "name") if "vars" in group else None
 
 
 def layer_kind(arrays: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@
 | `mcn_part` | "network", "backbone" or "trunk", see `model.weights.layouts.PARTS` |
 | `mcn_backbone` | registered name of the backbone |
 | `trained_on` | what the weights were trained on, if known; see `model.weights.provenance` |
+| `checksum_blake2b` | checksum over everything in the file, see `config.hdf5_file` |
 
 A file without `mcn_part` was not written by this project.
 
@@ -14,8 +15,8 @@ network lacks are skipped, and errors leave the network partly filled. Therefore
 matches layers by name and checks the whole file before anything is assigned.
 """
 
+import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from config.files import written_atomically
+from config.hdf5_file import LONGEST_NAME, Hdf5Error, written_hdf5
 from model.weights.hdf5 import (
     FileLayer,
     WeightsError,
+    group_of,
     layer_kind,
     layer_name,
     listed,
@@ -121,11 +123,22 @@ def match_native(
 
 
 def layer_groups(file: h5py.File) -> dict[str, h5py.Group]:
-    """The groups of the layers with arrays in a Keras 3 file, by layer name."""
-    groups = {}
-    for key, group in file.get("layers", {}).items():
-        if next(_leaves(group), None) is not None:
-            groups[layer_name(group) or key] = group
+    """The groups of the layers with arrays in a Keras 3 file, by layer name.
+
+    Raises:
+        Hdf5Error: two layers have one name, or one is an array.
+    """
+    if "layers" not in file:
+        return {}
+    layers, groups = group_of(file, "layers"), {}
+    for key in layers:
+        group = group_of(layers, key)
+        if next(_leaves(group), None) is None:
+            continue
+        name = layer_name(group) or key
+        if name in groups:
+            raise Hdf5Error(f"is damaged (two layers are called {name})")
+        groups[name] = group
     return groups
 
 
@@ -166,15 +179,17 @@ def text_settings_of_groups(groups: Groups) -> TextSettings | None:
     """The settings of the text encoder in a file; None if it has no recurrent layer."""
     if "text_rnn" not in groups:
         return None
-    shapes = [array.shape for _, leaf in _leaves(groups["text_rnn"]) for array in own_arrays(leaf)]
-    return text_settings(shapes, "text_attention" in groups)
+    arrays = [array for _, leaf in _leaves(groups["text_rnn"]) for array in own_arrays(leaf)]
+    if layer_kind(arrays) != "rnn":
+        raise Hdf5Error("is damaged (text_rnn does not have the arrays of a recurrent layer)")
+    return text_settings([array.shape for array in arrays], "text_attention" in groups)
 
 
 def _leaves(
     group: h5py.Group, parts: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], h5py.Group]]:
     """Yields (path within the layer, group) of a layer and its nested layers that have arrays."""
-    if "vars" in group and len(group["vars"]):
+    if "vars" in group and len(group_of(group, "vars")):
         yield parts, group
     for key, inner in group.items():
         if key != "vars" and isinstance(inner, h5py.Group):
@@ -214,9 +229,12 @@ def _nested_layer(layer: "keras.layers.Layer", parts: Sequence[str], group: h5py
         if isinstance(owner, (list, tuple)):
             name = layer_name(group)
             owner = next((item for item in owner if getattr(item, "name", None) == name), None)
-        else:
+        elif part == "layers":
             owner = getattr(owner, part, None)
-    return owner
+        else:  # Among properties, which run code, a file may choose those of sub-layers only.
+            attributes = getattr(owner, "__dict__", {})
+            owner = attributes.get(part, attributes.get(f"_{part}"))
+    return owner if hasattr(owner, "save_own_variables") else None
 
 
 def _own_variables(layer: "keras.layers.Layer | None") -> list:
@@ -244,30 +262,37 @@ def write_native(
     check_name(path)
     attributes = {PART: name_of_part(model), BACKBONE_NAME: model.backbone.name}
     if trained_on is not None:
+        if not trained_on.isprintable() or len(trained_on) > LONGEST_NAME:
+            raise WeightsError(
+                f"trained_on: must be one line of at most {LONGEST_NAME} printable characters"
+            )
         attributes[TRAINED_ON] = trained_on
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Keras can write only to a path.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
-        complete = Path(folder) / f"complete{SUFFIX}"
-        model.save_weights(complete)
-        with (
-            h5py.File(complete, "r") as source,
-            written_atomically(path, durable=True) as target,
-            h5py.File(target, "w") as copy,
-        ):
-            _copy(source, copy, half)
-            copy.attrs.update(attributes)
+    content = _InMemory()
+    model.save_weights(content)
+    if not half:
+        with written_hdf5(path, content) as file:
+            file.attrs.update(attributes)
+        return
+    with h5py.File(content, "r") as source, written_hdf5(path) as file:
+        _copy_halved(source, file)
+        file.attrs.update(attributes)
 
 
-def _copy(source: h5py.File, target: h5py.File, half: bool) -> None:
-    """Copies groups, arrays and attributes, with arrays as float16 if `half`."""
+class _InMemory(io.BytesIO):
+    """A file in memory to which Keras writes weights, because its name has the right ending."""
+
+    def __str__(self) -> str:
+        return f"memory{SUFFIX}"
+
+
+def _copy_halved(source: h5py.File, target: h5py.File) -> None:
+    """Copies groups, attributes and, as float16, arrays."""
 
     def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Group):
             copied = target.require_group(name)
         else:
-            values = item[...]
-            copied = target.create_dataset(name, data=_to_float16(values, name) if half else values)
+            copied = target.create_dataset(name, data=_to_float16(item[...], name))
         copied.attrs.update(item.attrs)
 
     source.visititems(copy)

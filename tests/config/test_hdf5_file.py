@@ -1,6 +1,5 @@
 """HDF5 files: whole or not written at all, and refused if anything in them is not as sealed."""
 
-
 import h5py
 import numpy as np
 import pytest

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from config.hdf5_file import CHECKSUM
 from model.mcn import visual_backbone, visual_trunk
 from model.weights import WeightsError, load_pretrained, load_weights, save_weights
 from model.weights.hdf5 import open_hdf5
@@ -14,6 +15,7 @@ from model.weights.native import layer_groups, match_layers
 from model.weights.published import text_settings_of
 from model.weights.transfer import Match, fill
 from tests.model.weights.weight_fixtures import (
+    edited,
     fresh_pair,
     randomize,
     refused,
@@ -45,7 +47,8 @@ def in_backbone(name):
 
 def attributes(path):
     with h5py.File(path) as file:
-        return dict(file.attrs)
+        assert CHECKSUM in file.attrs
+        return {name: value for name, value in file.attrs.items() if name != CHECKSUM}
 
 
 def test_every_weight_is_restored(tmp_path, pair):
@@ -116,7 +119,7 @@ def test_trunk_alone(tmp_path, pair):
 
 @pytest.mark.parametrize("attribute", ["mcn_part", "mcn_backbone"])
 def test_attributes_that_are_not_valid(saved, darknet, attribute):
-    with h5py.File(saved, "r+") as file:
+    with edited(saved) as file:
         file.attrs["mcn_part"] = "head"
         if attribute == "mcn_backbone":
             file.attrs["mcn_part"] = "network"
@@ -136,7 +139,7 @@ def test_network_without_attributes_is_refused(tmp_path, darknet):
 
 def test_layers_are_found_by_name_and_not_by_count(saved, darknet):
     # As in a file of a network that was assembled in another order.
-    with h5py.File(saved, "r+") as file:
+    with edited(saved) as file:
         layers = file["layers"]
         names = {layers[key]["vars"].attrs["name"]: key for key in layers}
         first, second = names["aspp_1_conv"], names["aspp_2_conv"]
@@ -208,7 +211,7 @@ def negative_variance(file):
     ],
 )
 def test_damaged_file_is_refused_and_nothing_assigned(saved, darknet, damage, message):
-    with h5py.File(saved, "r+") as file:
+    with edited(saved) as file:
         damage(file)
     for load in (load_weights, load_pretrained):
         with refused(darknet.target, match=message):
@@ -216,7 +219,7 @@ def test_damaged_file_is_refused_and_nothing_assigned(saved, darknet, damage, me
 
 
 def test_missing_nested_layer(saved, darknet):
-    with h5py.File(saved, "r+") as file:
+    with edited(saved) as file:
         del group_of(file, "text_rnn")["backward_layer"]
     layers = [layer for layer in darknet.target.layers if layer.weights]
     with pytest.raises(WeightsError, match="lacks text_rnn/backward"), open_hdf5(saved) as file:
@@ -257,7 +260,7 @@ def test_nested_layers(tmp_path):
 
 
 def test_file_without_a_recurrent_layer_names_the_key(saved, darknet):
-    with h5py.File(saved, "r+") as file:
+    with edited(saved) as file:
         del file[group_of(file, "text_rnn").name]
     with refused(darknet.target, match='text_encoder to "bert"'):
         load_weights(darknet.target, saved)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from config.hdf5_file import CHECKSUM
 from model.weights import WeightsError
 
 TINY = {
@@ -98,6 +99,14 @@ def same_weights(source, target, chosen=lambda layer: True):
                 np.testing.assert_array_equal(mine, theirs, err_msg=layer.name)
             count += 1
     return count
+
+
+@contextlib.contextmanager
+def edited(path):
+    """Opens a file of ours to change it, and removes its checksum, as older files have none."""
+    with h5py.File(path, "r+") as file:
+        yield file
+        file.attrs.pop(CHECKSUM, None)
 
 
 def backbone_arrays(model):
