@@ -5,7 +5,8 @@
 
 Opens every image and mask of the config's train_set and evaluate_set and reports
 
-  - problems that would stop a run, such as missing or damaged files;
+  - problems that would stop a run, such as missing or damaged files, or masks of another
+    preparation than the annotations;
   - oddities: boxes that extend beyond their image, empty masks, boxes that disagree with their
     mask, images shared between splits;
   - statistics: box sizes and how well the anchors fit them, expression lengths, the share of

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from config.bert.folder import read_bert_folder
 from config.command_line import counted
 from config.errors import UserError
 from config.schema import PROJECT_ROOT, Config
 from data.loading.anchors import N_ANCHORS, read_anchors, write_anchors
 from data.loading.annotations import Referent, read_annotations
+from data.loading.masks import Masks, open_masks
 from data.preparation.inspection import (
     MISSING_IMAGES,
     MISSING_MASKS,
@@ -28,6 +30,7 @@ from data.preparation.inspection import (
     propose_anchors,
     shared_images,
 )
+from data.preparation.manifest import check_pairing
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.text.vectors import build_word_table, vocabulary_of
@@ -100,6 +103,7 @@ def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | N
         None if it cannot be read or has too few different boxes.
     """
     sets = _read_sets(config, report)
+    _check_weights(config, report)
     findings = {
         key: _check_files(config, key, referents, report, decode) for key, referents in sets.items()
     }
@@ -159,11 +163,14 @@ def _check_files(
     config: Config, key: str, referents: list[Referent], report: Report, decode: bool
 ) -> Findings:
     n_images = len({referent.image for referent in referents})
+    masks, faults = _open_masks(getattr(config, key), config.seg_gt_path)
     with Progress(n_images, f"{key}: images", unit="img") as bar:
         findings = inspect_set(
-            referents, config.image_path, config.seg_gt_path, config.workers, decode, bar.update
+            referents, config.image_path, masks, config.workers, decode, bar.update
         )
     report.heading(f"images and masks of {key}")
+    for fault in faults:
+        report.problem(fault)
     for kind, names in sorted(findings.problems.items()):
         report.problem(kind, names)
     for kind, names in sorted(findings.oddities.items()):
@@ -172,13 +179,49 @@ def _check_files(
         report.line(f"image_path is {_short(config.image_path)}")
     if MISSING_MASKS in findings.problems:
         report.line(f"seg_gt_path is {_short(config.seg_gt_path)}")
-    if not findings.problems:
+    if not findings.problems and not faults:
         verb = "read" if decode else "opened"
         report.line(f"all {n_images:,} images and {len(referents):,} masks could be {verb}")
     if findings.mask_ious:
         mean = sum(findings.mask_ious) / len(findings.mask_ious)
         report.line(f"mean IoU of box and bounding box of the mask: {mean:.3f}")
     return findings
+
+
+def _open_masks(annotation_file: str, folder: str) -> tuple[Masks | None, list[str]]:
+    """The masks of a set, if they can be used, and what is wrong with the masks as a whole."""
+    masks, faults = None, []
+    try:
+        masks = open_masks(folder)
+        check_pairing(annotation_file, folder)
+    except (OSError, UserError) as error:
+        faults.append(str(error))
+    return masks, faults
+
+
+def _check_weights(config: Config, report: Report) -> None:
+    """Reports files of weights that a training would look for in vain."""
+    report.heading("weights to start from")
+    name = config.pretrained_weights
+    if not name:
+        report.line("pretrained_weights is empty: trained from scratch")
+    elif "/" not in name and "." not in name:
+        report.line(f"pretrained_weights: those that the backbone registers as {name}")
+    elif Path(name).is_file() and Path(name).stat().st_size:
+        report.line(f"pretrained_weights: {_short(name)}")
+    else:
+        what = "an empty file" if Path(name).is_file() else "no such file"
+        report.problem(
+            f"pretrained_weights: {_short(name)}: {what}; docs/weights.md says which files can be "
+            "used, and an empty value trains from scratch"
+        )
+    if config.text_input == "pieces":
+        try:
+            read_bert_folder(config.bert_path, weights=True)
+        except (OSError, UserError) as error:
+            report.problem(f"bert_path: {error}")
+        else:
+            report.line(f"bert_path: {_short(config.bert_path)}")
 
 
 def _check_shared_images(config: Config, sets: _Sets, report: Report) -> None:

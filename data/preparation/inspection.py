@@ -16,9 +16,9 @@ from data.loading.anchors import kmeans_anchors, shape_iou
 from data.loading.annotations import Referent, check_box_in_image
 from data.loading.boxes import LOW_IOU, box_iou, tight_box
 from data.loading.errors import DataError
-from data.loading.images import has_exif_orientation, opened_image
+from data.loading.images import conversion_of, has_exif_orientation, opened_image
 from data.loading.letterbox import Letterbox
-from data.loading.masks import Masks, MaskSizeError, MissingMaskError, open_masks
+from data.loading.masks import Masks, MaskSizeError, MissingMaskError
 from data.text.vectors import tokenize
 
 # k-means of more boxes would take long and hardly change the anchors.
@@ -27,6 +27,7 @@ MAX_KMEANS_BOXES = 20_000
 # Kinds of problems and oddities.
 MISSING_IMAGES = "missing images"
 UNREADABLE_IMAGES = "unreadable images"
+CONVERTED_IMAGES = "images that training converts as it reads them"
 ROTATED_IMAGES = "images with an EXIF orientation: viewers rotate them, training does not"
 BOXES_WITH_CENTER_OUTSIDE = "boxes whose center lies outside the image"
 BOXES_PARTLY_OUTSIDE = "boxes that extend beyond the image"
@@ -70,7 +71,7 @@ class Findings:
 def inspect_set(
     referents: list[Referent],
     image_path: str | os.PathLike,
-    mask_path: str | os.PathLike,
+    masks: Masks | None,
     workers: int,
     decode: bool = True,
     on_image: Callable[[int], None] = lambda done: None,
@@ -80,15 +81,11 @@ def inspect_set(
     Args:
         referents: referents of the set.
         image_path: folder of the images.
-        mask_path: folder of the masks.
+        masks: the masks; None: only the images are opened.
         workers: number of threads.
         decode: whether to decode the images; otherwise truncated files are not found.
         on_image: called after each image with the number of images done so far.
-
-    Raises:
-        DataError: the file of the masks is damaged.
     """
-    masks = open_masks(mask_path)
     groups = collections.defaultdict(list)
     for referent in referents:
         groups[referent.image].append(referent)
@@ -109,7 +106,7 @@ def inspect_set(
 
 
 def _inspect_image(
-    image: str, referents: list[Referent], image_path: Path, masks: Masks, decode: bool
+    image: str, referents: list[Referent], image_path: Path, masks: Masks | None, decode: bool
 ) -> Findings:
     findings = Findings()
     try:
@@ -117,6 +114,8 @@ def _inspect_image(
             size = file.size
             if has_exif_orientation(file):
                 findings.oddities[ROTATED_IMAGES].append(image)
+            if conversion := conversion_of(file):
+                findings.oddities[f"{CONVERTED_IMAGES}: {conversion}"].append(image)
             if decode:
                 file.load()
     except FileNotFoundError:
@@ -128,7 +127,8 @@ def _inspect_image(
     findings.sizes[image] = size
     for referent in referents:
         _inspect_box(findings, referent, size)
-        _inspect_mask(findings, referent, size, masks)
+        if masks is not None:
+            _inspect_mask(findings, referent, size, masks)
     return findings
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from data.check import main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import Referent, write_annotations
+from data.loading.masks import open_masks
 from data.preparation import check_report, inspection
 from data.preparation.check_report import Report
 from data.preparation.inspection import (
@@ -22,6 +23,8 @@ from data.preparation.inspection import (
     inspect_set,
     propose_anchors,
 )
+from data.preparation.manifest import Manifest, write_manifest
+from tests.model.text_encoders.bert_fixtures import write_original
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 60, 40
@@ -53,6 +56,7 @@ class Prepared:
             "word_len": 3,
             "input_size": 64,
             "workers": 2,
+            "pretrained_weights": "",
         }
 
     def add(self, split, image, box, expressions, mask_box=None):
@@ -118,6 +122,20 @@ def break_image(p):
     path.write_bytes(path.read_bytes()[:-400])
 
 
+def mix_divisions(p):
+    for folder, division in (("anns", "unc"), ("masks", "google")):
+        (p.folder / folder).mkdir(exist_ok=True)
+        write_manifest(p.folder / folder, Manifest("refcoco", division, {}, True))
+    p.settings["evaluate_set"] = str(p.folder / "val.txt")
+    write_annotations(p.folder / "val.txt", p.referents["val"])
+
+
+def save_integers(p):
+    pixels = np.zeros((HEIGHT, WIDTH), np.int32)
+    Image.fromarray(pixels).save(p.folder / "images/0.tiff")
+    p.add("train", "0.tiff", (0, 0, 9, 9), ("x",))
+
+
 def save_mask(content):
     return lambda p: np.save(p.folder / "masks/1.npy", content)
 
@@ -150,6 +168,19 @@ def save_mask(content):
         (lambda p: p.settings.update(embed_dim=5), "the config key embed_dim is 5"),
         (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
         (
+            lambda p: p.settings.update(pretrained_weights=str(p.folder / "none.weights.h5")),
+            "pretrained_weights: {folder}/none.weights.h5: no such file; docs/weights.md says",
+        ),
+        (
+            lambda p: (
+                p.settings.update(pretrained_weights=str(p.folder / "empty.weights.h5"))
+                or (p.folder / "empty.weights.h5").touch()
+            ),
+            "empty.weights.h5: an empty file; docs/weights.md says",
+        ),
+        (mix_divisions, "train.txt: the lines are of refcoco (unc) of raw files"),
+        (save_integers, "the pixels are integers of 32 bits; save it with 8 bits per channel"),
+        (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),
             "anchors.txt: found 4 numbers; expected one line",
         ),
@@ -169,6 +200,15 @@ def empty_mask(p):
     np.save(p.folder / "masks/1.npy", np.zeros((HEIGHT, WIDTH, 1), np.uint8))
 
 
+def save_sixteen_bits(p):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (HEIGHT, WIDTH), np.uint16)
+    Image.fromarray(pixels).save(p.folder / "images/0.png")
+
+
+def save_transparent(p):
+    Image.new("RGBA", (WIDTH, HEIGHT), (255, 0, 0, 99)).save(p.folder / "images/0.png")
+
+
 def turn_image(p):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -179,6 +219,12 @@ def turn_image(p):
     ("change", "note"),
     [
         (empty_mask, "empty masks: 1 (mask-id 1 on 0.png)"),
+        (
+            save_sixteen_bits,
+            "images that training converts as it reads them: 16-bit grayscale scaled to 8 bits: 1 "
+            "(0.png)",
+        ),
+        (save_transparent, "converts as it reads them: transparency placed on white: 1 (0.png)"),
         (turn_image, "EXIF orientation: viewers rotate them, training does not: 1 (0.png)"),
         (
             lambda p: p.add("train", "0.png", (40, 5, 70, 20), ("x",)),
@@ -238,14 +284,41 @@ def test_many_names_are_shortened(prepared, capsys):
     assert f"image_path is {prepared.folder}/images" in output
 
 
+def test_the_weights_to_start_from_are_named(prepared, capsys):
+    (prepared.folder / "a.weights.h5").write_bytes(b"x")
+    for value, line in (
+        ("", "pretrained_weights is empty: trained from scratch"),
+        ("imagenet", "pretrained_weights: those that the backbone registers as imagenet"),
+        (str(prepared.folder / "a.weights.h5"), f"weights: {prepared.folder}/a.weights.h5"),
+    ):
+        prepared.settings["pretrained_weights"] = value
+        assert prepared.check() == 0
+        assert line in capsys.readouterr().out
+
+
+def test_unusable_masks_do_not_hide_what_else_is_wrong(prepared, capsys):
+    (prepared.folder / "masks/masks.jsonl").write_text("{}\n")
+    os.remove(prepared.folder / "images/3.png")
+    assert prepared.check() == 1
+    output = capsys.readouterr().out
+    assert output.count("masks.jsonl:1: expected a line like") == 2  # In both sets.
+    assert "missing images: 1 (3.png)" in output
+
+
 def test_quick_does_not_decode_images(prepared, capsys):
     break_image(prepared)
     assert prepared.check("--quick") == 0
     assert "all 6 images and 6 masks could be opened" in capsys.readouterr().out
 
 
-def test_bert_needs_no_word_vectors(prepared, capsys):
+def test_bert_needs_its_folder_and_no_word_vectors(prepared, capsys):
     prepared.settings["word_embed"] = "words/none.txt"
+    prepared.settings["bert_path"] = str(prepared.folder / "bert")
+    assert prepared.check("--set", "text_encoder=bert") == 1
+    output = capsys.readouterr().out
+    assert "PROBLEM  bert_path: " in output
+    assert "\n1 problem that would stop a run" in output
+    write_original(prepared.folder / "bert")
     assert prepared.check("--set", "text_encoder=bert") == 0
     assert "text_encoder=bert counts word pieces" in capsys.readouterr().out
 
@@ -309,7 +382,8 @@ def test_inspect_set_reports_its_progress(prepared):
     seen = []
     folder = prepared.folder
     referents = prepared.referents["train"]
-    findings = inspect_set(referents, folder / "images", folder / "masks", 3, on_image=seen.append)
+    masks = open_masks(folder / "masks")
+    findings = inspect_set(referents, folder / "images", masks, 3, on_image=seen.append)
     assert seen == [1, 2, 3, 4, 5, 6]
     assert findings.sizes == {f"{k}.png": (WIDTH, HEIGHT) for k in range(6)}
     assert findings.mask_ious == [1.0] * 6
