@@ -14,7 +14,7 @@ from PIL import Image
 from data.check import main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import Referent, write_annotations
-from data.loading.masks import open_masks
+from data.loading.masks import open_masks, write_masks
 from data.preparation import check_report, inspection
 from data.preparation.check_report import Report
 from data.preparation.inspection import (
@@ -24,6 +24,7 @@ from data.preparation.inspection import (
     propose_anchors,
 )
 from data.preparation.manifest import Manifest, write_manifest
+from tests.limits import memory_within
 from tests.model.text_encoders.bert_fixtures import write_original
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -390,6 +391,19 @@ def test_inspect_set_reports_its_progress(prepared):
     assert expression_lengths(referents).tolist() == [2, 4] * 6
     sizes = input_box_sizes(referents, {"1.png": (120, 40)}, 60)
     np.testing.assert_allclose(sizes, [[8.5, 8]])
+
+
+def test_memory_does_not_grow_with_the_number_of_images(prepared):
+    rows = np.zeros((2000, 2000), np.uint8)
+    referents = []
+    for number in range(30):
+        Image.fromarray(rows).save(prepared.folder / f"images/large{number}.png")
+        referents.append(Referent(f"large{number}.png", (0, 0, 9, 9), 0, number, ("x",)))
+    write_masks(prepared.folder / "masks", ((r.mask_id, rows) for r in referents))
+    masks = open_masks(prepared.folder / "masks")
+    with memory_within(10 * rows.nbytes):  # Two images and masks at once, and copies of them.
+        findings = inspect_set(referents, prepared.folder / "images", masks, workers=2)
+    assert len(findings.sizes) == 30
 
 
 def test_very_many_boxes_are_subsampled(monkeypatch):
