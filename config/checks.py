@@ -3,14 +3,17 @@
 import dataclasses
 import difflib
 import json
+import sys
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from config.errors import ConfigError
+from config.json_text import parse_json
 
 # Spellings of keys that are accepted in place of those of `Config`.
 SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
+LONGEST_LIST, MAX_SHOWN = 1000, 200
 TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 
 
@@ -31,8 +34,8 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
     if types.get(key) is str:
         return key, value
     try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
+        return key, parse_json(value.encode("utf-8", "surrogatepass"), "--set")
+    except ConfigError:
         return key, value
 
 
@@ -88,15 +91,17 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
     element = typing.get_args(declared)[0] if listed else declared
 
     def refuse(allowed: str) -> NoReturn:
-        raise ConfigError(f"{source}: {spec.name} = {json.dumps(value)}: must be {allowed}")
+        raise ConfigError(f"{source}: {spec.name} = {_shown(value)}: must be {allowed}")
 
     def convert(item: Any) -> Any:
-        if element is float and type(item) is int:
+        if element is float and type(item) is int and abs(item) <= sys.float_info.max:
             return float(item)
-        if element is int and type(item) is bool:
+        if meta["choices"] == [0, 1] and type(item) is bool:
             return int(item)
         if type(item) is not element:
             refuse(("a list, each " if listed else "") + TYPE_NAMES[element])
+        if element is str and not _is_text(item):
+            refuse("text without NUL and undecodable characters")
         return item
 
     if spec.name == "about" and isinstance(value, str):
@@ -104,15 +109,35 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
     if listed and not isinstance(value, list):
         default: Any = spec.default_factory
         refuse(f"a list like {json.dumps(default())}")
+    if listed and len(value) > LONGEST_LIST:
+        raise ConfigError(f"{source}: {spec.name}: has {len(value):,} entries, at most 1,000 fit")
+    if meta["path"] and value == "" and not meta["or_empty"]:
+        refuse("a path, not empty")
     typed = [convert(item) for item in value] if listed else convert(value)
     if meta["choices"] is not None and typed not in meta["choices"]:
         refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))
     for item in typed if listed else [typed]:
         if meta["low"] is not None and not item >= meta["low"]:
-            refuse(f"at least {meta['low']}")
+            refuse(f"at least {meta['low']:.10g}")
         if meta["high"] is not None and not item <= meta["high"]:
-            refuse(f"at most {meta['high']}")
+            refuse(f"at most {meta['high']:.10g}")
     return typed
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value for messages, shortened."""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # A number of thousands of digits.
+        text = "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
 def check_combination(values: Mapping[str, Any]) -> None:

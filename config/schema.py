@@ -10,7 +10,6 @@ directory, like every path on a command line.
 """
 
 import dataclasses
-import json
 import os
 import typing
 import warnings
@@ -27,6 +26,7 @@ from config.checks import (
     refuse_unknown,
 )
 from config.errors import ConfigError
+from config.json_text import parse_json
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +47,7 @@ def setting(
     high: float | None = None,
     path: bool = False,
     or_name: bool = False,
+    or_empty: bool = False,
 ) -> Any:
     """Declares one setting.
 
@@ -57,6 +58,7 @@ def setting(
         low, high: inclusive bounds of a number, or of every number of a list.
         path: whether the value is a file or folder, made absolute as the module describes.
         or_name: whether a path without "/" and "." is the name of something else, kept as it is.
+        or_empty: whether a path may be empty.
 
     Returns:
         A dataclass field.
@@ -68,6 +70,7 @@ def setting(
         "high": high,
         "path": path,
         "or_name": or_name,
+        "or_empty": or_empty,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -105,8 +108,8 @@ class Config:
         "what an unreadable image or mask does: error stops, skip counts and lists the sample",
         choices=["error", "skip"],
     )
-    workers: int = setting(8, "threads that load and preprocess images", low=1)
-    max_queue_size: int = setting(4, "batches to prefetch", low=1)
+    workers: int = setting(8, "threads that load and preprocess images", low=1, high=256)
+    max_queue_size: int = setting(4, "batches to prefetch", low=1, high=1000)
 
     # Network.
     backbone: str = setting("darknet", "name of a registered backbone, such as darknet or vgg")
@@ -117,7 +120,7 @@ class Config:
         high=4.0,
     )
     backbone_blocks: list[int] = setting(
-        [1, 2, 8, 8, 4], "residual blocks of the five stages of Darknet-53", low=1
+        [1, 2, 8, 8, 4], "residual blocks of the five stages of Darknet-53", low=1, high=64
     )
     head_width: float = setting(
         1.0,
@@ -125,12 +128,14 @@ class Config:
         low=0.03125,
         high=4.0,
     )
-    aspp_dilations: list[int] = setting([6, 12, 18], "dilation rates of the ASPP block", low=1)
+    aspp_dilations: list[int] = setting(
+        [6, 12, 18], "dilation rates of the ASPP block", low=1, high=64
+    )
     bn_momentum: float = setting(
         0.99, "momentum of the moving averages of BatchNorm", low=0, high=1
     )
     input_size: int = setting(
-        416, "side of the letterboxed input in pixels, a multiple of 32", low=32
+        416, "side of the letterboxed input in pixels, a multiple of 32", low=32, high=4096
     )
     seg_out_stride: int = setting(8, "stride of the predicted mask", choices=[8])
     mask_target: str = setting(
@@ -145,14 +150,19 @@ class Config:
         "published key `use_bert` (0 or 1) is accepted as well",
     )
     word_len: int = setting(
-        15, "words per expression, or word pieces with BERT; longer ones are truncated", low=1
+        15,
+        "words per expression, or word pieces with BERT; longer ones are truncated",
+        low=1,
+        high=512,
     )
-    embed_dim: int = setting(300, "dimension of the word vectors", low=1)
+    embed_dim: int = setting(300, "dimension of the word vectors", low=1, high=4096)
     rnn_cell: str = setting(
         "lstm", "recurrent cell; the published checkpoints hold gru", choices=["lstm", "gru"]
     )
     bidirectional: int = setting(1, "read the expression in both directions", choices=[0, 1])
-    rnn_hidden_size: int = setting(1024, "units of the recurrent cell, an even number", low=2)
+    rnn_hidden_size: int = setting(
+        1024, "units of the recurrent cell, an even number", low=2, high=16384
+    )
     rnn_drop_out: float = setting(
         0.1, "dropout on the inputs of the recurrent cell", low=0, high=0.999
     )
@@ -165,6 +175,7 @@ class Config:
         0,
         "channels of the fused features; 0 uses those of Fv1, which any other value must equal",
         low=0,
+        high=65536,
     )
 
     # Training.
@@ -174,6 +185,7 @@ class Config:
         "such as imagenet; empty trains from scratch",
         path=True,
         or_name=True,
+        or_empty=True,
     )
     free_body: int = setting(
         1,
@@ -186,38 +198,44 @@ class Config:
         "the batch as in Keras 2.2.4",
         choices=["moving", "batch"],
     )
-    batch_size: int = setting(35, "expressions per step, over all replicas", low=1)
-    lr: float = setting(1e-3, "initial learning rate of Adam", low=0)
+    batch_size: int = setting(35, "expressions per step, over all replicas", low=1, high=65536)
+    lr: float = setting(1e-3, "initial learning rate of Adam", low=0, high=10.0)
     lr_schedule: str = setting(
         "steps",
         "steps divides the learning rate by 10 at each epoch of `steps`; cosine decays it to 0",
         choices=["steps", "cosine"],
     )
-    warmup_steps: int = setting(0, "optimizer steps of linear warm-up", low=0)
+    warmup_steps: int = setting(0, "optimizer steps of linear warm-up", low=0, high=1e9)
     steps: list[int] = setting(
         [30, 35, 40],
         "epochs, counted from 1, at whose start the learning rate is divided by 10",
         low=1,
+        high=1e6,
     )
-    epoches: int = setting(45, "number of epochs; the spelling `epochs` is accepted as well", low=1)
+    epoches: int = setting(
+        45, "number of epochs; the spelling `epochs` is accepted as well", low=1, high=1e6
+    )
     start_epoch: int = setting(
-        0, "epochs to count as done when there is no checkpoint to resume from", low=0
+        0, "epochs to count as done when there is no checkpoint to resume from", low=0, high=1e6
     )
     cache_features: int = setting(
         0, "compute the features of the frozen layers once and read them from disk", choices=[0, 1]
     )
     cache_dir: str = setting(
-        "", "folder of the cached features; empty: `features` in log_path", path=True
+        "",
+        "folder of the cached features; empty: `features` in log_path",
+        path=True,
+        or_empty=True,
     )
     cache_dtype: str = setting(
         "float32",
         "type of the cached features: float32 is exact, float16 needs half the space",
         choices=["float32", "float16"],
     )
-    seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0)
-    weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0)
+    seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0, high=1e6)
+    weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0, high=1e3)
     clip_norm: float = setting(
-        0.0, "global norm to which gradients are clipped; 0 disables clipping", low=0
+        0.0, "global norm to which gradients are clipped; 0 disables clipping", low=0, high=1e9
     )
     seed: int = setting(
         10010,
@@ -231,6 +249,7 @@ class Config:
         "training steps per run whose loss or gradients may be NaN or infinite; such a step is "
         "skipped, one more stops the training",
         low=0,
+        high=1e9,
     )
     precision: str = setting(
         "float32",
@@ -250,7 +269,7 @@ class Config:
         "log/refcoco/best.weights.h5", "weights that test.py evaluates", path=True
     )
     eval_batch_size: int = setting(
-        8, "images to encode, and expressions to ground, per batch", low=1
+        8, "images to encode, and expressions to ground, per batch", low=1, high=65536
     )
     det_acc_thresh: float = setting(
         0.5, "IoU above which a predicted box counts as correct", low=0, high=1
@@ -268,8 +287,9 @@ class Config:
         10.0,
         "minutes between two states saved within an epoch; 0 saves at the end of epochs only",
         low=0,
+        high=1e6,
     )
-    log_images: int = setting(0, "predictions to draw in TensorBoard per epoch", low=0)
+    log_images: int = setting(0, "predictions to draw in TensorBoard per epoch", low=0, high=10000)
 
     @property
     def text_input(self) -> str:
@@ -304,16 +324,15 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         A frozen `Config` whose paths are absolute.
 
     Raises:
-        ConfigError: the file is missing or no JSON object, or a key or value cannot be used.
+        ConfigError: the file is missing or no JSON object, or a key or value cannot be used; see
+            `config.json_text.parse_json` for what counts as JSON.
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes(), path)
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.name for p in (PROJECT_ROOT / "config").glob("*.json")))
         raise ConfigError(f"{path}: no such file; shipped in config/: {shipped}") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}, must be a JSON object")
     for key in [key for key in values if key in OBSOLETE_KEYS]:
@@ -357,5 +376,5 @@ def _with_absolute_paths(
             continue
         if spec.metadata["or_name"] and "/" not in value and "." not in value:
             continue
-        changes[key] = str((base / Path(value).expanduser()).resolve())
+        changes[key] = os.path.realpath(base / os.path.expanduser(value))
     return dataclasses.replace(config, **changes)

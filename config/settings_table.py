@@ -73,9 +73,7 @@ def _allowed(spec: dataclasses.Field) -> str:
     if meta["choices"] is not None:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in meta["choices"])
     low, high = meta["low"], meta["high"]
-    if high is None:
-        return "" if low is None else f"≥ {low:g}"
-    return f"{low:.10g} … {high:.10g}"
+    return "" if low is None else f"{low:.10g} … {high:.10g}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from config.schema import (
     FIELDS,
     OBSOLETE_KEYS,
     PROJECT_ROOT,
+    TYPES,
     Config,
     ConfigError,
     load_config,
@@ -165,7 +166,15 @@ def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
         ({"batch_size": 0}, "batch_size = 0", "at least 1"),
         ({"seg_out_stride": 4}, "seg_out_stride = 4", "one of 8"),
         ({"segment_thresh": -0.1}, "segment_thresh = -0.1", "at least 0"),
-        ({"lr": float("nan")}, "lr = NaN", "at least 0"),
+        ({"input_size": 32000}, "input_size = 32000", "at most 4096"),
+        ({"batch_size": 10**9}, "batch_size = 1000000000", "at most 65536"),
+        ({"batch_size": True}, "batch_size = true", "an integer"),
+        ({"workers": 10**9}, "workers", "at most 256"),
+        ({"word_len": 10**9}, "word_len", "at most 512"),
+        ({"backbone_blocks": [1, 2, 8, 8, 100_000]}, "backbone_blocks", "at most 64"),
+        ({"lr": 10**400}, "lr = 10000", "a number"),
+        ({"log_path": ""}, 'log_path = ""', "a path, not empty"),
+        ({"train_set": ""}, 'train_set = ""', "a path, not empty"),
         ({"free_body": 3}, "free_body = 3", "one of 0, 1, 2"),
         ({"seed": -1}, "seed = -1", "at least 0"),
         ({"seed": 2**32}, f"seed = {2**32}", f"at most {2**32 - 1}"),
@@ -174,6 +183,56 @@ def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
 def test_impossible_value(write, values, named, allowed):
     with pytest.raises(ConfigError, match=rf"{named}.*: must be {allowed}"):
         load_config(write(values))
+
+
+def test_every_number_has_bounds():
+    for key, declared in TYPES.items():
+        element = (*typing.get_args(declared), declared)[0]
+        meta = FIELDS[key].metadata
+        if element is not str and meta["choices"] is None:
+            assert meta["low"] < meta["high"], key
+
+
+def test_lists_have_an_end(write):
+    with pytest.raises(ConfigError, match="steps: has 5,000 entries, at most 1,000 fit"):
+        load_config(write({"steps": list(range(1, 5001))}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"lr": 0.1, "lr": 0.2}', r'config\.json:1: key "lr" occurs twice'),
+        (b'{"lr": Infinity}', r"config\.json:1: Infinity is not a number of JSON"),
+        (b'{"lr": NaN}', r"config\.json:1: NaN is not a number of JSON"),
+        (b'{"lr": 1e999}', r"config\.json: lr = Infinity: must be at most 10"),
+        ('{"about": "café"}'.encode("latin-1"), r"config\.json:1: not UTF-8 text"),
+        ('{"lr": 0.1}'.encode("utf-16"), r"config\.json: this is UTF-16"),
+        (b'{"log_path": "a\\u0000b"}', "the character NUL"),
+        (b'{"log_path": "a\\ud800b"}', "half of a surrogate pair"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "thousands of digits"),
+    ],
+)
+def test_faults_of_the_file_itself(write, content, message):
+    path = write({})
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_a_byte_order_mark_is_accepted(write):
+    path = write({})
+    path.write_bytes(b'\xef\xbb\xbf{"lr": 0.5}')
+    assert load_config(path).lr == 0.5
+
+
+@pytest.mark.parametrize(
+    "override", ["lr=NaN", "lr=Infinity", "lr=" + "9" * 5000, "seed=" + "9" * 5000,
+                 "steps=" + "[" * 100_000, "log_path=a\udc80", "log_path=a\0"]
+)  # fmt: skip
+def test_odd_overrides_are_sentences(write, override):
+    with pytest.raises(ConfigError, match=rf"--set: {override.partition('=')[0]} = "):
+        load_config(write({}), [override])
 
 
 def test_values_that_fit_only_in_combination(write):
@@ -291,9 +350,9 @@ def test_other_paths_are_never_names(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{\n"lr": }', r"config\.json: line 2: not valid JSON"),
+        ('{\n"lr": }', r"config\.json:2: not valid JSON"),
         ("[1, 2]", r"config\.json: holds a list, must be a JSON object"),
-        ("", r"config\.json: line 1: not valid JSON"),
+        ("", r"config\.json:1: not valid JSON"),
     ],
 )
 def test_broken_file(write, content, message):

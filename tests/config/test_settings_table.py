@@ -26,7 +26,7 @@ def test_rows_show_types_defaults_and_what_is_allowed():
     table = settings_table()
     for row in (
         "| `backbone_width` | number | `1.0` | 0.03125 … 4 |",
-        "| `steps` | list of integers | `[30, 35, 40]` | ≥ 1 |",
+        "| `steps` | list of integers | `[30, 35, 40]` | 1 … 1000000 |",
         '| `rnn_cell` | string | `"lstm"` | `"lstm"`, `"gru"` |',
         "| `lang_att` | switch | `1` | `0`, `1` |",
         '| `cache_dir` | path | `""` |',
