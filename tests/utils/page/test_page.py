@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config.command_line import exit_code
 from tests.utils.page.client import free_port
 from tests.utils.prediction.test_photographs import png_of_size
 
@@ -225,14 +223,6 @@ def test_an_old_photograph_must_be_uploaded_again(visitor, tmp_path):
     Path(source.split("file=")[1]).unlink()
     visitor.ask("blue box")
     visitor.answered(NO_UPLOAD)
-
-
-def test_missing_gradio_is_reported(monkeypatch, tiny_set, capsys):
-    from utils.page.server import serve
-
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    assert exit_code(lambda: serve(tiny_set.config()), "hint") == 2
-    assert "pip install -r requirements-page.txt" in capsys.readouterr().err
 
 
 def test_examples_are_those_of_the_evaluation_set(tiny_set, tmp_path):
