@@ -29,6 +29,8 @@ from data.preparation.json_fields import entry_at, file_name
 
 STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)
+# Each class is a channel of the target grids; attributes of free text would fill the memory.
+MAX_CLASSES = 5_000
 _COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 
 
@@ -131,6 +133,12 @@ def read_instances(path: str | os.PathLike, leave_out: Collection[str] = ()) -> 
         boxes.append(np.array([_box_xyxy(a, coco) for a in annotations], np.float64))
         labels.append(np.array([_labels(a, categories, attributes) for a in annotations]))
     groups = (len(categories), *(len(values) for values in attributes.values()))
+    if sum(groups) > MAX_CLASSES:
+        most = max(attributes, key=lambda name: len(attributes[name]), default="categories")
+        raise DataError(
+            f"{path}: the categories and attributes have {sum(groups):,} different values, more "
+            f"than {MAX_CLASSES:,}: remove those that are no classes, such as '{most}'"
+        )
     return DetectionSet(images, boxes, labels, groups, len(left_out))
 
 

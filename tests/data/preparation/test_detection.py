@@ -10,7 +10,13 @@ from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import letterbox_image
 from data.loading.pipeline import unwrapped_errors
-from data.preparation.detection import STRIDES, DetectionSet, detection_batches, read_instances
+from data.preparation.detection import (
+    MAX_CLASSES,
+    STRIDES,
+    DetectionSet,
+    detection_batches,
+    read_instances,
+)
 from tests.tiny import IMAGES, REFERENTS, write_instances
 
 SIDE = 96
@@ -127,6 +133,18 @@ def test_unusable_fields_name_file_and_object(instances, table, change, fault):
     edit(instances, lambda content: content[table][0].update(change))
     with pytest.raises(DataError, match=re.escape(f"{instances}: {fault}")):
         read_instances(instances)
+
+
+def test_attributes_of_free_text_are_refused(instances):
+    def change(content):
+        row = content["annotations"][0]
+        content["annotations"] += [
+            row | {"id": 100 + number, "attributes": {"note": f"text {number}"}}
+            for number in range(MAX_CLASSES)
+        ]
+
+    with pytest.raises(DataError, match=r"have 5,004 different values, .* such as 'note'"):
+        read_instances(edit(instances, change))
 
 
 def test_attributes_may_be_of_several_types_and_null(instances):

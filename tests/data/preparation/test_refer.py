@@ -276,5 +276,7 @@ def test_a_pickle_of_something_else_is_named(tmp_path, raw, content, kind):
 def test_splits_that_do_not_exist_are_refused_with_a_list():
     with pytest.raises(UserError, match="refcoco: unc, google; refcoco\\+: unc; refcocog: umd, g"):
         check_split("refcoco+", "umd")
-    for pair in SPLITS:
+    for pair, splits in SPLITS.items():
         check_split(*pair)
+        # Their files must differ on disks that ignore case.
+        assert len({split.lower() for split in splits}) == len(splits)
