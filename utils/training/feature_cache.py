@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from config.command_line import say
 from config.files import bytes_text
 from config.schema import Config
 from data.loading.feature_store import FeatureStore
@@ -54,7 +55,7 @@ def build_feature_store(config: Config, model: keras.Model, images: Sequence[str
     store = FeatureStore(folder, key, images, shapes, config.cache_dtype)
     if store.missing:
         for other in store.others():
-            print(
+            say(
                 f"{other.folder}: features of other {', '.join(other.differing)} take "
                 f"{bytes_text(other.bytes)}; delete the folder if no training needs them"
             )
@@ -73,7 +74,7 @@ def _fill(store: FeatureStore, frozen_part: keras.Model, config: Config) -> None
     if not missing:  # Another process was faster.
         return
     count = f"{len(missing)} of {len(all_images)} images, {bytes_text(store.bytes)} in all"
-    print(f"{store.folder}: computing features of {count}")
+    say(f"{store.folder}: computing features of {count}")
 
     @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)], autograph=False)
     def encode(images):

@@ -1,14 +1,24 @@
 """Training on cached features computes the same as training on images."""
 
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from config.errors import NoSpaceError
 from config.schema import ConfigError
 from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.pipeline import training_batches, unwrap_errors
-from tests.tiny import network_config, weights_of
+from model.mcn import build_mcn
+from tests.test_imports import ROOT
+from tests.tiny import network_config, scramble, weights_of
 from utils.training import feature_cache
 from utils.training.builder import build_trainer
 from utils.training.feature_cache import build_feature_store
@@ -155,3 +165,72 @@ def test_a_damaged_row_ends_a_training_with_a_sentence(tiny_set, tmp_path):
 def test_features_that_change_are_refused(setting):
     with pytest.raises(ConfigError, match="cache_features"):
         network_config().replace(cache_features=1, **setting)
+
+
+N_PHOTOGRAPHS = 200
+
+
+def compute_features(folder):
+    """What the processes of the tests below run: features of many photographs."""
+    feature_cache.FLUSH_EVERY = 1
+    settings = {"cache_features": 1, "cache_dir": f"{folder}/features", "free_body": 1}
+    config = network_config(image_path=f"{folder}/images", workers=2, **settings)
+    names = [f"{number}.png" for number in range(N_PHOTOGRAPHS)]
+    print("ready", flush=True)
+    build_feature_store(config, scramble(build_mcn(config)), names)
+    print("complete", flush=True)
+
+
+def write_photographs(folder):
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    for number in range(N_PHOTOGRAPHS):
+        pixels = rng.integers(0, 256, (120, 160, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"images/{number}.png")
+
+
+def start_computing(folder):
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.utils.training.test_feature_cache import compute_features\n"
+        f"compute_features({str(folder)!r})"
+    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def computed(folder):
+    """Content of the files of the only store in a folder."""
+    (store,) = Path(folder, "features").iterdir()
+    return {name: (store / name).read_bytes() for name in ("features.bin", "marks.bin")}
+
+
+def marked_at(folder):
+    """When marks were written last, if at all."""
+    return [path.stat().st_mtime_ns for path in Path(folder).glob("features/*/marks.bin")]
+
+
+@pytest.mark.soak
+def test_killed_computations_resume_to_the_bit_and_two_share_one(tmp_path):
+    write_photographs(tmp_path)
+    with start_computing(tmp_path) as process:
+        assert process.communicate()[0].endswith("complete\n")
+    expected = computed(tmp_path)
+    (tmp_path / "features").rename(tmp_path / "uninterrupted")
+    rng = random.Random(0)
+    for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        before = marked_at(tmp_path)
+        with start_computing(tmp_path) as process:
+            while marked_at(tmp_path) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.2))
+            process.send_signal(stop)
+            process.communicate()
+        stored = len(computed(tmp_path)["features.bin"])
+        print(f"{stop.name}: {stored / len(expected['features.bin']):.0%} computed")
+    with start_computing(tmp_path) as first, start_computing(tmp_path) as second:
+        outputs = [process.communicate()[0] for process in (first, second)]
+        assert all(output.endswith("complete\n") for output in outputs)
+    assert computed(tmp_path) == expected
