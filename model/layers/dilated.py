@@ -21,8 +21,8 @@ class DilatedConv2D(keras.layers.Conv2D):
     GPUs use the library's kernel.
 
     Raises:
-        ValueError: the padding is not "same", or the two dilations or strides differ from what
-            the class computes.
+        ValueError: the padding is not "same", channels come first, or the two dilations or strides
+            differ from what the class computes.
     """
 
     def __init__(self, filters: int, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
@@ -33,6 +33,8 @@ class DilatedConv2D(keras.layers.Conv2D):
             raise ValueError(f"DilatedConv2D has one dilation, not {self.dilation_rate}")
         if self.strides != (1, 1) or self.groups != 1:
             raise ValueError("DilatedConv2D has stride 1 and one group")
+        if self.data_format != "channels_last":
+            raise ValueError(f"DilatedConv2D takes channels last, not {self.data_format!r}")
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """(N, H, W, C) → (N, H, W, filters), without bias and activation."""

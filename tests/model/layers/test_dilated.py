@@ -53,6 +53,7 @@ def test_crops_where_it_is_faster(side, channels, dilation, crops):
         ({"dilation_rate": (18, 3)}, r"one dilation, not \(18, 3\)"),
         ({"strides": 2, "dilation_rate": 1}, "stride 1"),
         ({"groups": 2}, "one group"),
+        ({"data_format": "channels_first"}, "takes channels last, not 'channels_first'"),
     ],
 )
 def test_settings_that_are_not_computed_are_refused(settings, message):
