@@ -8,7 +8,7 @@ for prediction in predictor.predict(["the woman on the left", "red umbrella"]):
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,9 +184,8 @@ class Predictor:
         check_threshold(segment_thresh)
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
         photograph, expressions = self._current(), _checked(expressions)
-        predictions = []
-        for start in range(0, len(expressions), self.batch_size):
-            chunk = expressions[start : start + self.batch_size]
+        predictions: list[Prediction] = []
+        for chunk in self._chunks(expressions):
             predictions += self._predict(photograph, chunk, segment_thresh, use_nls)
         return predictions
 
@@ -203,11 +202,18 @@ class Predictor:
             As `predict`.
         """
         photograph, expressions = self._current(), _checked(expressions)
-        if not expressions:
-            return []
-        text_features = self._grounder.encode_words(self.reader.read(expressions).inputs)
-        rows = [0] * len(expressions)
-        return self._attention.read(photograph.features, rows, text_features, photograph.geometry)
+        found: list[Attention] = []
+        for chunk in self._chunks(expressions):
+            text_features = self._grounder.encode_words(self.reader.read(chunk).inputs)
+            rows = [0] * len(chunk)
+            found += self._attention.read(
+                photograph.features, rows, text_features, photograph.geometry
+            )
+        return found
+
+    def _chunks(self, expressions: Sequence[str]) -> Iterator[Sequence[str]]:
+        for start in range(0, len(expressions), self.batch_size):
+            yield expressions[start : start + self.batch_size]
 
     def _current(self) -> _Photograph:
         if self._photograph is None:

@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
+from data.text.vectors import WordSupply
 from tests.model.text_encoders.bert_fixtures import write_original
-from utils.prediction.expressions import build_words
+from utils.prediction.expressions import ExpressionReader, build_words
 
 
 def test_word_vectors_by_default(tiny_set):
@@ -13,6 +14,22 @@ def test_word_vectors_by_default(tiny_set):
     vectors = words.lookup(words.encode("red box", 4))
     np.testing.assert_allclose(vectors[0], tiny_set.words["red"], rtol=1e-6)
     assert vectors.shape == (4, 8)
+
+
+def test_only_the_words_that_the_network_sees_are_looked_up(tiny_set, monkeypatch):
+    asked = []
+    table = WordSupply.table
+
+    def watched(supply, expressions):
+        expressions = list(expressions)
+        asked.extend(expressions)
+        return table(supply, expressions)
+
+    monkeypatch.setattr(WordSupply, "table", watched)
+    reading = ExpressionReader(tiny_set.config()).read(["red box", "red " * 4 + "a b " * 50_000])
+    assert asked == ["red box", "red red red red"]
+    assert reading.unread[0] == ()
+    assert len(reading.unread[1]) == 100_000
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +55,18 @@ def bert_arrays(path):
     with h5py.File(path) as file:
         file.visititems(visit)
     return arrays
+
+
+def test_word_pieces_are_counted_no_further_than_the_network_sees(tiny_set, bert, tmp_path):
+    reader = ExpressionReader(bert_config(tiny_set, bert[0], tmp_path))
+    counted = []
+    pieces = reader._table([])
+    count = pieces.pieces
+    pieces.pieces = lambda text: counted.append(text) or count(text)
+    (unread,) = reader.read(["the red man " * 10_000]).unread
+    assert len(unread) == 30_000 - 5
+    assert len(counted) <= 8
+    assert reader.read(["the red man"]).unread == [()]
 
 
 def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):

@@ -172,7 +172,7 @@ def test_files_that_are_not_images_are_named(tmp_path):
 def test_messages_can_name_a_photograph_otherwise(tmp_path, content):
     path = tmp_path / "folder.eps"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="^my photo: ") as refusal:
+    with pytest.raises(DataError, match=r"^my photo: ") as refusal:
         read_photograph(path, name="my photo")
     assert str(tmp_path) not in str(refusal.value)
     with pytest.raises(DataError, match=f"^{path}: "):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from config.errors import UserError
 from data.loading.errors import DataError
 from data.loading.letterbox import Letterbox
 from model.weights import save_weights
+from tests.limits import memory_within
 from tests.tiny import ANCHORS, UNKNOWN_WORD, scramble
 from utils.evaluation.evaluator import build_evaluator
 from utils.prediction.expressions import ExpressionReader
@@ -139,6 +141,50 @@ def test_bad_input_is_refused(predictor, tiny_set, monkeypatch):
     (after,) = predictor.predict("red box")
     assert after.mask.shape == predictor.image.shape[:2] == (60, 80)
     np.testing.assert_array_equal(after.box_xyxy, before.box_xyxy)
+
+
+@pytest.mark.parametrize("threshold", [np.nan, np.inf, -0.01, 1.01, "0.3", True])
+def test_thresholds_are_checked(predictor, tiny_set, threshold):
+    predictor.set_image(tiny_set.images / "a.png")
+    (prediction,) = predictor.predict("red box", segment_thresh=np.float32(0.5))
+    for compute in (
+        lambda: predictor.predict("red box", segment_thresh=threshold),
+        lambda: prediction.with_mask(threshold),
+    ):
+        with pytest.raises(UserError, match="the mask threshold must be a number between 0 and 1"):
+            compute()
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("red \ud800 box", "half of a surrogate pair"),
+        ("red\0box", "NUL"),
+        (7, "an expression is a int"),
+        (None, "an expression is a NoneType"),
+        (b"red box", "an expression is a bytes"),
+    ],
+)
+def test_expressions_that_are_no_text_are_refused(predictor, tiny_set, expression, message):
+    predictor.set_image(tiny_set.images / "a.png")
+    for run in (predictor.predict, predictor.attention, predictor.reader.read):
+        with pytest.raises(UserError, match=message):
+            run(["red box", expression])
+
+
+def test_many_and_long_expressions_take_bounded_memory(predictor, tiny_set):
+    predictor.set_image(np.zeros((200, 300, 3), np.uint8))
+    words = ["x" * 100_000, "box " * 30_000, "\u202e\U0001f600 box", *["red box"] * 47]
+    expressions = [f"{words[k % 50]} {k}" for k in range(500)]
+    predictor.predict(expressions[:8])
+    masks = 500 * 200 * 300
+    with memory_within(masks + 100_000_000):
+        predictions = predictor.predict(expressions)
+        attention = predictor.attention(expressions)
+    assert [prediction.expression for prediction in predictions] == expressions
+    assert len(attention) == 500
+    assert predictions[0].unknown_words == ("x" * 100_000, "0")
+    assert len(predictions[1].unread_words) == 29_997
 
 
 def test_missing_weights_are_reported(saved):
