@@ -51,8 +51,8 @@ def test_same_weights_with_and_without_cache(tiny_set, tmp_path, free_body):
     for name, cache in (("cached", 1), ("plain", 0)):
         config = frozen_config(tiny_set, tmp_path / name, free_body=free_body, cache_features=cache)
         trainer = build_trainer(config)
-        record = trainer.train_epoch(1)
-        trained.append((record["loss"], weights_of(trainer.model)))
+        (record,) = trainer.run().history
+        trained.append((record["train"]["loss"], weights_of(trainer.model)))
     (loss, cached), (plain_loss, plain) = trained
     assert loss == pytest.approx(plain_loss, rel=1e-5)
     for path, value in cached.items():
