@@ -16,25 +16,26 @@ ZERO_BELOW = 0.7  # the axis starts at zero if the smallest value is below this 
 PERCENT = 100.0
 NO_LOSS = ("learning_rate", "seconds", "samples_per_s")
 QUALITY = {
-    "det_acc": "Acc@0.5",
+    "det_acc": "Acc@{:g}",
     "seg_iou": "mean IoU",
     "overall_iou": "overall IoU",
     "ie_score": "IE",
 }
 
 
-def draw_curves(records: Sequence[Mapping]) -> np.ndarray | None:
+def draw_curves(records: Sequence[Mapping], det_thresh: float = 0.5) -> np.ndarray | None:
     """Draws the curves of a run.
 
     Args:
         records: one dict per epoch, {"epoch": 1, "train": {"loss": …, "learning_rate": …},
             "val": {"det_acc": …, "seg_prec": {"0.5": …}}}, as `epochs.jsonl` holds them. Missing
             values and nulls are skipped.
+        det_thresh: IoU above which a box counts as correct, for the legend.
 
     Returns:
         (H, W, 3) uint8, RGB; None if the records hold no values.
     """
-    panels = {title: curves for title, curves in _panels(records).items() if curves}
+    panels = {title: curves for title, curves in _panels(records, det_thresh).items() if curves}
     if not panels:
         return None
     # Matplotlib takes a second to load, and most commands draw no curves.
@@ -52,7 +53,7 @@ def draw_curves(records: Sequence[Mapping]) -> np.ndarray | None:
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def _panels(records):
+def _panels(records, det_thresh):
     """Title → {label: [(epoch, value), …]} of the curves that have values."""
     train = [(record["epoch"], record.get("train") or {}) for record in records]
     val = [(record["epoch"], record.get("val") or {}) for record in records]
@@ -60,7 +61,9 @@ def _panels(records):
     losses = [name for name in _names(train) if name not in NO_LOSS]
     panels = {
         "Training loss": {name: _points(train, name) for name in losses},
-        "Validation, %": {label: _points(val, name, PERCENT) for name, label in QUALITY.items()},
+        "Validation, %": {
+            label.format(det_thresh): _points(val, name, PERCENT) for name, label in QUALITY.items()
+        },
         "Mask precision, % of masks with IoU > x": {
             name: _points(precision, name, PERCENT) for name in _names(precision)[::2]
         },

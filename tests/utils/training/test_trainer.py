@@ -14,7 +14,6 @@ from model.losses import LOSS_TERMS
 from model.mcn import build_mcn
 from tests.tiny import weights_of
 from utils.training.builder import build_trainer
-from utils.training.trainer import TrainingError
 
 pytestmark = pytest.mark.slow
 

@@ -39,7 +39,7 @@ class RunLog:
     """
 
     def __init__(self, log_path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-        self.folder = Path(log_path)
+        self.folder, self._det_thresh = Path(log_path), settings.get("det_acc_thresh", 0.5)
         for name in ("config.json", "versions.json", EPOCHS, CURVES):
             remove_partial_files(self.folder / name)
         write_text(self.folder / "config.json", json.dumps(settings, indent=2) + "\n")
@@ -86,7 +86,7 @@ class RunLog:
         with _optional(self.folder / EPOCHS):
             write_text(self.folder / EPOCHS, "".join(lines))
         with _optional(self.folder / CURVES):
-            curves = draw_curves(history)
+            curves = draw_curves(history, self._det_thresh)
             if curves is not None:
                 save_png(self.folder / CURVES, curves)
 

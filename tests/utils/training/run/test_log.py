@@ -60,6 +60,14 @@ def test_curves_are_drawn_each_epoch(tmp_path):
         assert min(picture.size) > 200
 
 
+def test_the_curves_name_the_threshold_of_the_run(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(run_log, "draw_curves", lambda *arguments: drawn.append(arguments))
+    with RunLog(tmp_path, {"det_acc_thresh": 0.7}) as log:
+        log.epochs([{"epoch": 1}])
+    assert drawn == [([{"epoch": 1}], 0.7)]
+
+
 def test_numpy_and_non_finite_numbers_become_plain():
     values = {
         "epoch": np.int64(1),
@@ -110,7 +118,7 @@ def test_a_torn_event_file_is_read_up_to_the_tear(tmp_path):
     assert [step for step, _ in events(tmp_path)["loss"]] == [1, 2]
 
 
-def failing(*_arguments):
+def failing(*_):
     raise OSError("the disk is on fire")
 
 
