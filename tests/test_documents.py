@@ -258,3 +258,14 @@ def test_the_checks_see_what_they_look_for(tmp_path):
     assert list(faults_of_command(["train.py", "--no"])) == ["no flag --no"]
     with pytest.raises(ValueError, match="batchsize"):
         list(faults_of_command(["train.py", "--set", "batchsize=8"]))
+
+
+def test_every_row_about_reliability_names_its_test():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| (?!what happens)", line)]
+    assert len(rows) > 60
+    for row in rows:
+        *_, test, _ = row.split("|")
+        file, name = re.fullmatch(r" `(tests/[\w/]+\.py)::(\w+)` ", test).groups()
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", source, re.MULTILINE), row
