@@ -7,6 +7,7 @@ is complete; `key.json` says what the features depend on.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -178,6 +179,7 @@ class FeatureStore:
         """Features of an image in the store's dtype, and its (width, height) in pixels.
 
         Raises:
+            OSError: the file cannot be read.
             DataError: the features are not what was written. Their mark is deleted, so that they
                 count as missing when the store is opened again.
         """
@@ -185,7 +187,9 @@ class FeatureStore:
         width, height, checksum = self._marks[row].tolist()
         try:
             content = os.pread(self._descriptor, self._row_bytes, row * self._row_bytes)
-        except OSError:  # A bad sector; or no file at all.
+        except OSError as error:
+            if error.errno != errno.EIO:  # A bad sector is damage; a lost connection is not.
+                raise OSError(error.errno, error.strerror, str(self._features_path)) from None
             content = b""
         if len(content) < self._row_bytes or checksum != _checksum(row, (width, height), content):
             raise self._damaged(image)
@@ -207,7 +211,8 @@ class FeatureStore:
 
     def _open(self, flags: int) -> None:
         self._descriptor = os.open(self._features_path, flags, 0o666)
-        weakref.finalize(self, os.close, self._descriptor)
+        # Not at the end of the process, when threads may still be reading.
+        weakref.finalize(self, os.close, self._descriptor).atexit = False
         self._read_marks()
 
     def _read_marks(self) -> None:

@@ -1,6 +1,7 @@
 """Features on disk: complete, of the right key, never wrong, and never beyond the free space."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -221,7 +222,9 @@ def test_rows_that_the_disk_did_not_confirm_are_not_marked(tmp_path, monkeypatch
     store = fill(open_store(tmp_path), IMAGES[:1])
 
     def full(_):
-        raise OSError(28, os.strerror(28))  # As network file systems say it, late.
+        raise OSError(
+            errno.ENOSPC, os.strerror(errno.ENOSPC)
+        )  # As network file systems say it, late.
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NoSpaceError, match=r"features\.bin"), store.writing():
@@ -313,6 +316,25 @@ def test_a_file_that_is_truncated_while_it_is_read_is_noticed(tmp_path):
     with pytest.raises(DataError, match=r"b\.jpg are damaged; run the same command again"):
         store.read("b.jpg")
     assert open_store(tmp_path).missing == IMAGES[1:]
+
+
+def failing_read(number):
+    def read(*_):
+        raise OSError(number, os.strerror(number))
+
+    return read
+
+
+def test_a_bad_sector_is_damage_but_no_other_fault_is(tmp_path, monkeypatch):
+    store = fill(open_store(tmp_path))
+    monkeypatch.setattr(os, "pread", failing_read(errno.ESTALE))
+    with pytest.raises(OSError, match=rf"Stale file handle: '{store.folder}/features\.bin'"):
+        store.read("a.jpg")
+    monkeypatch.setattr(os, "pread", failing_read(errno.EIO))
+    with pytest.raises(DataError, match=r"a\.jpg are damaged"):
+        store.read("a.jpg")
+    monkeypatch.undo()
+    assert open_store(tmp_path).missing == ["a.jpg"]
 
 
 def test_damage_in_a_folder_that_cannot_be_written_names_the_way_out(tmp_path, monkeypatch):

@@ -146,3 +146,19 @@ def test_a_complete_store_is_read_while_another_process_holds_the_lock(tmp_path)
             [sys.executable, "-c", reader], capture_output=True, text=True, check=True, timeout=60
         )
     assert done.stdout == "0 120\n"
+
+
+@pytest.mark.slow
+def test_threads_may_read_while_their_process_ends(tmp_path):
+    with start_filling(tmp_path, pause=0) as process:
+        process.stdout.read()
+    reader = (
+        f"import atexit, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "atexit.register(lambda: print(store.read('0.jpg')[1]))\n"  # Runs last.
+        "from tests.data.loading.test_shared_features import *\n"
+        f"store = big_store({str(tmp_path)!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", reader], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "(640, 480)\n", done.stderr
