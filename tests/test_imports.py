@@ -71,6 +71,7 @@ IMPORTS_INSIDE_FUNCTIONS = {
     "config.bert.folder": ({"keras_hub"}, "optional package"),
     "config.quiet": ({"tensorflow"}, "silences the messages of this very import"),
     "data.preparation.segmentation": ({"pycocotools"}, "not needed for masks that are images"),
+    "data.text.pipeline_vectors": ({"spacy"}, "slow to load, and cached vectors do not need it"),
     "data.text.sources": ({"spacy"}, "slow to load, and cached word vectors do not need it"),
     "model.weights": ({"model"}, "`python -m model.weights inspect` does not load TensorFlow"),
     "model.weights.layouts": ({"model"}, "`python -m model.weights inspect`, too"),

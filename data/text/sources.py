@@ -7,9 +7,10 @@ The config key word_embed names a source by
 - the path of a folder with a saved spaCy pipeline, or
 - the name of an installed spaCy package, such as en_core_web_md.
 
-spaCy's English tokenizer splits each word further ("t-shirt" → t, -, shirt). The vector of a word
-is the mean over these parts; a part without a vector counts as zeros. spaCy vectors are looked up
-as written. GloVe vectors are looked up as written and then in lower case, because GloVe 6B is
+spaCy's English tokenizer splits each word further ("t-shirt" → t, -, shirt), for pipelines that of
+their language. The vector of a word is the mean over these parts; a part without a vector counts as
+zeros. spaCy vectors are looked up as written; `data.text.pipeline_vectors` says what is read of a
+pipeline. GloVe vectors are looked up as written and then in lower case, because GloVe 6B is
 lower-case.
 """
 
@@ -22,21 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
-from data.text.glove import GUIDE, check_dimension, read_glove
+from data.text.glove import GUIDE, read_glove
+from data.text.pipeline_vectors import FILES, META, open_pipeline, read_meta
 
 TEXT_SUFFIXES = (".txt", ".txt.gz", ".zip")
-# Only the vocabulary and the tokenizer are used; excluding the rest saves seconds and memory.
-_UNUSED_PIPES = [
-    "tok2vec",
-    "transformer",
-    "tagger",
-    "morphologizer",
-    "parser",
-    "senter",
-    "ner",
-    "attribute_ruler",
-    "lemmatizer",
-]
 
 
 @dataclass(frozen=True)
@@ -46,9 +36,9 @@ class WordSource:
     Attributes:
         name: value of word_embed.
         kind: "glove" or "spacy".
-        path: the file, or the folder of the pipeline or package.
-        size: total size of the file or folder in bytes.
-        mtime_ns: time of the last modification of any of its files.
+        path: the file, or the folder of the pipeline.
+        size: total size in bytes of the files that are read.
+        mtime_ns: time of the last modification of any of them.
     """
 
     name: str
@@ -76,14 +66,14 @@ def find_source(word_embed: str) -> WordSource:
         return WordSource(word_embed, "glove", path.resolve(), status.st_size, status.st_mtime_ns)
     if path.is_dir():
         folder = path.resolve()
-        if not (folder / "config.cfg").is_file():
+        if not (folder / META).is_file():
             raise UserError(
-                f"word_embed {word_embed!r}: the folder is not a spaCy pipeline (config.cfg is "
+                f"word_embed {word_embed!r}: the folder is not a spaCy pipeline ({META} is "
                 "missing; nlp.to_disk writes one)"
             )
     else:
         folder = _package_folder(word_embed)
-    files = [file.stat() for file in folder.rglob("*") if "__pycache__" not in file.parts]
+    files = [(folder / name).stat() for name in FILES if (folder / name).is_file()]
     return WordSource(
         name=word_embed,
         kind="spacy",
@@ -128,8 +118,7 @@ def open_source(
         (tokenizer, find) for `look_up`.
     """
     if source.kind == "spacy":
-        tokenizer, vector_of = _open_spacy(source, embed_dim)
-        return tokenizer, lambda texts: {text: vector_of(text) for text in texts}
+        return open_pipeline(source.path, embed_dim)
 
     import spacy
 
@@ -178,35 +167,10 @@ def _package_folder(name: str) -> Path:
         raise FileNotFoundError(
             f"word_embed {name!r}: no such file, folder or installed package; {way_out}; {GUIDE}"
         )
-    folder = Path(spec.origin).parent
-    if not (folder / "meta.json").is_file():
-        raise UserError(
-            f"word_embed {name!r}: the package {folder} is not a spaCy pipeline; {GUIDE}"
-        )
-    return folder
-
-
-def _open_spacy(source: WordSource, embed_dim: int) -> tuple[Callable, Callable]:
-    """Tokenizer of a spaCy pipeline, and a function that returns the vector of a text or None."""
-    import spacy
-
-    # A package is loaded by name, because its folder contains the loader and not the pipeline.
-    is_folder = Path(source.name).expanduser().is_dir()
-    try:
-        nlp = spacy.load(source.path if is_folder else source.name, exclude=_UNUSED_PIPES)
-    except Exception as error:  # spaCy raises whatever a file of the pipeline causes.
-        raise UserError(
-            f"word_embed {source.name!r}: spaCy cannot load the pipeline: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if nlp.vocab.vectors_length == 0:
-        raise UserError(
-            f"word_embed {source.name!r}: the pipeline has no word vectors (packages whose name "
-            f"ends with _sm have none, use _md or _lg); {GUIDE}"
-        )
-    check_dimension(source.name, nlp.vocab.vectors_length, embed_dim)
-
-    def vector_of(text: str) -> np.ndarray | None:
-        return np.asarray(nlp.vocab.get_vector(text)) if nlp.vocab.has_vector(text) else None
-
-    return nlp.tokenizer, vector_of
+    package = Path(spec.origin).parent
+    if (package / META).is_file():
+        meta = read_meta(package)
+        folder = package / f"{meta['lang']}_{meta.get('name')}-{meta.get('version')}"
+        if (folder / META).is_file():
+            return folder
+    raise UserError(f"word_embed {name!r}: the package {package} is not a spaCy pipeline; {GUIDE}")

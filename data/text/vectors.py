@@ -28,7 +28,7 @@ from data.text.sources import (
 )
 
 # Part of the cache's key; increase it when the computation of a word's vector changes.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 def tokenize(expression: str) -> list[str]:

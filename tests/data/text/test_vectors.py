@@ -264,12 +264,12 @@ def test_a_missing_source_says_how_to_get_it(word_embed, way_out):
 def test_files_folders_and_packages_that_are_not_sources(tmp_path, glove):
     with pytest.raises(UserError, match=r"end with one of \.txt, \.txt\.gz, \.zip"):
         build_word_table(str(glove.rename(tmp_path / "vectors.vec")), ["the"], 3)
-    with pytest.raises(UserError, match=r"config\.cfg is missing"):
+    with pytest.raises(UserError, match=r"meta\.json is missing"):
         build_word_table(str(tmp_path), ["the"], 3)
     with pytest.raises(UserError, match="is not a spaCy pipeline"):
         build_word_table("json", ["the"], 3)
-    (tmp_path / "config.cfg").write_text("[nlp\n")
-    with pytest.raises(UserError, match="spaCy cannot load the pipeline"):
+    (tmp_path / "meta.json").write_text("[nlp\n")
+    with pytest.raises(UserError, match=r"vocab/vectors: no such file"):
         build_word_table(str(tmp_path), ["the"], 3)
 
 
