@@ -38,6 +38,8 @@ class Page:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Shells let commands in the background ignore Ctrl-C, and children inherit this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         self._opened = threading.Event()
         self._reader = threading.Thread(target=self._read)
