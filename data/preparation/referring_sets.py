@@ -87,6 +87,11 @@ def prepare_set(
             or the disk is too full.
     """
     annotations, masks = prepared_folders(output_dir, raw.dataset)
+    for folder in (annotations, masks):
+        if folder.exists() and not folder.is_dir():
+            raise DataError(
+                f"{folder} is a file, but must be a folder: choose another --output_dir"
+            )
     splits = SPLITS[raw.dataset, raw.split_by]
     possible = {split for (name, _), of in SPLITS.items() if name == raw.dataset for split in of}
     manifest = Manifest(raw.dataset, raw.split_by, raw.files, generate_mask)

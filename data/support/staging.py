@@ -52,8 +52,9 @@ def replaced_together(
         targets: folders or files, always in the same order; links are followed. Missing parent
             folders are created.
         is_ours: called with the path of each file in an existing target folder, relative to that
-            folder. Files for which it is true are replaced, that is, deleted. All others were not
-            written by this program: they are moved to the new folder.
+            folder, and with the name of an existing target that is a file. Files for which it is
+            true are replaced, that is, deleted. All others were not written by this program: they
+            are moved to the new folder, or beside the new file.
         durable: whether to flush the new files to disk first, so that not even a crash of the
             machine loses both the old and the new ones.
 
@@ -191,8 +192,13 @@ def _read_note(note: Path, key: str) -> list[_Step]:
 
 def _discard(old: Path, target: Path, is_ours: Callable[[Path], bool]) -> None:
     """Deletes our files of a former target and moves all others to the new one."""
-    if old.is_symlink() or not old.is_dir():
-        old.unlink(missing_ok=True)
+    if not os.path.lexists(old):
+        return
+    if not old.is_dir():
+        if is_ours(Path(target.name)):
+            old.unlink()
+        else:
+            old.rename(_free_name(target))
         return
     for folder, subfolders, files in os.walk(old, topdown=False):
         here = Path(folder)

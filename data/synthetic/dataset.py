@@ -45,7 +45,8 @@ JPEG_QUALITY = 95
 MAX_ATTEMPTS = 200
 MARKER = "demo_set.json"
 PARTS = ("refcoco", "images", "expression_kinds.json", "anchors.txt")  # All that is beside it.
-_DEMO_FILE = re.compile(r"instances\.json|refs\(unc\)\.p|train2014/COCO_train2014_\d{12}\.jpg")
+_DEMO_FILES = (MARKER, "instances.json", "refs(unc).p", *PARTS[2:])
+_DEMO_IMAGE = re.compile(r"train2014/COCO_train2014_\d{12}\.jpg")
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def _check_folder(folder: Path) -> None:
 
 
 def _is_of_demo(path: Path) -> bool:
-    """Whether a file of the folders `refcoco` or `images` belongs to the demo set."""
-    return _DEMO_FILE.fullmatch(path.as_posix()) is not None
+    """Whether a file belongs to the demo set, by its path in its folder or by its name."""
+    return path.as_posix() in _DEMO_FILES or _DEMO_IMAGE.fullmatch(path.as_posix()) is not None
 
 
 def _prepare_worker() -> None:

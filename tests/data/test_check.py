@@ -393,6 +393,7 @@ def test_inspect_set_reports_its_progress(prepared):
     np.testing.assert_allclose(sizes, [[8.5, 8]])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(prepared):
     rows = np.zeros((2000, 2000), np.uint8)
     referents = []

@@ -312,12 +312,16 @@ SMALL = Settings(scenes=2, eval_scenes=1, seed=1)
 
 def test_files_of_others_in_a_demo_set_stay(tmp_path):
     make_demo(tmp_path, SMALL)
+    (tmp_path / "images").rename(tmp_path / "moved")
+    (tmp_path / "images").write_text("precious")
+    make_demo(tmp_path, SMALL)
+    assert (tmp_path / "images.2").read_text() == "precious"
     names = ("notes.txt", "images/mine.jpg", "images/train2014/000.jpg", "refcoco/refs(mine).p")
     for name in names:
         (tmp_path / name).write_text("precious")
     make_demo(tmp_path, Settings(scenes=1, eval_scenes=1, seed=2))
     assert [(tmp_path / name).read_text() for name in names] == ["precious"] * 4
-    assert len(list(tmp_path.rglob("COCO*.jpg"))) == 4
+    assert len(list((tmp_path / "images").rglob("COCO*.jpg"))) == 4
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

@@ -112,6 +112,16 @@ def test_sets_of_unknown_origin_are_not_replaced(raw, tmp_path, capsys, name):
     assert f"{path.parent} contains {path.name}, but " in message
 
 
+@pytest.mark.parametrize("name", ["anns/refcoco", "masks/refcoco"])
+def test_a_file_in_place_of_a_folder_is_not_replaced(raw, tmp_path, capsys, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert run(raw, tmp_path, "--generate_mask", "--overwrite") == 2
+    assert f"{path} is a file, but must be a folder" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
 def test_masks_of_unknown_origin_are_not_replaced(raw, tmp_path, capsys):
     assert run(raw, tmp_path) == 0
     masks = tmp_path / "out/masks/refcoco"

@@ -58,13 +58,14 @@ def test_both_are_replaced_and_nothing_else_is_left(sets, durable):
     assert all_files(sets) == expected("new")
 
 
-def test_files_replace_files(tmp_path):
-    path = tmp_path / "a.bin"
+@pytest.mark.parametrize(("name", "left"), [("mask.bin", {}), ("a.bin", {"a.bin.2": "old"})])
+def test_files_replace_files_unless_they_are_those_of_others(tmp_path, name, left):
+    path = tmp_path / name
     path.write_text("old")
     with replaced_together(path, is_ours=is_ours) as (new,):
         new.write_text("new")
         assert path.read_text() == "old"
-    assert contents(tmp_path) == {"a.bin": "new"}
+    assert contents(tmp_path) == {name: "new", **left}
 
 
 def test_what_is_not_written_is_removed(sets):
