@@ -10,8 +10,8 @@ Writes to the output folder:
     expression_kinds.json                         kind of every expression
     demo_set.json                                 settings and statistics
 
-The same settings produce identical files, whatever the number of workers. Only a complete set replaces
-an earlier one, and files in the folder that are not part of a demo set stay.
+The same settings produce identical files, whatever the number of workers. Only a complete set
+replaces an earlier one, and files in the folder that are not part of a demo set stay.
 """
 
 import argparse
