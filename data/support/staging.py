@@ -44,9 +44,9 @@ def replaced_together(
     """Prepares folders or files beside their targets and moves them into place together.
 
     If the block raises or is interrupted, the targets stay as they were and nothing else is left
-    behind except an empty lock file. After a kill, the next replacement of the same targets cleans up: it completes an
-    interrupted replacement and deletes an interrupted preparation. A target at whose staging path
-    nothing was written is removed.
+    behind except an empty lock file. After a kill, the next replacement of the same targets cleans
+    up: it completes an interrupted replacement and deletes an interrupted preparation. A target at
+    whose staging path nothing was written is removed.
 
     Args:
         targets: folders or files, always in the same order; links are followed. Missing parent
