@@ -7,6 +7,7 @@ Run the same command again to resume an interrupted download. Existing files are
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import BAD_INPUT, add_output_argument, exit_code
 from config.errors import UserError
-from config.files import bytes_text, write_text
+from config.files import bytes_text, locked, write_text
 from config.schema import PROJECT_ROOT
 from data.acquisition.archives import SOURCES, Archive
 from data.acquisition.fetch import fetch
@@ -36,36 +37,41 @@ def obtain(archive: Archive, output: Path, keep: bool = False) -> str:
         A sentence that says what was done.
 
     Raises:
+        UserError: another process is downloading the archive to the same folder.
         DownloadError, UnpackError, NoSpaceError: see `data.acquisition.fetch.fetch` and
             `data.acquisition.unpack.unpack`.
     """
     downloads, folder = output / "downloads", output / archive.folder
     record = downloads / f"{archive.file}.files"
-    if _is_complete(record, folder):
+    if _is_complete(record, folder, archive.n_files):
         return f"{archive.file}: all files exist in {folder}"
     if not (downloads / archive.file).is_file() and _exists_from_elsewhere(archive, folder):
         return (
             f"{archive.file}: its {archive.n_files:,} files exist in {folder} (not downloaded by "
             "this command, so not verified)"
         )
-    path = fetch(archive, downloads)
-    files = unpack(path, folder, archive.members, archive.flat)
-    write_text(record, "".join(f"{size} {name}\n" for name, size in files.items()))
-    if not keep:
-        path.unlink()
+    message = f"{archive.file}: another process is downloading it to {output}; wait for its end"
+    with locked(downloads / f"{archive.file}.lock", message):
+        path = fetch(archive, downloads)
+        files = unpack(path, folder, archive.members, archive.flat, archive.n_files)
+        os.sync()  # A crash of the machine must not lose files whose archive is deleted.
+        write_text(record, "".join(f"{size} {name}\n" for name, size in files.items()))
+        if not keep:
+            path.unlink()
     return f"{archive.file}: {len(files):,} files ({bytes_text(sum(files.values()))}) → {folder}"
 
 
-def _is_complete(record: Path, folder: Path) -> bool:
+def _is_complete(record: Path, folder: Path, n_files: int) -> bool:
     """Whether all files that an earlier run extracted exist unchanged, judged by their sizes."""
-    if not record.is_file():
+    try:
+        lines = record.read_text(encoding="utf-8").splitlines()
+        sizes = {name: int(size) for size, _, name in (line.partition(" ") for line in lines)}
+    except (FileNotFoundError, ValueError):  # no record, or a damaged one
         return False
-    for line in record.read_text(encoding="utf-8").splitlines():
-        size, _, name = line.partition(" ")
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != int(size):
-            return False
-    return True
+    files = {folder / name: size for name, size in sizes.items()}
+    return len(files) >= n_files and all(
+        path.is_file() and path.stat().st_size == size for path, size in files.items()
+    )
 
 
 def _exists_from_elsewhere(archive: Archive, folder: Path) -> bool:

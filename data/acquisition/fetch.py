@@ -15,7 +15,13 @@ import zipfile
 from pathlib import Path
 
 from config.errors import UserError
-from config.files import bytes_text, check_free_space, write_text
+from config.files import (
+    bytes_text,
+    check_free_space,
+    no_space_named,
+    remove_partial_files,
+    write_text,
+)
 from data.acquisition.archives import Archive
 from data.support.progress import Progress
 
@@ -46,6 +52,8 @@ def fetch(
 ) -> Path:
     """Downloads an archive into a folder, unless it exists there.
 
+    Only one process may download an archive at a time.
+
     Args:
         archive: what to download; its addresses are tried in order.
         folder: where the file and, until it is complete, its part are stored.
@@ -58,7 +66,7 @@ def fetch(
 
     Raises:
         DownloadError: no address provides the file, or a different file of this name exists.
-        NoSpaceError: the file would not fit on the disk.
+        NoSpaceError: the file does not fit on the disk; what has arrived is kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +78,7 @@ def fetch(
                 f"{path} exists, but {mismatch}; delete it and run the same command again"
             )
         return path
+    remove_partial_files(_note_path(part))
     faults = []
     for url in archive.urls:
         print(f"{archive.file} ← {url}", file=sys.stderr, flush=True)
@@ -218,6 +227,7 @@ def _copy(
     if not offset and not chunk.startswith(_ZIP_SIGNATURE):
         raise _MirrorError("it sends something other than a zip file")
     with (
+        no_space_named(part, total),
         part.open("ab" if keep else "wb") as file,
         Progress(total, archive.file, unit="B", start=offset) as progress,
     ):

@@ -1,7 +1,6 @@
 """Extraction of zip archives from untrusted sources: nothing is written outside the target."""
 
 import fnmatch
-import lzma
 import shutil
 import stat
 import zipfile
@@ -9,19 +8,16 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from config.errors import UserError
-from config.files import check_free_space, written_atomically
+from config.files import bytes_text, check_free_space, remove_partial_files, written_atomically
 from data.support.progress import Progress
 
 # What reading a damaged zip archive raises. RuntimeError: it is encrypted or compressed by an
 # unknown method; UnicodeDecodeError: a file name is damaged.
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    UnicodeDecodeError,
-)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
+# Reading a member of any other method expands a whole chunk of it in memory at once.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# The text of our archives is compressed to a tenth at best, photographs hardly at all.
+MAX_EXPANSION = 100
 
 
 class UnpackError(UserError):
@@ -29,26 +25,28 @@ class UnpackError(UserError):
 
 
 def unpack(
-    path: Path, folder: Path, patterns: tuple[str, ...], flat: bool = False
+    path: Path, folder: Path, patterns: tuple[str, ...], flat: bool = False, n_files: int = 1
 ) -> dict[str, int]:
     """Extracts the wanted files of a zip archive into a folder.
 
     Files are written atomically. Files that exist with the right size are skipped, so an
-    interrupted extraction resumes.
+    interrupted extraction resumes. Only one process may extract an archive at a time.
 
     Args:
         path: the archive.
         folder: target; created if missing.
         patterns: names of the wanted members; "*" matches any characters, "/" included.
         flat: whether to write all files into `folder` itself, without the archive's folders.
+        n_files: number of wanted members that the archive must have at least.
 
     Returns:
         Path relative to `folder` → size in bytes, for all wanted files.
 
     Raises:
         UnpackError: a member leads outside the folder or is neither a file nor a folder, two
-            members have the same target, no member matches, the archive is damaged, or another
-            file is in the way. Unsafe archives are refused before anything is written.
+            members have the same target, fewer than `n_files` match, its files would be
+            implausibly large, the archive is damaged, or another file is in the way. Nothing is
+            written before all members are checked.
         NoSpaceError: the extracted files would not fit on the disk.
     """
     path, folder = Path(path), Path(folder)
@@ -59,10 +57,13 @@ def unpack(
             for member in archive.infolist():
                 _check_safe(path, member)
             wanted = _wanted(path, archive.infolist(), patterns, flat)
+            _check_plausible(path, wanted, n_files)
             missing = {name: m for name, m in wanted.items() if not _exists(folder / name, m)}
             needed = sum(member.file_size for member in missing.values())
             remedy = "free some space and run the same command again"
             check_free_space(folder, needed, f"{path}, extracted,", remedy)
+            for name in list(missing)[:1]:  # The file that a killed run was writing.
+                remove_partial_files(folder / name)
             with Progress(len(missing), f"{path.name}: extract", "files") as progress:
                 for done, (name, member) in enumerate(missing.items(), start=1):
                     _extract(archive, member, folder / name)
@@ -117,6 +118,32 @@ def _wanted(
             + (", ".join(member.filename for member in members[:5]) or "nothing")
         )
     return wanted
+
+
+def _check_plausible(path: Path, wanted: dict[str, zipfile.ZipInfo], n_files: int) -> None:
+    """Checks the directory of the archive, which `_extract` then holds its members to."""
+    if len(wanted) < n_files:
+        raise UnpackError(
+            f"{path}: it contains only {len(wanted):,} of the {n_files:,} files; it is incomplete, "
+            "delete it and download it again"
+        )
+    size, packed = sum(member.file_size for member in wanted.values()), path.stat().st_size
+    if size > MAX_EXPANSION * packed:
+        raise UnpackError(
+            f"{path}: refused, since {bytes_text(packed)} would become {bytes_text(size)}; this is "
+            "not the expected archive"
+        )
+    for name, member in wanted.items():
+        if member.compress_type not in METHODS:
+            raise UnpackError(
+                f"{path}: refused, since {member.filename!r} is neither stored nor deflated; this "
+                "is not the expected archive"
+            )
+        if not name.isprintable():
+            raise UnpackError(
+                f"{path}: refused, since the name {name!r} contains control characters; this is "
+                "not the expected archive"
+            )
 
 
 def _exists(target: Path, member: zipfile.ZipInfo) -> bool:

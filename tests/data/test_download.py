@@ -1,6 +1,7 @@
 """The download script: from a name on the command line to extracted files."""
 
 import hashlib
+import random
 import subprocess
 import sys
 import time
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import UserError
+from config.files import locked
 from data import download
+from data.acquisition import fetch as fetch_module
 from data.acquisition.archives import SOURCES, Archive, Source
 from data.acquisition.unpack import UnpackError
 from data.download import main, obtain
@@ -129,6 +133,55 @@ def test_an_interruption_says_how_to_resume(served, tmp_path, capsys, monkeypatc
     monkeypatch.setattr(download, "obtain", interrupted)
     assert run(tmp_path, "set") == 130
     assert "run the same command to resume" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_during_a_download_keeps_what_arrived(
+    served, tmp_path, small_disk, capsys, monkeypatch
+):
+    archive, behaviour = served
+    files = {"set/a.txt": random.Random(0).randbytes(700_000), "set/b.txt": b"two"}
+    content = behaviour.content = write_zip(tmp_path / "large.zip", files).read_bytes()
+    archive = replace(archive, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(SOURCES, "set", Source("a set", (archive,), ""))
+    disk = small_disk(2_000_000)
+    (disk / "other").write_bytes(bytes(1_500_000))
+    # As if the other file had been written after the check.
+    monkeypatch.setattr(fetch_module, "check_free_space", lambda *_: None)
+    assert main(["set", "--output", str(disk)]) == 2
+    assert f"error: {disk}/downloads/set.zip.part: needs 70" in capsys.readouterr().err
+    arrived = (disk / "downloads/set.zip.part").stat().st_size
+    assert arrived > 100_000
+    (disk / "other").unlink()
+    assert main(["set", "--output", str(disk)]) == 0
+    assert behaviour.asked == ["", f"bytes={arrived}-"]
+    assert (disk / "raw/set/a.txt").read_bytes() == files["set/a.txt"]
+
+
+def test_two_processes_do_not_download_the_same_archive_at_once(served, tmp_path):
+    archive, behaviour = served
+    with (
+        locked(tmp_path / "data/downloads/set.zip.lock", "taken"),
+        pytest.raises(UserError, match="another process is downloading it"),
+    ):
+        obtain(archive, tmp_path / "data")
+    assert behaviour.asked == []
+
+
+@pytest.mark.parametrize("record", [b"", b"3 set/a.txt\n", b"x set/a.txt\n", b"\xff"])
+def test_a_damaged_record_is_not_taken_for_complete_files(served, tmp_path, record):
+    assert run(tmp_path, "set") == 0
+    (tmp_path / "data/downloads/set.zip.files").write_bytes(record)
+    (tmp_path / "data/raw/set/deep/b.txt").unlink()
+    assert run(tmp_path, "set") == 0
+    assert (tmp_path / "data/raw/set/deep/b.txt").read_bytes() == b"two"
+
+
+def test_an_archive_with_too_few_files_is_refused(served, tmp_path, capsys, monkeypatch):
+    archive, _ = served
+    few = replace(archive, n_files=3)
+    monkeypatch.setitem(SOURCES, "set", Source("", (few,), "never"))
+    assert run(tmp_path, "set") == 2
+    assert "only 2 of the 3 files" in capsys.readouterr().err
 
 
 def test_an_unknown_name_lists_the_known_ones(capsys):

@@ -2,14 +2,24 @@
 
 import contextlib
 import os
+import random
 import shutil
+import signal
 import stat
+import struct
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from config.errors import NoSpaceError
-from data.acquisition.unpack import UnpackError, unpack
+from data.acquisition import unpack as unpack_module
+from data.acquisition.unpack import MAX_EXPANSION, UnpackError, unpack
+from tests.limits import memory_within
+
+ROOT = Path(__file__).resolve().parents[3]
 
 FILES = {"set/a.txt": b"one", "set/deep/b.txt": b"two", "set/c.bin": b"three"}
 
@@ -21,7 +31,7 @@ def write_zip(path, files, kind=None):
             info.filename = name  # the constructor cuts names to what is harmless
             if kind is not None and content == b"target":
                 info.external_attr = kind << 16
-            archive.writestr(info, content)
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return path
 
 
@@ -128,7 +138,7 @@ def test_an_archive_without_what_is_wanted_says_what_it_holds(pack, tmp_path):
 
 
 def test_damaged_archives_are_named_and_leave_no_broken_file(tmp_path):
-    path = write_zip(tmp_path / "a.zip", {"a.txt": bytes(100_000)})
+    path = write_zip(tmp_path / "a.zip", {"a.txt": random.Random(0).randbytes(100_000)})
     content = bytearray(path.read_bytes())
     content[50] ^= 0xFF
     path.write_bytes(content)
@@ -144,7 +154,7 @@ def test_damaged_archives_are_named_and_leave_no_broken_file(tmp_path):
         unpack(tmp_path / "c.zip", tmp_path / "out", ("*",))
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_damaged_archive_of_any_kind_is_named(tmp_path, compression):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -175,3 +185,98 @@ def test_an_archive_that_does_not_fit_on_the_disk_is_refused(pack, tmp_path, mon
     with pytest.raises(NoSpaceError, match=r"a\.zip, extracted, needs 11 bytes and .* 10 bytes"):
         unpack(pack(FILES), tmp_path / "out", ("*",))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_keeps_whole_files_and_extraction_resumes(
+    pack, tmp_path, small_disk, monkeypatch
+):
+    files = {f"set/{i}.jpg": random.Random(i).randbytes(100_000) for i in range(4)}
+    path, disk = pack(files), small_disk(900_000)
+    (disk / "other").write_bytes(bytes(600_000))
+    # As if the other file had been written after the check.
+    monkeypatch.setattr(unpack_module, "check_free_space", lambda *_: None)
+    with pytest.raises(NoSpaceError, match=r"set/\d\.jpg: the disk is full .*run the same command"):
+        unpack(path, disk / "out", ("*",))
+    kept = contents(disk / "out")
+    assert 0 < len(kept) < 4
+    assert kept.items() <= files.items()
+    (disk / "other").unlink()
+    unpack(path, disk / "out", ("*",))
+    assert contents(disk / "out") == files
+
+
+def test_a_killed_extraction_resumes_and_leaves_no_partial_file(pack, tmp_path):
+    path, out = pack(FILES), tmp_path / "out"
+    script = (
+        "import os, shutil, signal, sys\n"
+        "from data.acquisition.unpack import unpack\n"
+        "copy = shutil.copyfileobj\n"
+        "def killed(source, file, size):\n"
+        "    if source.name == 'set/deep/b.txt':\n"
+        "        file.write(source.read(1)); file.flush()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    copy(source, file, size)\n"
+        "shutil.copyfileobj = killed\n"
+        "unpack(sys.argv[1], sys.argv[2], ('*',))\n"
+    )
+    command = [sys.executable, "-c", script, str(path), str(out)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    (partial,) = (out / "set/deep").iterdir()
+    assert partial.read_bytes() == b"t"
+    unpack(path, out, ("*",))
+    assert contents(out) == FILES
+
+
+def test_too_few_files_are_an_incomplete_archive(pack, tmp_path):
+    with pytest.raises(UnpackError, match="only 3 of the 4 files; it is incomplete"):
+        unpack(pack(FILES), tmp_path / "out", ("*",), n_files=4)
+    assert not (tmp_path / "out").exists()
+
+
+def test_archives_that_expand_implausibly_are_refused(pack, tmp_path):
+    path = pack({"a.txt": bytes(1_000_000)})
+    assert path.stat().st_size * MAX_EXPANSION < 1_000_000
+    with pytest.raises(UnpackError, match=r"refused, since 1\.\d kB would become 1\.0 MB"):
+        unpack(path, tmp_path / "out", ("*",))
+    # Many entries of one packed content count as often as they would be written.
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    entry, end = content[start:-22], bytearray(content[-22:])
+    struct.pack_into("<HHI", end, 8, 50, 50, 50 * len(entry))
+    entries = [entry.replace(b"a.txt", b"%05d" % i) for i in range(50)]
+    path.write_bytes(content[:start] + b"".join(entries) + end)
+    with pytest.raises(UnpackError, match=r"would become 50\.0 MB"):
+        unpack(path, tmp_path / "out", ("*",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_lies_about_sizes_bounds_what_is_written(pack, tmp_path, monkeypatch):
+    path = pack({"a.txt": bytes(50_000_000)})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 1000)  # the size
+    path.write_bytes(content)
+    written = []
+
+    def copy(source, file, size):
+        original(source, file, size)
+        written.append(file.tell())
+
+    original = shutil.copyfileobj
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    with memory_within(20_000_000), pytest.raises(UnpackError, match="damaged"):
+        unpack(path, tmp_path / "out", ("*",))
+    assert sum(written) <= 1000
+    assert contents(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_expand_in_memory_are_refused(tmp_path, compression):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as archive:
+        archive.writestr("a.txt", b"one")
+    with pytest.raises(UnpackError, match=r"'a\.txt' is neither stored nor deflated"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", ("*",))
+
+
+def test_names_that_would_break_the_record_are_refused(pack, tmp_path):
+    with pytest.raises(UnpackError, match="contains control characters"):
+        unpack(pack({"a\n0 b.txt": b"one"}), tmp_path / "out", ("*",))
