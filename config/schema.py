@@ -91,7 +91,9 @@ class Config:
         path=True,
     )
     seg_gt_path: str = setting(
-        "data/masks/refcoco", "folder of the ground-truth masks, `<id>.npy`", path=True
+        "data/masks/refcoco",
+        "folder of the ground-truth masks: `masks.jsonl`, or `<id>.npy` of earlier preparations",
+        path=True,
     )
     image_path: str = setting("data/images/train2014", "folder of the images", path=True)
     anchors_file: str = setting(
