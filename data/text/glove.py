@@ -1,30 +1,33 @@
 """GloVe text files, plain, gzipped or in a zip archive: one word and its vector per line."""
 
+import codecs
 import contextlib
 import gzip
 import io
-import lzma
-import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from config.errors import UserError
 
 GUIDE = "see data/README.md, section 'Word vectors', for how to download one"
+# Longer lines are no words with vectors; a line is read into memory as a whole.
+MAX_LINE_BYTES = 1 << 20
+_LARGEST = np.finfo(np.float32).max
+# Reading a member of any other method expands a whole chunk of it in memory at once.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What reading a damaged archive raises. RuntimeError: it is encrypted or compressed by an unknown
-# method; UnicodeDecodeError: a file name is damaged; OSError: from gzip and bz2.
+# method; UnicodeDecodeError: a file name is damaged; OSError: from gzip.
 _DAMAGE = (
     EOFError,
     OSError,
     RuntimeError,
     UnicodeDecodeError,
-    lzma.LZMAError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -39,7 +42,8 @@ def read_glove(path: Path, wanted: set[str], embed_dim: int) -> dict[str, np.nda
         embed_dim: dimension that the vectors must have.
 
     Returns:
-        Word → float32 (embed_dim,) for the words that the file contains.
+        Word → float32 (embed_dim,) for the words that the file contains. If a word occurs twice,
+        its first vector is returned.
 
     Raises:
         UserError: see `glove_entries`; or the vector of a wanted word is not numeric.
@@ -56,19 +60,28 @@ def read_glove(path: Path, wanted: set[str], embed_dim: int) -> dict[str, np.nda
 def glove_entries(
     path: Path, embed_dim: int
 ) -> Iterator[tuple[tuple[str, int], bytes, bytes, int]]:
-    """Iterates over all entries of a GloVe text file.
+    """Iterates over all entries of a GloVe text file, in bounded memory.
 
     Yields:
-        ((file name, line number) for messages, word, vector as text, byte offset of the line).
+        ((file name, line number) for messages, word, vector as text, byte offset of the word).
 
     Raises:
-        UserError: the file is damaged, truncated or empty, or its vectors have another dimension.
+        UserError: the file is damaged, truncated or empty, a line has more than `MAX_LINE_BYTES`,
+            or the vectors have another dimension.
     """
     number = offset = 0
     try:
         with _open_text(path, embed_dim) as (name, lines):
-            for number, line in enumerate(lines, start=1):
+            for line in iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""):
+                number += 1
                 start, offset = offset, offset + len(line)
+                if len(line) > MAX_LINE_BYTES:
+                    raise UserError(
+                        f"{name}:{number}: the line has more than {MAX_LINE_BYTES:,} bytes; is "
+                        "this a GloVe text file?"
+                    )
+                if number == 1 and line.startswith(codecs.BOM_UTF8):
+                    start, line = len(codecs.BOM_UTF8), line[len(codecs.BOM_UTF8) :]
                 line = line.rstrip()
                 if number == 1:
                     dimension, is_header = _inspect_first(name, line)
@@ -138,18 +151,18 @@ def parse_vector(place: str, text: bytes) -> np.ndarray:
         (D,) float32.
 
     Raises:
-        UserError: the text contains anything but finite numbers.
+        UserError: the text contains anything but finite numbers of float32.
     """
     try:
-        values = [float(field) for field in text.split(b" ")]
-        if not all(map(math.isfinite, values)):
+        values = np.array([float(field) for field in text.split(b" ")])
+        if not (np.abs(values) <= _LARGEST).all():
             raise ValueError
     except ValueError:
         raise UserError(
             f"{place}: expected finite numbers, found {_shown(text)}; the file is damaged, "
             "download it again"
         ) from None
-    return np.array(values, np.float32)
+    return values.astype(np.float32)
 
 
 def _is_number(field: bytes) -> bool:
@@ -166,17 +179,18 @@ def _shown(line: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _open_text(path: Path, embed_dim: int) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Opens the text of a GloVe file; yields its name for messages and a file of its lines."""
+def _open_text(path: Path, embed_dim: int) -> Iterator[tuple[str, BinaryIO]]:
+    """Opens the text of a GloVe file; yields its name for messages and the open file."""
     suffix = path.suffix.lower()
     if suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             member = _choose_member(archive, path, embed_dim)
             with archive.open(member) as file:
-                yield f"{path}/{member}", io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)
+                raw = io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)
+                yield f"{path}/{member}", cast(BinaryIO, raw)
     elif suffix == ".gz":
         with gzip.open(path) as file:
-            yield str(path), io.BufferedReader(file, 1 << 20)
+            yield str(path), cast(BinaryIO, io.BufferedReader(file, 1 << 20))
     else:
         with path.open("rb", buffering=1 << 20) as file:
             yield str(path), file
@@ -188,9 +202,12 @@ def _choose_member(archive: zipfile.ZipFile, path: Path, embed_dim: int) -> str:
         name = info.filename
         if not name.lower().endswith(".txt") or name.startswith("__MACOSX/"):
             continue
+        if info.compress_type not in _METHODS:
+            raise UserError(f"{path}: {name!r} is neither stored nor deflated; pack it again")
         with archive.open(info) as file:
             # Limited, since a binary file may contain no line end for gigabytes.
-            dimensions[name] = _inspect_first(f"{path}/{name}", file.readline(1 << 16).rstrip())[0]
+            first = file.readline(MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8).rstrip()
+            dimensions[name] = _inspect_first(f"{path}/{name}", first)[0]
     if not dimensions:
         raise UserError(f"{path}: the archive contains no .txt file; {GUIDE}")
     if len(dimensions) == 1:

@@ -39,6 +39,12 @@ def test_a_header_is_not_a_word(glove):
     assert_same(GloveIndex(glove, 3).find(WORDS | {"2"}), read_glove(glove, WORDS, 3))
 
 
+def test_a_byte_order_mark_is_no_part_of_a_word(glove):
+    glove.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert_same(GloveIndex(glove, 3).find(WORDS), read_glove(glove, WORDS, 3))
+    assert GloveIndex(glove, 3).find({"the"})["the"].tolist() == [1, 2, 3]
+
+
 def test_words_with_the_same_hash_are_distinguished(glove, monkeypatch):
     monkeypatch.setattr(glove_index, "_hash", lambda word: len(word) % 2)
     assert_same(GloveIndex(glove, 3).find(WORDS), read_glove(glove, WORDS, 3))

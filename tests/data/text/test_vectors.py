@@ -1,5 +1,7 @@
 """Expressions to word vectors, from GloVe files and spaCy pipelines."""
 
+import codecs
+import contextlib
 import gzip
 import importlib
 import os
@@ -14,6 +16,7 @@ import pytest
 from config.errors import UserError
 from data.loading.annotations import Referent
 from data.text.vectors import build_word_table, tokenize, vocabulary_of
+from tests.limits import memory_within
 
 ROOT = Path(__file__).resolve().parents[3]
 VECTORS = {
@@ -166,6 +169,9 @@ def test_archives(tmp_path, form):
         b"the dog 5 5 5\n" + TEXT,
         TEXT + b"the 8 8 8\n",  # the first of two counts
         b"caf\xe9 5 5 5\n" + TEXT,  # not UTF-8
+        codecs.BOM_UTF8 + TEXT,
+        codecs.BOM_UTF8 + b"7 3\n" + TEXT,
+        b"\0 5 5 5\n" + TEXT,
     ],
 )
 def test_variants_of_text_files_that_exist(glove, text):
@@ -189,6 +195,11 @@ def test_words_beyond_ascii(glove):
         (TEXT + b"cat 1 2 3 4\n", r"vectors\.txt:8: expected a word and 3 numbers, found 4"),
         (TEXT + b"cat 1 x 3\n", r"vectors\.txt:8: expected finite numbers, found '1 x 3'"),
         (TEXT + b"cat 1 nan 3\n", r"vectors\.txt:8: expected finite numbers"),
+        (TEXT + b"cat 1 inf 3\n", r"vectors\.txt:8: expected finite numbers"),
+        (TEXT + b"cat 1 1e39 3\n", r"vectors\.txt:8: expected finite numbers"),
+        (TEXT + b"cat 1 2\0 3\n", r"vectors\.txt:8: expected finite numbers"),
+        (TEXT.decode().encode("utf-16"), r"vectors\.txt:1: expected a word and its vector"),
+        (TEXT + b"x" * 2_000_000, r"vectors\.txt:8: the line has more than 1,048,576 bytes"),
         (b"some prose\n" + TEXT, r"vectors\.txt:1: expected a word and its vector.*GloVe text"),
         (b"\n" + TEXT, r"vectors\.txt:1: expected a word and its vector"),
         (b"", r"vectors\.txt: the file is empty"),
@@ -219,6 +230,34 @@ def test_truncated_and_damaged_archives(tmp_path):
     path.write_bytes(b"PK\3\4 no zip")
     with pytest.raises(UserError, match=r"v\.zip: .*damaged or truncated"):
         build_word_table(str(path), ["w1"], 3)
+
+
+@pytest.mark.parametrize("suffix", [".txt.gz", ".zip"])
+def test_an_archive_that_expands_without_end_takes_bounded_memory(tmp_path, suffix):
+    """300 MB of text without a line end, after a valid line, in 300 kB."""
+    path = tmp_path / f"v{suffix}"
+    with contextlib.ExitStack() as stack:
+        if suffix == ".zip":
+            archive = stack.enter_context(zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED))
+            file = stack.enter_context(archive.open("v.txt", "w"))
+        else:
+            file = stack.enter_context(gzip.open(path, "wb"))
+        file.write(TEXT)
+        for _ in range(300):
+            file.write(b"x" * 1_000_000)
+    with (
+        memory_within(30_000_000),
+        pytest.raises(UserError, match=r":8: the line has more than 1,048,576 bytes"),
+    ):
+        build_word_table(str(path), ["the"], 3)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_expand_in_memory_at_once_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "v.zip", "w", method) as archive:
+        archive.writestr("v.txt", TEXT)
+    with pytest.raises(UserError, match=r"'v\.txt' is neither stored nor deflated"):
+        build_word_table(str(tmp_path / "v.zip"), ["the"], 3)
 
 
 def test_zips_without_a_fitting_file(tmp_path):
