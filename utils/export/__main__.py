@@ -62,4 +62,6 @@ def _bytes_of(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "The files listed above are complete; run the command again for the others.")
+    run(
+        main, "What is in the output folder is complete; run the command again for the other parts."
+    )

@@ -1,17 +1,21 @@
 """Writes networks as SavedModel, ONNX or TFLite, each with a JSON description beside it."""
 
+import functools
 import importlib.metadata
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
 
-from config.files import write_text, written_atomically
+from config.errors import NoSpaceError, UserError
+from config.files import check_free_space, write_bytes, write_text
+from config.json_text import parse_json
 from config.schema import Config
+from data.support.staging import replaced_together
 from utils.export.formats import SUFFIXES, ExportError
 from utils.export.graph import build_exportables
 from utils.prediction.grounder import load_grounder
@@ -20,6 +24,7 @@ ONNX_OPSET = 17
 # The settings that users of an exported file need to know.
 SETTINGS = ("input_size", "word_len", "word_embed", "embed_dim", "text_encoder", "segment_thresh",
             "use_nls")  # fmt: skip
+DESCRIPTION_KEYS = {"inputs", "outputs", "settings", "weights"}
 
 
 def export(
@@ -30,6 +35,9 @@ def export(
     parts: Sequence[str] = ("whole",),
 ) -> list[Path]:
     """Writes parts of a network with their weights, in float32 whatever the config's precision.
+
+    Each part replaces an earlier export together with its description, once both are complete.
+    Files that no export has written are kept.
 
     Args:
         config: `config.schema.Config`.
@@ -44,6 +52,7 @@ def export(
     Raises:
         ExportError: packages are missing, an unrelated file is in the way, or the format cannot
             express the network.
+        NoSpaceError: the disk is full; earlier exports are as they were.
         UserError, OSError: the weights or settings cannot be used.
     """
     if file_format == "onnx":
@@ -56,10 +65,15 @@ def export(
     print(grounder.weights_report)
     exportables = build_exportables(grounder, bool(config.use_nls))
     write = {"savedmodel": _write_savedmodel, "onnx": _write_onnx, "tflite": _write_tflite}
-    output.mkdir(parents=True, exist_ok=True)
     for part, path in zip(parts, paths, strict=True):
-        write[file_format](exportables[part], path)
-        _describe(config, weights or config.evaluate_model, exportables[part], path, file_format)
+        exportable, description = exportables[part], _description_of(path, file_format)
+        text = _described(config, weights or config.evaluate_model, exportable)
+        needed = sum(tf.size(x).numpy() * x.dtype.size for x in exportable.variables)
+        check_free_space(output, needed, str(path), "free some space or name another --output")
+        is_ours = functools.partial(_is_ours, checked=(path.name, description.name))
+        with replaced_together(path, description, is_ours=is_ours) as (new, new_description):
+            write[file_format](exportable, new)
+            write_text(new_description, text)
     return paths
 
 
@@ -77,23 +91,62 @@ def require(*packages: str) -> None:
 
 def _check_replaceable(path, file_format):
     """Refuses to replace anything but an earlier export."""
-    replaceable = not path.exists() or (
+    description = _description_of(path, file_format)
+    is_model = (
         (path / "saved_model.pb").is_file() if file_format == "savedmodel" else path.is_file()
     )
-    if not replaceable:
+    if path.exists() and not (is_model and description.exists()):
         raise ExportError(
             f"{path}: something else is in the way; remove it or name another --output"
         )
+    if description.exists() and not _is_description(description):
+        raise ExportError(
+            f"{description}: something else is in the way; remove it or name another --output"
+        )
+
+
+def _description_of(path: Path, file_format: str) -> Path:
+    """The JSON file that belongs to an exported file or folder."""
+    name = f"{path.name}.json" if path.suffix else f"{path.name}.{file_format}.json"
+    return path.with_name(name)
+
+
+def _is_description(path: Path) -> bool:
+    try:
+        content = parse_json(path.read_bytes(), path) if path.is_file() else None
+    except UserError:
+        return False
+    return isinstance(content, dict) and content.keys() >= DESCRIPTION_KEYS
+
+
+def _is_ours(file: Path, checked: Sequence[str]) -> bool:
+    """Whether an export wrote a file.
+
+    Args:
+        file: its path, relative to the folder of a SavedModel, or the name of another target.
+        checked: names of the targets, which have passed `_check_replaceable`.
+    """
+    return file.as_posix() in (*checked, "saved_model.pb", "fingerprint.pb") or file.match(
+        "variables/variables.*"
+    )
 
 
 def _write_savedmodel(exportable, path):
-    # The folder is written elsewhere first, so that an interrupted export leaves the earlier one.
-    with tempfile.TemporaryDirectory(prefix=".export_", dir=path.parent) as scratch:
-        target = Path(scratch) / "model"
-        tf.saved_model.save(_module(exportable), str(target), signatures=_concrete(exportable))
-        if path.exists():
-            path.rename(Path(scratch) / "earlier")
-        target.rename(path)
+    with _full_disk_named(path):
+        tf.saved_model.save(_module(exportable), str(path), signatures=_concrete(exportable))
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Turns TensorFlow's error of a full disk into a sentence."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if "No space left on device" not in str(error):
+            raise
+        raise NoSpaceError(
+            f"{path}: the disk is full; free some space and run the same command again"
+        ) from None
 
 
 def _write_onnx(exportable, path):
@@ -110,8 +163,7 @@ def _write_onnx(exportable, path):
         raise ExportError(f"{path}: ONNX cannot express this network: {error}") from error
     for value in (*model.graph.input, *model.graph.output):
         _name_axes(value.type.tensor_type.shape.dim)
-    with written_atomically(path) as file:
-        file.write(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
 
 
 def _name_axes(dimensions):
@@ -126,8 +178,7 @@ def _write_tflite(exportable, path):
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [_concrete(exportable)], _module(exportable)
     )
-    with written_atomically(path) as file:
-        file.write(converter.convert())
+    write_bytes(path, converter.convert())
 
 
 def _module(exportable):
@@ -141,8 +192,8 @@ def _concrete(exportable):
     return exportable.function.get_concrete_function()
 
 
-def _describe(config, weights, exportable, path, file_format):
-    """Writes the JSON file that describes inputs, outputs and settings."""
+def _described(config, weights, exportable):
+    """The JSON text that describes inputs, outputs and settings."""
 
     def described(specs):
         return {
@@ -160,5 +211,4 @@ def _describe(config, weights, exportable, path, file_format):
         "settings": {key: getattr(config, key) for key in SETTINGS},
         "weights": Path(weights).name,
     }
-    name = f"{path.name}.json" if path.suffix else f"{path.name}.{file_format}.json"
-    write_text(path.with_name(name), json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(details, indent=2, ensure_ascii=False) + "\n"

@@ -13,6 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from config.command_line import BAD_INPUT, exit_code
+from config.errors import NoSpaceError
+from config.files import free_bytes
 from config.schema import load_config
 from data.loading.annotations import read_annotations
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
@@ -120,7 +122,7 @@ def test_saved_model_by_command_line(trained, tmp_path, capsys):
     arguments += ["--weights", str(trained.weights), "--output", str(tmp_path)]
     assert main(arguments) is None
     assert f"{tmp_path / 'whole'}  " in capsys.readouterr().out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["whole", "whole.savedmodel.json"]
+    assert visible(tmp_path) == ["whole", "whole.savedmodel.json"]
     assert_all_sizes_same(run_signature(tmp_path / "whole"), trained.grounder)
 
     details = json.loads((tmp_path / "whole.savedmodel.json").read_text())
@@ -142,21 +144,107 @@ def run_signature(path):
     return run
 
 
-def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, tmp_path):
-    plus_one = tf.function(
-        lambda x: {"y": x + 1.0}, input_signature=[tf.TensorSpec((), tf.float32, "x")]
-    )
+def visible(folder):
+    """Names in a folder, without the lock."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+@pytest.fixture
+def plus(monkeypatch):
+    """`plus(y)`: from now on, all that is exported is a function that adds y, of 4 MB."""
+
+    def exportables(y):
+        weights = tf.Variable(tf.random.stateless_normal((1_000_000,), (0, 0)))
+        function = tf.function(
+            lambda x: {"y": x + y + 1e-30 * tf.reduce_sum(weights * x)},
+            input_signature=[tf.TensorSpec((), tf.float32, "x")],
+        )
+        about = {"x": "a number", "y": f"{y} more"}
+        parts = dict.fromkeys(("whole", "grounder"), Exportable(function, [weights], about))
+        monkeypatch.setattr(files, "build_exportables", lambda *_: parts)
+
+    return exportables
+
+
+WRITERS = ["savedmodel", "onnx", "tflite"]
+
+
+def require(file_format):
+    for package in ("tf2onnx", "onnx") if file_format == "onnx" else ():
+        pytest.importorskip(package)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, plus, tmp_path):
     folder = tmp_path / "whole"
-    for _ in range(2):
-        files._write_savedmodel(Exportable(plus_one, [], {}), folder)
-        assert run_signature(folder)(x=np.float32(1)) == {"y": 2}
-        assert not (folder / "of_the_earlier").exists()
-        (folder / "of_the_earlier").touch()
-    assert list(tmp_path.iterdir()) == [folder]
+    for y in (1, 2):
+        plus(y)
+        export(trained.config, trained.weights, "savedmodel", tmp_path)
+        assert run_signature(folder)(x=np.float32(1)) == {"y": 1 + y}
+        description = json.loads((tmp_path / "whole.savedmodel.json").read_text())
+        assert description["outputs"]["y"]["about"] == f"{y} more"
+        for mine in ("notes.json", "variables/notes.txt"):
+            assert (folder / mine).exists() == (y == 2)
+            (folder / mine).write_text("mine")
+    assert visible(tmp_path) == ["whole", "whole.savedmodel.json"]
 
     (folder / "saved_model.pb").unlink()
     with pytest.raises(ExportError, match="in the way"):
         export(trained.config, trained.weights, "savedmodel", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["whole.tflite", "whole.tflite.json"])
+@pytest.mark.parametrize("content", ["mine", "{}", "[]"])
+def test_files_of_others_are_never_replaced(trained, plus, tmp_path, name, content):
+    plus(1)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ExportError, match=rf"{name}: something else is in the way"):
+        export(trained.config, trained.weights, "tflite", tmp_path)
+    assert contents(tmp_path) == {name: content.encode()}
+
+
+@pytest.mark.parametrize("file_format", WRITERS)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_full_disk_is_one_sentence_and_keeps_the_earlier_export(
+    trained, plus, small_disk, monkeypatch, file_format, late
+):
+    require(file_format)
+    disk = small_disk(10_000_000)
+    plus(1)
+    export(trained.config, trained.weights, file_format, disk)
+    before = contents(disk)
+    (disk / "other").write_bytes(bytes(free_bytes(disk) - 2_000_000))
+    if late:  # As if the other file had been written after the check.
+        monkeypatch.setattr(files, "check_free_space", lambda *_: None)
+    plus(2)
+    with pytest.raises(NoSpaceError, match=r"/disk/whole.*(needs 4\.0 MB|the disk is full)"):
+        export(trained.config, trained.weights, file_format, disk)
+    (disk / "other").unlink()
+    assert contents(disk) == before
+    assert not list(disk.glob(".*.new"))
+
+
+@pytest.mark.parametrize("file_format", WRITERS)
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_keeps_the_earlier_export(
+    trained, plus, tmp_path, monkeypatch, file_format, interruption
+):
+    require(file_format)
+    plus(1)
+    export(trained.config, trained.weights, file_format, tmp_path)
+    before = contents(tmp_path)
+    plus(2)
+    monkeypatch.setattr(files, "write_text", lambda *_: (_ for _ in ()).throw(interruption))
+    with pytest.raises(interruption):
+        export(trained.config, trained.weights, file_format, tmp_path)
+    assert contents(tmp_path) == before
 
 
 def onnx_runner(path):
