@@ -52,7 +52,7 @@ class Answer:
         """The photograph with box, mask and caption: (h, w, 3) uint8."""
         prediction = self.prediction
         height, width = self.shown.shape[:2]
-        mask = cv2.resize(prediction.mask.astype(np.float32), (width, height)) >= 0.5
+        mask = cv2.resize(prediction.mask.astype(np.uint8) * 255, (width, height)) >= 128
         box = prediction.box_xyxy * (width / prediction.mask.shape[1])
         return draw_prediction(
             self.shown,

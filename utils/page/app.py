@@ -19,7 +19,7 @@ from utils.page.answers import (
     PageError,
     problem_html,
 )
-from utils.page.gate import UPLOAD_BYTES, Gate
+from utils.page.gate import UPLOAD_BYTES, Gate, Questions
 from utils.page.uploads import KEPT_SECONDS, Uploads
 from utils.prediction.predictor import Predictor
 from utils.visualization.palette import ERROR, NOTE, hex_code
@@ -144,9 +144,14 @@ def build_page(
             show_progress="hidden",
             **shared,
         )
-    page.queue(max_size=MOST_QUEUED)
+    page.queue(max_size=MOST_QUEUED, api_open=False)  # Closed: nobody passes the queue by.
     uploads.keep_present()
-    return page, _launch_settings(gradio, page, uploads)
+    questions = Questions(
+        n_values={number: len(function.inputs) for number, function in page.fns.items()},
+        n_examples=len(examples),
+        n_waiting=lambda session: len(page._queue.pending_event_ids_session.get(session, ())),
+    )
+    return page, _launch_settings(gradio, uploads, questions)
 
 
 def make_room(page: Any, uploads: Uploads) -> None:
@@ -224,11 +229,8 @@ def _results(gradio, predictor):
     return [result, facts, *attention], [threshold, use_nls]
 
 
-def _launch_settings(gradio, page, uploads):
+def _launch_settings(gradio, uploads, questions):
     from starlette.middleware import Middleware
-
-    def waiting(session):
-        return len(page._queue.pending_event_ids_session.get(session, ()))
 
     theme = gradio.themes.Soft(
         primary_hue="orange",
@@ -256,7 +258,7 @@ def _launch_settings(gradio, page, uploads):
         "mcp_server": False,
         "run_history": False,
         "state_session_capacity": MOST_SESSIONS,
-        "app_kwargs": {"middleware": [Middleware(Gate, uploads=uploads, waiting=waiting)]},
+        "app_kwargs": {"middleware": [Middleware(Gate, uploads, questions)]},
     }
 
 

@@ -8,7 +8,8 @@ JavaScript sends.
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from config.json_text import parse_json
@@ -21,14 +22,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 API = "/gradio_api"
 UPLOAD, JOIN, EXAMPLE = f"{API}/upload", f"{API}/queue/join", f"{API}/run/predict"
-FILE = f"{API}/file="
+FILE, ANSWERS = f"{API}/file=", f"{API}/queue/data"
 _READ = re.compile(
-    r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/logout|/(static|assets)/.*"
+    r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/logout"
+    r"|/(static|assets)/[\w./@-]{1,200}"
     rf"|{API}/(theme\.css|info|login_check|app_id|startup-events|queue/data"
     r"|heartbeat/[\w-]{1,64}|file=.*)",
     re.ASCII | re.DOTALL,
 )
-_WRITE = re.compile(rf"/login|{UPLOAD}|{JOIN}|{EXAMPLE}|{API}/(cancel|reset)")
+_WRITE = re.compile(rf"/login|{UPLOAD}|{JOIN}|{EXAMPLE}")
 _SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 UPLOAD_BYTES = 20 << 20
@@ -36,7 +38,6 @@ UPLOAD_BYTES = 20 << 20
 FORM_BYTES = 64 << 10
 MOST_UPLOADING = 16
 UPLOAD_SECONDS = 120
-MOST_VALUES = 8
 MOST_WAITING = 8
 QUERY_BYTES = 2000
 TOO_LARGE = f"Choose a photograph of at most {UPLOAD_BYTES >> 20} MB."
@@ -56,25 +57,42 @@ class Refused(Exception):
         self.status = status
 
 
+@dataclass(frozen=True)
+class Questions:
+    """What the page can be asked.
+
+    Attributes:
+        n_values: the number of values that each function takes, by the function's number.
+        n_examples: the number of examples that can be chosen.
+        n_waiting: function of a session that returns how many of its questions have no answer yet,
+            or one that was not fetched.
+    """
+
+    n_values: Mapping[int, int]
+    n_examples: int
+    n_waiting: Callable[[str], int]
+
+
 class Gate:
     """ASGI middleware that refuses all requests that the page itself does not send.
 
     Args:
         app: the application behind the gate.
         uploads: the files that requests may name.
-        waiting: function of a session that returns how many of its questions are not yet answered
-            or whose answers were not yet fetched.
+        questions: what the page can be asked.
     """
 
-    def __init__(self, app: Any, uploads: Uploads, waiting: Callable[[str], int]) -> None:
-        self._app, self._uploads, self._waiting = app, uploads, waiting
+    def __init__(self, app: Any, uploads: Uploads, questions: Questions) -> None:
+        self._app, self._uploads, self._questions = app, uploads, questions
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on or answers it with an error."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         started = False
 
@@ -105,10 +123,14 @@ class Gate:
                 raise Refused(403, MALFORMED)
             # Parts of a picture are never needed, and Gradio fails on odd ranges.
             scope = {**scope, "headers": [h for h in scope["headers"] if h[0] != b"range"]}
+        elif path == ANSWERS:
+            session = scope["query_string"].decode("latin-1").removeprefix("session_hash=")
+            if not _SESSION.fullmatch(session) or not self._questions.n_waiting(session):
+                raise Refused(404, MALFORMED)
         elif method == "POST":
             body = await _read(receive, FORM_BYTES)
             if path in (JOIN, EXAMPLE):
-                body = self._checked(body)
+                body = self._checked(body, path)
                 scope = {**scope, "headers": _headers_of_json(scope["headers"], body)}
             receive = _replay(body, receive)
         await self._app(scope, receive, send)
@@ -128,10 +150,16 @@ class Gate:
                 await self._app(scope, _bounded(receive, UPLOAD_BYTES + FORM_BYTES), send)
         except TimeoutError:
             raise Refused(408, "The upload took too long: try a smaller photograph.") from None
+        except OSError:
+            raise Refused(507, "The server has no room for the photograph: try later.") from None
+        except (TypeError, ValueError):  # Of Gradio about forms that no browser sends.
+            raise Refused(400, MALFORMED) from None
         finally:
             self._uploading -= 1
+            if not self._uploading:
+                self._uploads.remove_partial()
 
-    def _checked(self, body):
+    def _checked(self, body, path):
         """The JSON of a question, rebuilt from its checked parts."""
         try:
             question = parse_json(body, "request", error=PageError)
@@ -139,21 +167,25 @@ class Gate:
             raise Refused(400, MALFORMED) from None
         question = question if isinstance(question, dict) else {}
         data, session = question.get("data"), question.get("session_hash")
-        numbers = [question.get("fn_index"), question.get("trigger_id") or 0]
+        function: Any = question.get("fn_index")
+        trigger: Any = question.get("trigger_id") or 0
         if (
-            not isinstance(data, list)
-            or len(data) > MOST_VALUES
+            not all(type(number) is int and 0 <= number < 1000 for number in (function, trigger))
+            or not isinstance(data, list)
+            or len(data) != self._questions.n_values.get(function)
             or not isinstance(session, str)
             or not _SESSION.fullmatch(session)
-            or any(type(number) is not int or not 0 <= number < 1000 for number in numbers)
         ):
             raise Refused(400, MALFORMED)
-        if self._waiting(session) >= MOST_WAITING:
+        example = data[0] if len(data) == 1 and type(data[0]) is int else -1
+        if path == EXAMPLE and not 0 <= example < self._questions.n_examples:
+            raise Refused(400, MALFORMED)
+        if self._questions.n_waiting(session) >= MOST_WAITING:
             raise Refused(429, "Earlier questions are not answered yet: wait for their answers.")
         clean = {
             "data": [self._value(value) for value in data],
-            "fn_index": numbers[0],
-            "trigger_id": numbers[1] or None,
+            "fn_index": function,
+            "trigger_id": trigger or None,
             "session_hash": session,
         }
         return json.dumps(clean).encode()
@@ -175,12 +207,14 @@ class Gate:
 
 
 def _bounded(receive, most_bytes):
-    """`receive` that refuses a body as soon as it is larger than `most_bytes`."""
+    """`receive` that refuses a body as soon as it is larger than `most_bytes` or broken off."""
     size = 0
 
     async def receiving():
         nonlocal size
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, MALFORMED)
         size += len(message.get("body", b""))
         if size > most_bytes:
             raise Refused(413, TOO_LARGE)
@@ -194,8 +228,6 @@ async def _read(receive, most_bytes):
     receive, parts, more = _bounded(receive, most_bytes), [], True
     while more:
         message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, MALFORMED)
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(parts)

@@ -84,6 +84,17 @@ class Uploads:
                     path.parent.rmdir()  # Fails, as it should, if other files are in it.
         return deleted
 
+    def remove_partial(self) -> None:
+        """Deletes what uploads that failed have left; none may be in progress.
+
+        Complete files are in folders of their own.
+        """
+        for path, status in self._files():
+            if path.parent == self.folder and stat.S_ISREG(status.st_mode):
+                with contextlib.suppress(OSError):
+                    os.truncate(path, 0)  # Gradio may still hold it open, which keeps its space.
+                    path.unlink()
+
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         for folder, _, names in os.walk(self.folder):
             for name in names:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import socket
 import time
 
 import pytest
 from PIL import Image
 
-from tests.utils.page.client import Client, as_file
+from tests.utils.page.client import Client, as_file, open_page
 from utils.page.answers import NO_UPLOAD, problem_html
 from utils.page.gate import FORM_BYTES, MALFORMED, MOST_WAITING, UPLOAD_BYTES
 from utils.page.uploads import LOCK
@@ -134,6 +135,7 @@ def test_routes_that_the_page_does_not_use_are_closed(client):
         ("GET", "/gradio_api/vibe-code"), ("POST", "/gradio_api/call/find"), ("PUT", "/"),
         ("POST", "/gradio_api/stream/a"), ("GET", "/gradio_api/dev/reload"), ("DELETE", "/config"),
         ("GET", "/gradio_api/file/etc/passwd"), ("GET", f"/?{'a' * 5000}"),
+        ("GET", f"/static/{'a' * 3000}"), ("GET", "/static/%00"), ("GET", "/assets/%F0%9F%98%80"),
     ):  # fmt: skip
         assert client.request(method, path)[0] == 404, path
 
@@ -150,7 +152,8 @@ GOOD = {"data": [None, "x", 0.35, True], "fn_index": 1, "session_hash": "b", "tr
         b'{"data": [null, "\\u0000", 0.35, true], "fn_index": 1, "session_hash": "b"}',
         b'{"data": [null, "x", NaN, true], "fn_index": 1, "session_hash": "b"}',
         *(json.dumps(GOOD | change).encode() for change in (
-            {"data": None}, {"data": {}}, {"data": "abc"}, {"data": [None] * 9},
+            {"data": None}, {"data": {}}, {"data": "abc"}, {"data": [None] * 9}, {"data": []},
+            {"data": [None] * 3}, {"data": [None] * 5}, {"fn_index": 99},
             {"data": [[1], "x", 0.35, True]}, {"fn_index": -1}, {"fn_index": 10**9},
             {"fn_index": "1"}, {"fn_index": None}, {"fn_index": True}, {"fn_index": 1.0},
             {"session_hash": None}, {"session_hash": ""}, {"session_hash": "a" * 65},
@@ -165,9 +168,72 @@ def test_malformed_questions_are_refused(client, body, path):
     assert (status, json.loads(text)["detail"]) == (400, MALFORMED)
 
 
+def test_examples_are_chosen_by_their_number(client):
+    body = {"fn_index": client.functions()[1], "session_hash": client.session}
+    status, text = client.post("/gradio_api/run/predict", body | {"data": [0]})
+    assert status == 200
+    assert "a.png" in text
+    for value in (4, -1, "0", None, [0], True, 0.0, as_file("/etc/passwd"), 10**30):
+        assert client.post("/gradio_api/run/predict", body | {"data": [value]})[0] == 400, value
+
+
+def test_the_queue_cannot_be_passed_by(client, png):
+    photograph = as_file(client.upload("mine.png", png()))
+    body = {"data": [photograph, "red box", 0.35, True], "session_hash": client.session}
+    for function in client.functions()[4], client.functions()[3]:
+        status, _ = client.post("/gradio_api/run/predict", body | {"fn_index": function})
+        assert status == 400
+
+
+def test_answers_of_nobody_are_not_waited_for(client):
+    for query in ("", "session_hash=", "session_hash=nobody", "session_hash=a&session_hash=b"):
+        assert client.get(f"/gradio_api/queue/data?{query}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("application/json", b"{}"),
+        (FORM, b"x"),
+        (FORM + "b" * 2000, b"x"),
+        (FORM, b'--a\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--a--\r\n'),
+        (FORM, b"--a\r\nContent-Disposition: form-data\r\n\r\nx\r\n--a--\r\n"),
+        (FORM, b"--a\r\n" + b"X: y\r\n" * 5000 + b"\r\nx\r\n--a--\r\n"),
+    ],
+)
+def test_malformed_uploads_are_refused(client, kind, body):
+    assert client.post("/gradio_api/upload", body, kind)[0] in (400, 413)
+
+
+def test_uploads_that_break_off_are_forgotten(server, client, png):
+    before = server.log
+    head = (
+        "POST /gradio_api/upload HTTP/1.1\r\nHost: page\r\nContent-Length: 1000000\r\n"
+        f"Content-Type: {FORM}\r\n\r\n--a\r\n"
+        'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    )
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + bytes(1000))
+    assert "Box score" in client.ask(as_file(client.upload("mine.png", png())), "red box")
+    assert "Traceback" not in server.log.removeprefix(before)
+
+
+def test_a_full_disk_is_said(run_folder, small_disk, png):
+    with open_page(run_folder, small_disk(3_000_000)) as page:
+        client = Client(page.port)
+        status, text = client.post_files([("large.png", bytes(5_000_000), "image/png")])
+        assert (status, "no room for the photograph" in text) == (507, True)
+        assert list(page.folder.glob("tmp*")) == []
+        for partial in page.folder.glob("tmp*"):
+            partial.unlink()
+        assert "Box score" in client.ask(as_file(client.upload("mine.png", png())), "red box")
+
+
 def test_large_requests_are_refused_before_they_are_read(server, client):
     before = server.memory
-    for path in ("/gradio_api/queue/join", "/login", "/gradio_api/cancel"):
+    for path in ("/gradio_api/queue/join", "/login", "/gradio_api/run/predict"):
         assert client.post(path, b" " * (FORM_BYTES + 1))[0] == 413
     for size in (UPLOAD_BYTES + FORM_BYTES, 200 << 20):
         headers = {

@@ -82,6 +82,21 @@ def test_the_oldest_files_make_room(uploads, monkeypatch, limit, value):
     assert uploads.make_room() == set()
 
 
+def test_partial_files_free_their_space_although_they_are_open(uploads, tmp_path):
+    complete, lock = write(uploads, "a/photo.jpg", 100), write(uploads, LOCK)
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(b"photo")
+    (uploads.folder / "tmplink").symlink_to(outside)
+    partial = write(uploads, "tmpabc", 5000)
+    with partial.open("rb") as held:
+        uploads.remove_partial()
+        assert os.fstat(held.fileno()).st_size == 0
+    assert not partial.exists()
+    assert complete.stat().st_size == 100
+    assert lock.exists()
+    assert outside.read_bytes() == b"photo"
+
+
 def test_files_that_vanish_meanwhile_do_no_harm(uploads, monkeypatch):
     path = write(uploads, "a/photo.jpg", age=2 * KEPT_SECONDS)
     listed = list(uploads._files())
