@@ -4,7 +4,8 @@
     python test.py --set evaluate_set=data/anns/refcoco/testA.txt --name refcoco_testA
 
 Weights are a file that train.py wrote or a published checkpoint (.h5, with --set rnn_cell=gru).
-Writes result.txt and result.json to <output>/<name>/.
+Writes result.txt and result.json to <output>/<name>/. Results there of other weights or settings
+are replaced only with --overwrite.
 """
 
 import argparse
@@ -30,7 +31,14 @@ def main() -> None:
     annotations = Path(config.evaluate_set)
     name = arguments.name or f"{annotations.parent.name}_{annotations.stem}"
     folder = Path(arguments.output) / name
-    print(report(config, folder, arguments.weights, arguments.dump, arguments.pictures))
+    report(
+        config,
+        folder,
+        arguments.weights,
+        arguments.dump,
+        arguments.pictures,
+        arguments.overwrite,
+    )
     print(f"Results are in {folder}/")
 
 
@@ -49,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="draw the N best, N median and N worst predictions",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results of other weights or settings, and an existing --dump",
     )
     return parser
 

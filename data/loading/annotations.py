@@ -32,7 +32,7 @@ class Referent:
         image: name of the image file, relative to the image folder.
         box_xyxy_px: left, top, right, bottom in pixels of the original image.
         category: COCO category 0–79; data sets without COCO images use other numbers.
-        mask_id: the mask is the file `<mask_id>.npy` in the mask folder.
+        mask_id: id of its mask, see `data.loading.masks`.
         expressions: at least one; words are separated by spaces.
     """
 

@@ -1,8 +1,7 @@
-"""The input pipeline: annotations, images and masks to batches.
+"""The input pipeline of training: annotations, images and masks to batches.
 
 A training sample is one referent with one of its expressions, in an order that seed and epoch
-determine. Evaluation loads one image with all its referents at a time, so that each image and
-each mask is read once, ahead of the network.
+determine.
 """
 
 import contextlib
@@ -10,15 +9,17 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from data.loading.annotations import Referent, check_box_in_image
+from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
@@ -105,6 +106,8 @@ class TrainingSet:
         seed: determines the order and the choice of expressions.
         mask_target: "corner" or "area", see `data.loading.letterbox.letterbox_mask`.
         features: cached features that replace the images, or None.
+        on_bad_sample: "error", or "skip" to replace samples whose files cannot be used.
+        bad_samples: filled while samples are skipped: image, or mask and image → reason.
     """
 
     referents: list[Referent]
@@ -117,6 +120,8 @@ class TrainingSet:
     seed: int
     mask_target: str = "corner"
     features: FeatureStore | None = None
+    on_bad_sample: str = "error"
+    bad_samples: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.referents)
@@ -162,13 +167,49 @@ class TrainingSet:
         Raises:
             DataError: the image or mask cannot be used, or the box lies outside the image.
         """
-        referent = self.referents[index]
-        if self.features is None:
-            image = read_image(Path(self.image_path) / referent.image)
-            visual, size = [letterbox_image(image, self.input_size)], image.size
-        else:
-            visual, size = self.features.read(referent.image)
-        return (*visual, *self._targets(referent, *size))
+        visual, size = self._visual(self.referents[index])
+        return (*visual, *self._targets(self.referents[index], *size))
+
+    def sample_at(self, order: np.ndarray, position: int) -> tuple[int, tuple[np.ndarray, ...]]:
+        """Loads the referent at a position of an epoch's plan.
+
+        With on_bad_sample="skip", a sample that cannot be used is replaced by the next one of the
+        plan, after the last by the first, so that every step keeps its place and size.
+
+        Args:
+            order: of `plan`.
+            position: index into it.
+
+        Returns:
+            The position of the sample that was loaded, and its parts as from `sample`.
+
+        Raises:
+            DataError: as `sample`; or no sample of the set can be used.
+        """
+        for used in (*range(position, len(order)), *range(position)):
+            referent = self.referents[order[used]]
+            bad = referent.image
+            try:
+                visual, size = self._visual(referent)
+                bad = f"mask-id {referent.mask_id} on {referent.image}"
+                return used, (*visual, *self._targets(referent, *size))
+            except DataError as error:
+                if self.on_bad_sample != "skip":
+                    raise
+                self.bad_samples[bad] = str(error)
+        raise DataError(
+            f"none of the {len(order):,} samples can be used, the last because of "
+            f"{self.bad_samples[bad]}"
+        )
+
+    def _visual(self, referent: Referent) -> tuple[list[np.ndarray], tuple[int, int]]:
+        """The parts of `visual_spec`, and width and height of the image."""
+        if reason := self.bad_samples.get(referent.image):
+            raise DataError(reason)
+        if self.features is not None:
+            return self.features.read(referent.image)
+        image = read_image(Path(self.image_path) / referent.image)
+        return [letterbox_image(image, self.input_size)], image.size
 
     def _targets(
         self, referent: Referent, width: int, height: int
@@ -217,36 +258,40 @@ def training_batches(
     order, choice = training_set.plan(epoch)
     cells = training_set.input_size // training_set.stride
     spec = [
+        ("ids", (training_set.word_len,), tf.int32),
+        ("row", (), tf.int64),
         *training_set.visual_spec(),
         ("box_xyxy_px", (4,), tf.float32),
         ("mask", (cells, cells, 1), tf.float32),
     ]
-    look_up = training_set.words.lookup
-    example = look_up(training_set.word_ids(order[:1], choice[:1]))
+    look_up, ids = training_set.words.lookup, training_set.word_ids(order, choice)
+    example = look_up(ids[:1])
 
-    def load(index, ids):
+    def load(position):
+        used, parts = training_set.sample_at(order, int(position))
+        return (ids[used], order[used], *parts)
+
+    def load_in_graph(position):
         types = [dtype for _, _, dtype in spec]
-        parts = python_function(training_set.sample, [index], types)
-        sample = {
+        parts = python_function(load, [position], types)
+        return {
             name: tf.ensure_shape(part, shape)
             for part, (name, shape, _) in zip(parts, spec, strict=True)
         }
-        return {"ids": ids, "row": index, **sample}
 
     def with_words(batch):
         [words] = python_function(look_up, [batch.pop("ids")], [example.dtype])
         shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
-    order, choice = order[first_step * batch_size :], choice[first_step * batch_size :]
-    rows = tf.data.Dataset.from_tensor_slices((order, training_set.word_ids(order, choice)))
-    loaded = rows.map(load, num_parallel_calls=workers, deterministic=True)
+    positions = tf.data.Dataset.range(first_step * batch_size, len(training_set))
+    loaded = positions.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
     return (
         loaded.batch(batch_size, drop_remainder=drop_remainder).map(with_words).prefetch(prefetch)
     )
 
 
-def _load_ahead(
+def load_ahead(
     load: Callable[[int], Any], count: int, dtypes: Sequence[tf.DType], workers: int, prefetch: int
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Yields `load(index)`, arrays of these dtypes, for 0 … count − 1, loaded in parallel."""
@@ -260,7 +305,11 @@ def _load_ahead(
 
 
 def letterboxed_images(
-    images: Sequence[str], image_path: str | os.PathLike, input_size: int, workers: int
+    images: Sequence[str],
+    image_path: str | os.PathLike,
+    input_size: int,
+    workers: int,
+    bad_images: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, tuple[int, int]]]:
     """Reads and letterboxes images, in parallel and in advance.
 
@@ -269,102 +318,26 @@ def letterboxed_images(
         image_path: their folder.
         input_size: side S of the letterboxed images in pixels.
         workers: number of images that are read in parallel.
+        bad_images: if given, images that cannot be read are added to it with the reason, and
+            replaced by black ones.
 
     Yields:
         (file name, (S, S, 3) uint8, (width, height)), in the order of `images`.
 
     Raises:
-        DataError: an image cannot be read.
+        DataError: an image cannot be read, and there is no `bad_images`.
     """
 
     def load(index):
-        image = read_image(Path(image_path) / images[index])
+        try:
+            image = read_image(Path(image_path) / images[index])
+        except DataError as error:
+            if bad_images is None:
+                raise
+            bad_images[images[index]] = str(error)
+            image = Image.new("RGB", (1, 1))
         return letterbox_image(image, input_size), np.array(image.size, np.int32)
 
-    loaded = _load_ahead(load, len(images), (tf.uint8, tf.int32), workers, prefetch=2 * workers)
+    loaded = load_ahead(load, len(images), (tf.uint8, tf.int32), workers, prefetch=2 * workers)
     for name, (pixels, size) in zip(images, loaded, strict=True):
         yield name, pixels, tuple(size.tolist())
-
-
-@dataclass(frozen=True)
-class ImageGroup:
-    """One image of an evaluation set with its referents.
-
-    Attributes:
-        image: file name.
-        referents: referents in the image, in the order of the set.
-        first_expression: for each referent, the position of its first expression in the set.
-    """
-
-    image: str
-    referents: tuple[Referent, ...]
-    first_expression: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LoadedImage:
-    """The pixels of an `ImageGroup`.
-
-    Attributes:
-        group: the image and its referents.
-        geometry: placement of the image in the network's input.
-        pixels: (S, S, 3) uint8, letterboxed.
-        masks: (R, h, w) uint8, 0 or 1, one per referent, at the size of the image.
-    """
-
-    group: ImageGroup
-    geometry: Letterbox
-    pixels: np.ndarray
-    masks: np.ndarray
-
-
-def group_by_image(referents: Iterable[Referent]) -> list[ImageGroup]:
-    """Groups referents by image, in the order of the first referent of each image."""
-    members: dict[str, list[tuple[Referent, int]]] = {}
-    position = 0
-    for referent in referents:
-        members.setdefault(referent.image, []).append((referent, position))
-        position += len(referent.expressions)
-    return [
-        ImageGroup(image, tuple(r for r, _ in rows), tuple(p for _, p in rows))
-        for image, rows in members.items()
-    ]
-
-
-def evaluation_images(
-    groups: Sequence[ImageGroup],
-    image_path: str | os.PathLike,
-    masks: Masks,
-    input_size: int,
-    workers: int,
-    prefetch: int,
-) -> Iterator[LoadedImage]:
-    """Loads the images and masks of an evaluation set, in parallel and in advance.
-
-    Args:
-        groups: the images, from `group_by_image`.
-        image_path: folder of the images.
-        masks: of the data set.
-        input_size: side of the letterboxed input in pixels.
-        workers: number of images that are loaded in parallel.
-        prefetch: number of images that are loaded in advance.
-
-    Yields:
-        `LoadedImage`, in the order of `groups`.
-
-    Raises:
-        DataError: an image or mask cannot be used, or a box lies outside its image.
-    """
-
-    def load(index):
-        group = groups[index]
-        image = read_image(Path(image_path) / group.image)
-        for referent in group.referents:
-            check_box_in_image(referent, *image.size)
-        true_masks = [masks.read(referent, *image.size) for referent in group.referents]
-        return letterbox_image(image, input_size), np.stack(true_masks)
-
-    loaded = _load_ahead(load, len(groups), (tf.uint8, tf.uint8), workers, prefetch)
-    for group, (pixels, true_masks) in zip(groups, loaded, strict=True):
-        height, width = true_masks.shape[1:]
-        yield LoadedImage(group, Letterbox.fit(width, height, input_size), pixels, true_masks)

@@ -1,5 +1,6 @@
 """Evaluation of a network on a data set. Start with `evaluator.py`.
 
+`text_features.py` encodes expressions, `comparison.py` compares predictions with the ground truth,
 `metrics.py` registers the metrics, `report.py` is the body of test.py, and `pictures.py` draws
 evaluated predictions.
 """

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from data.loading.images import read_image
-from utils.evaluation.evaluator import Evaluator, Measurement
+from utils.evaluation.comparison import Measurement
+from utils.evaluation.evaluator import Evaluator
 from utils.prediction.grounder import Grounder
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.panels import contact_sheet
@@ -24,7 +25,7 @@ def draw_panels(
         indices: positions of the expressions in the set.
 
     Returns:
-        (h, w, 3) uint8 RGB each, in the order of `indices`.
+        (h, w, 3) uint8 RGB each, in the order of `indices`, without those of skipped images.
     """
     chosen = evaluator.restricted(indices)
     measured = sorted(
@@ -46,7 +47,7 @@ def best_median_worst(
 
     Args:
         evaluator, grounder, word_len: as in `draw_panels`.
-        measured: `Measurement` of every expression, in the order of the set.
+        measured: `Measurement` of every expression that was evaluated.
         count: pictures per row; fewer if the set is smaller.
 
     Returns:
@@ -57,7 +58,8 @@ def best_median_worst(
     count = min(count, len(ranked))
     middle = (len(ranked) - count) // 2
     rows = [ranked[:count], ranked[middle : middle + count], ranked[-count:]]
-    panels = draw_panels(evaluator, grounder, word_len, np.concatenate(rows))
+    indices = [measured[number].index for number in np.concatenate(rows)]
+    panels = draw_panels(evaluator, grounder, word_len, indices)
     return contact_sheet(panels, count, f"best, median and worst {count} of {len(ranked)}")
 
 

@@ -28,7 +28,7 @@ class Grounder:
         jit_compile: whether to compile with XLA, which compiles once per batch size.
 
     Attributes:
-        model, anchors_px: as given.
+        model, anchors_px, jit_compile: as given.
         input_size: side S of the letterboxed input in pixels.
         weights_report: `model.weights.LoadReport` of the weights that `load_grounder` loaded,
             otherwise None.
@@ -37,7 +37,7 @@ class Grounder:
     def __init__(
         self, model: keras.Model, anchors_px: np.ndarray, jit_compile: bool = False
     ) -> None:
-        self.model, self.anchors_px = model, anchors_px
+        self.model, self.anchors_px, self.jit_compile = model, anchors_px, jit_compile
         self.input_size = size = model.input["image"].shape[1]
         self.weights_report: LoadReport | None = None
         image_encoder, text_encoder = encode_image(model), encode_text(model)

@@ -9,6 +9,35 @@ from data.loading.letterbox import Letterbox, unletterbox_map
 from model.nls import asnls
 
 
+def place_mask(
+    probability: np.ndarray,
+    box_xyxy_px: np.ndarray,
+    score: float,
+    geometry: Letterbox,
+    use_nls: bool = True,
+) -> np.ndarray:
+    """Resizes a map at stride 8 to the original image.
+
+    The steps: bilinear upsampling to the input's size, ASNLS, cropping of the letterbox's border,
+    bilinear resizing to the image's size.
+
+    Args:
+        probability: (S/8, S/8) float32.
+        box_xyxy_px: (4,) int, rounded box in the letterboxed input.
+        score: confidence of the box in 0..1.
+        geometry: `data.loading.letterbox.Letterbox` of the image.
+        use_nls: whether the box weighs the mask (ASNLS).
+
+    Returns:
+        (h, w) float32, to be compared with segment_thresh.
+    """
+    side = geometry.input_size
+    square = cv2.resize(probability, (side, side), interpolation=cv2.INTER_LINEAR)
+    if use_nls:
+        square = asnls(square[..., None], np.asarray(box_xyxy_px)[None], [score])[..., 0]
+    return unletterbox_map(square, geometry)
+
+
 def place_masks(
     probability: np.ndarray,
     boxes_xyxy_px: np.ndarray,
@@ -16,25 +45,19 @@ def place_masks(
     geometry: Letterbox,
     use_nls: bool = True,
 ) -> np.ndarray:
-    """Resizes maps at stride 8 to the original image.
-
-    The steps: bilinear upsampling to the input's size, ASNLS, cropping of the letterbox's border,
-    bilinear resizing to the image's size.
+    """`place_mask` of K maps of one image, all in memory at once.
 
     Args:
-        probability: (K, S/8, S/8) float32, maps of one image.
-        boxes_xyxy_px: (K, 4) int, rounded boxes in the letterboxed input.
-        scores: (K,) confidences of the boxes in 0..1.
-        geometry: `data.loading.letterbox.Letterbox` of the image.
-        use_nls: whether the box weighs the mask (ASNLS).
+        probability: (K, S/8, S/8) float32.
+        boxes_xyxy_px: (K, 4) int.
+        scores: (K,).
+        geometry, use_nls: as for `place_mask`.
 
     Returns:
-        (h, w, K) float32, to be compared with segment_thresh.
+        (h, w, K) float32.
     """
-    side = geometry.input_size
-    stacked = np.ascontiguousarray(probability.transpose(1, 2, 0))
-    maps = cv2.resize(stacked, (side, side), interpolation=cv2.INTER_LINEAR)
-    maps = maps.reshape(side, side, len(probability))  # OpenCV drops an axis of length one.
-    if use_nls:
-        maps = asnls(maps, boxes_xyxy_px, scores)
-    return unletterbox_map(maps, geometry)
+    maps = [
+        place_mask(*of_one, geometry, use_nls)
+        for of_one in zip(probability, boxes_xyxy_px, scores, strict=True)
+    ]
+    return np.stack(maps, axis=-1)

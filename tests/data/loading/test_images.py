@@ -52,7 +52,9 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path):
         pass
     path.write_text("a picture")
     with (
-        pytest.raises(DataError, match=rf"^{path}: not a readable image \(unknown format\); replace it$"),
+        pytest.raises(
+            DataError, match=rf"^{path}: not a readable image \(unknown format\); replace it$"
+        ),
         opened_image(path),
     ):
         pass

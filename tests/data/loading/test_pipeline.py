@@ -1,6 +1,8 @@
 """From files to batches: their contents, their order, and the errors that bad files cause."""
 
 import dataclasses
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +14,10 @@ from data.loading import pipeline
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-from data.loading.masks import open_masks, write_masks
+from data.loading.masks import write_masks
 from data.loading.pipeline import (
     TrainingSet,
-    evaluation_images,
-    group_by_image,
+    letterboxed_images,
     python_function,
     training_batches,
     unwrap_errors,
@@ -116,22 +117,24 @@ class Features:
 
 @pytest.mark.parametrize("drop_remainder", [False, True])
 @pytest.mark.parametrize("cached", [False, True])
-def test_an_epoch_can_start_at_any_batch(
-    training_set, tmp_path, monkeypatch, cached, drop_remainder
-):
+def test_an_epoch_can_start_at_any_batch(training_set, monkeypatch, cached, drop_remainder):
     if cached:
         training_set = dataclasses.replace(training_set, features=Features())
     whole = batches_of(training_set, drop_remainder=drop_remainder)
     loaded = []
-    sample = TrainingSet.sample
-    monkeypatch.setattr(
-        TrainingSet, "sample", lambda self, index: loaded.append(int(index)) or sample(self, index)
-    )
+    visual = TrainingSet._visual
+
+    def recorded(self, referent):
+        loaded.append(referent.mask_id)
+        return visual(self, referent)
+
+    monkeypatch.setattr(TrainingSet, "_visual", recorded)
     for first_step in range(len(whole) + 1):
         loaded.clear()
         rest = batches_of(training_set, drop_remainder=drop_remainder, first_step=first_step)
         assert same_batches(rest, whole[first_step:])
-        assert sorted(loaded) == sorted(training_set.plan(1)[0][2 * first_step :])
+        expected = [training_set.referents[row].mask_id for row in training_set.plan(1)[0]]
+        assert sorted(loaded) == sorted(expected[2 * first_step :])
 
 
 def test_batches_name_their_referents(training_set):
@@ -210,7 +213,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_a_bad_file_is_named_in_training_and_evaluation(training_set, broken, case):
+def test_a_bad_file_is_named(training_set, broken, case):
     which, damage, message = DAMAGE[case]
     path, folder, referent = broken[which], broken[0].parent, broken[2]
     damage(path)
@@ -221,25 +224,98 @@ def test_a_bad_file_is_named_in_training_and_evaluation(training_set, broken, ca
         train.sample(0)
     with pytest.raises(DataError, match=rf"^{path}: {message}"):
         batches_of(train)
-    with pytest.raises(DataError, match=rf"^{path}: {message}"):
-        list(evaluation_images(group_by_image([referent]), folder, open_masks(folder), SIDE, 1, 1))
 
 
 def test_a_box_outside_its_image_is_named(training_set):
     referent = Referent("a.png", (70, 10, 110, 58), 0, 2, ("blue box",))
     with pytest.raises(DataError, match=r"a\.png: the center \(90, 34\) of box 70,10,110,58"):
         batches_of(dataclasses.replace(training_set, referents=[referent]))
-    with pytest.raises(DataError, match=r"a\.png: the center \(90, 34\)"):
-        list(
-            evaluation_images(
-                group_by_image([referent]),
-                training_set.image_path,
-                training_set.masks,
-                SIDE,
-                1,
-                1,
-            )
-        )
+
+
+@pytest.fixture
+def dirty(training_set, tiny_set, tmp_path):
+    """The training set with a damaged image, which two referents share, and a missing mask."""
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    shutil.copytree(tiny_set.images, images)
+    shutil.copytree(tiny_set.masks, masks)
+    cut(images / "a.png")
+    (masks / f"{tiny_set.train[3].mask_id}.npy").unlink()
+    return dataclasses.replace(
+        training_set,
+        image_path=str(images),
+        mask_path=str(masks),
+        on_bad_sample="skip",
+        bad_samples={},
+    )
+
+
+def rows_of(batches):
+    return np.concatenate([batch["row"] for batch in batches]).tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_bad_sample_is_replaced_by_the_next_one_of_the_plan(dirty, training_set, epoch, workers):
+    batches = batches_of(dirty, epoch, workers=workers)
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
+    order, choice = training_set.plan(epoch)
+    good = [place for place, row in enumerate(order) if row in (1, 4)]
+    used = [next((g for g in good if g >= place), good[0]) for place in range(len(order))]
+    assert rows_of(batches) == order[used].tolist()
+    # Everything else of a sample comes from the same referent.
+    samples = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    for place, instead in enumerate(used):
+        words = training_set.word_ids(order[[instead]], choice[[instead]])
+        parts = training_set.sample(order[instead])
+        for key, value in zip(("image", "box_xyxy_px", "mask"), parts, strict=True):
+            np.testing.assert_array_equal(samples[key][place], value)
+        expected = training_set.words.lookup(words)[0]
+        np.testing.assert_array_equal(samples["words"][place], expected)
+
+
+def test_bad_samples_are_listed_once_with_their_reasons(dirty):
+    for epoch in (1, 2):
+        batches_of(dirty, epoch)
+    image, mask = dirty.bad_samples.items()
+    if image[0] != "a.png":
+        image, mask = mask, image
+    assert image[0] == "a.png"
+    assert re.match(rf"{dirty.image_path}/a\.png: not a readable image \(", image[1])
+    assert mask[0] == "mask-id 3 on c.png"
+    assert mask[1].startswith(f"{dirty.mask_path}/3.npy: no such mask; ")
+
+
+def test_an_epoch_with_bad_samples_can_start_at_any_batch(dirty):
+    whole = batches_of(dirty, epoch=2)
+    for first_step in range(len(whole) + 1):
+        resumed = dataclasses.replace(dirty, bad_samples={})
+        assert same_batches(batches_of(resumed, epoch=2, first_step=first_step), whole[first_step:])
+
+
+def test_a_set_without_a_single_usable_sample_is_an_error(dirty, tmp_path):
+    dirty = dataclasses.replace(dirty, image_path=str(tmp_path))
+    with pytest.raises(DataError, match=r"none of the 5 samples can be used, .*: no such image"):
+        batches_of(dirty)
+
+
+def test_cached_features_of_bad_images_are_not_read(dirty):
+    features = Features()
+    features.read = lambda image: (
+        pytest.fail("read") if image == "a.png" else Features.read(features, image)
+    )
+    bad = {"a.png": "a.png: damaged"}
+    cached = dataclasses.replace(dirty, features=features, bad_samples=bad)
+    assert set(rows_of(batches_of(cached))) == {1, 4}
+
+
+def test_bad_images_are_replaced_by_black_ones_if_they_are_to_be_listed(dirty):
+    names, bad = ["c.png", "a.png", "b.png"], {}
+    found = list(letterboxed_images(names, dirty.image_path, SIDE, 2, bad))
+    assert [name for name, _, _ in found] == names
+    assert list(bad) == ["a.png"]
+    assert not found[1][1][SIDE // 2].any()
+    with pytest.raises(DataError, match=r"a\.png: not a readable image"):
+        list(letterboxed_images(names, dirty.image_path, SIDE, 2))
 
 
 class OwnError(UserError):
@@ -277,34 +353,3 @@ def test_errors_of_tensorflow_itself_are_not_renamed():
     broken = tf.data.Dataset.range(3).map(lambda i: tf.gather(tf.zeros(2), i))
     with pytest.raises(tf.errors.InvalidArgumentError):
         list(unwrap_errors(broken))
-
-
-def test_group_by_image_covers_every_expression_once(tiny_set):
-    groups = group_by_image(tiny_set.val)
-    assert [group.image for group in groups] == ["a.png", "d.png", "b.png", "c.png"]
-    everything = [text for referent in tiny_set.val for text in referent.expressions]
-    found = {}
-    for group in groups:
-        for referent, first in zip(group.referents, group.first_expression, strict=True):
-            assert referent.image == group.image
-            for number, text in enumerate(referent.expressions):
-                assert found.setdefault(first + number, text) == text
-    assert [found[place] for place in range(len(everything))] == everything
-    assert sum(len(r.expressions) for g in groups for r in g.referents) == len(everything)
-
-
-@pytest.mark.parametrize("form", ["jsonl", "npy"])
-def test_evaluation_images(tiny_set, tmp_path, form):
-    masks = tiny_set.masks
-    if form == "jsonl":
-        masks = tmp_path
-        write_masks(masks, ((r.mask_id, tiny_mask(tiny_set, r)) for r in tiny_set.val))
-    groups = group_by_image(tiny_set.val)
-    images = list(evaluation_images(groups, tiny_set.images, open_masks(masks), SIDE, 3, 2))
-    assert [image.group for image in images] == groups
-    for image in images:
-        opened = Image.open(tiny_set.images / image.group.image)
-        assert image.geometry == Letterbox.fit(*opened.size, SIDE)
-        np.testing.assert_array_equal(image.pixels, letterbox_image(opened, SIDE))
-        for referent, mask in zip(image.group.referents, image.masks, strict=True):
-            np.testing.assert_array_equal(mask, tiny_mask(tiny_set, referent))

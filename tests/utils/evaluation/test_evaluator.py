@@ -1,6 +1,7 @@
 """Evaluation gives the results of a plain loop that runs the whole network per expression."""
 
 import dataclasses
+import shutil
 
 import cv2
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from data.loading.annotations import Referent
+from data.loading.errors import DataError
 from data.loading.letterbox import letterbox_image
+from data.loading.masks import write_masks
+from tests.limits import memory_within
 from tests.tiny import ANCHORS, IMAGES, NETWORK, UNKNOWN_WORD
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.metrics import PRECISION_THRESHOLDS
@@ -193,6 +198,90 @@ def test_a_set_can_be_evaluated_repeatedly(tiny_set, grounder):
     assert evaluator.evaluate(grounder, WORD_LEN) == evaluator.evaluate(grounder, WORD_LEN)
 
 
+@pytest.fixture
+def dirty(tiny_set, tmp_path):
+    """Settings of the set with a damaged image and a missing mask of another image."""
+    shutil.copytree(tiny_set.images, tmp_path / "images")
+    shutil.copytree(tiny_set.masks, tmp_path / "masks")
+    (tmp_path / "images/d.png").write_bytes((tiny_set.images / "d.png").read_bytes()[:900])
+    (tmp_path / "masks/5.npy").unlink()  # in b.png
+    return {"image_path": str(tmp_path / "images"), "seg_gt_path": str(tmp_path / "masks")}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_expressions_of_bad_images_are_left_out_on_request(
+    tiny_set, grounder, plain_loop, dirty, batch_size
+):
+    with pytest.raises(DataError, match=r"(d\.png: not a readable|5\.npy: no such mask)"):
+        evaluator_of(tiny_set, **dirty).evaluate(grounder, WORD_LEN)
+    evaluator = evaluator_of(
+        tiny_set, **dirty, on_bad_sample="skip", eval_batch_size=batch_size, det_acc_thresh=0.2
+    )
+    expected = [row for row in plain_loop(1, 0.35) if row["image"] in ("a.png", "c.png")]
+    for _ in range(2):
+        seen = []
+        result = evaluator.evaluate(grounder, WORD_LEN, on_measured=seen.append)
+        check_rows(sorted(seen, key=lambda case: case.index), expected)
+        wanted = summary(expected, det_thresh=0.2)
+        assert result["n_expressions"] == len(expected)
+        assert result["det_acc"] == pytest.approx(wanted["det_acc"])
+        first, second = evaluator.skipped()
+        assert (first["image"], first["expressions"]) == ("d.png", 2)
+        assert first["reason"].startswith(f"{dirty['image_path']}/d.png: not a readable image")
+        assert (second["image"], second["expressions"]) == ("b.png", 3)
+        assert second["reason"].startswith(f"{dirty['seg_gt_path']}/5.npy: no such mask")
+
+
+def test_a_set_without_a_single_usable_image_is_an_error(tiny_set, grounder, tmp_path):
+    evaluator = evaluator_of(tiny_set, image_path=str(tmp_path), on_bad_sample="skip")
+    with pytest.raises(DataError, match=r"no image of the set can be used, .*: no such image"):
+        evaluator.evaluate(grounder, WORD_LEN)
+
+
+def many_expressions(folder, size, count):
+    """Referents on one image, each with a mask and an expression of its own."""
+    Image.new("RGB", size, (40, 90, 160)).save(folder / "large.png")
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[10:30, 5:40] = 1
+    write_masks(folder, [(0, mask)])
+    path = folder / "masks.jsonl"
+    line = path.read_text()
+    path.write_text("".join(line.replace('"id": 0', f'"id": {n}') for n in range(count)))
+    return [
+        Referent("large.png", (5, 10, 40, 30 + number % 7), 0, number, (f"red box {number}",))
+        for number in range(count)
+    ]
+
+
+def test_more_expressions_than_opencv_has_channels(tiny_set, grounder, tmp_path):
+    referents = many_expressions(tmp_path, (60, 50), 300)
+    evaluator = evaluator_of(tiny_set)
+    evaluator = dataclasses.replace(
+        evaluator, referents=referents, image_path=tmp_path, mask_path=tmp_path
+    )
+    cases = list(evaluator.measure(grounder, WORD_LEN))
+    assert [case.index for case in cases] == list(range(300))
+    for index in (0, 150, 299):  # The same as alone.
+        alone = dataclasses.replace(evaluator, referents=[referents[index]])
+        [case] = alone.measure(grounder, WORD_LEN)
+        assert case.union == cases[index].union
+        np.testing.assert_allclose(case.box_xyxy, cases[index].box_xyxy, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(50, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.soak)]
+)
+def test_memory_of_many_expressions_on_a_large_image(tiny_set, grounder, tmp_path, count):
+    referents = many_expressions(tmp_path, (4000, 3000), count)
+    evaluator = dataclasses.replace(
+        evaluator_of(tiny_set), referents=referents, image_path=tmp_path, mask_path=tmp_path
+    )
+    few = dataclasses.replace(evaluator, referents=referents[:3])
+    list(few.measure(grounder, WORD_LEN))
+    with memory_within(400_000_000):  # As an array, each mask has 12 MB, each map 48 MB.
+        assert len(list(evaluator.measure(grounder, WORD_LEN))) == count
+
+
 class CountingGrounder:
     """A grounder that counts the expressions it encodes."""
 
@@ -209,7 +298,7 @@ class CountingGrounder:
 
 @pytest.mark.parametrize("kept", [4096, 1])
 def test_an_expression_is_encoded_once(tiny_set, grounder, plain_loop, monkeypatch, kept):
-    monkeypatch.setattr("utils.evaluation.evaluator.EXPRESSIONS_KEPT", kept)
+    monkeypatch.setattr("utils.evaluation.text_features.EXPRESSIONS_KEPT", kept)
     rows = plain_loop(1, 0.35)
     # Batches of one image: the same two expressions, of different images, twice.
     chosen = [0, 11, 0, 11]

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from config.errors import NoSpaceError, UserError
 from data.loading.errors import DataError
 from model.weights import WeightsError, save_weights
 from tests.tiny import NETWORK
@@ -70,8 +73,10 @@ def test_dump_has_one_line_per_expression_in_the_order_of_the_set(reported, tiny
 
 
 def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
-    report(tiny_set.config(evaluate_model=weights), tmp_path)
-    device, data, loaded, *_, parameters = capsys.readouterr().out.splitlines()
+    config, val = tiny_set.config(evaluate_model=weights), str(tiny_set.root / "val.txt")
+    table = report(config, tmp_path)
+    assert table.startswith(val)
+    device, data, loaded, *_, parameters = capsys.readouterr().out.split("\n" + val)[0].splitlines()
     assert device.startswith("device: ")
     assert data == "data: 12 expressions in 4 images"
     assert loaded.startswith(weights)
@@ -99,3 +104,93 @@ def test_nothing_is_written_for_a_set_that_cannot_be_read(tiny_set, weights, tmp
     with pytest.raises(DataError, match=r"a\.png: no such image"):
         report(config, tmp_path / "result")
     assert not (tmp_path / "result").exists()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_evaluation_may_be_repeated(tiny_set, weights, tmp_path):
+    folder, copy = tmp_path / "result", tmp_path / "copy.weights.h5"
+    first = report(tiny_set.config(), folder, weights)
+    shutil.copy(weights, copy)
+    assert report(tiny_set.config(), folder, copy) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"segment_thresh": 0.6, "use_nls": 0}, "other segment_thresh, use_nls; give"),
+        ({"det_acc_thresh": 0.6}, "other det_acc_thresh; give"),
+    ],
+)
+def test_results_of_other_settings_are_not_replaced(reported, weights, tiny_set, changes, what):
+    config, folder, _, _ = reported
+    before = contents(folder)
+    with pytest.raises(UserError, match=rf"result\.json: holds the results of {what}.*--overwrite"):
+        report(config.replace(**changes), folder, weights)
+    assert contents(folder) == before
+
+
+def test_results_of_other_weights_are_replaced_only_on_request(tiny_set, weights, tmp_path):
+    folder, other = tmp_path / "result", tmp_path / "best.weights.h5"
+    report(tiny_set.config(), folder, weights)
+    before = contents(folder)
+    # The same name and settings, but another network: trained further, for example.
+    other.write_bytes(Path(weights).read_bytes() + b"more")
+    with pytest.raises(UserError, match=r"the results of other weights; give .* by --name"):
+        report(tiny_set.config(), folder, other)
+    assert contents(folder) == before
+    report(tiny_set.config(), folder, other, overwrite=True)
+    assert contents(folder) != before
+
+
+@pytest.mark.parametrize("found", [b"{", b"[]", b'{"settings": 3}', b"\xff"])
+def test_a_result_that_cannot_be_read_is_not_replaced(tiny_set, weights, tmp_path, found):
+    (tmp_path / "result.json").write_bytes(found)
+    with pytest.raises(UserError, match=r"result\.json: holds the results of other weights, "):
+        report(tiny_set.config(), tmp_path, weights)
+    assert (tmp_path / "result.json").read_bytes() == found
+
+
+def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path):
+    dump = tmp_path / "dump.jsonl"
+    dump.write_text("results of another set\n")
+    with pytest.raises(UserError, match=r"dump\.jsonl: exists already; .*--overwrite"):
+        report(tiny_set.config(), tmp_path, weights, dump)
+    assert dump.read_text() == "results of another set\n"
+    assert list(tmp_path.iterdir()) == [dump]
+    report(tiny_set.config(), tmp_path, weights, dump, overwrite=True)
+    assert len(dump.read_text().splitlines()) == 12
+
+
+def test_a_full_disk_leaves_no_partial_file_and_the_table_is_printed(
+    tiny_set, weights, tmp_path, small_disk, capsys
+):
+    disk = small_disk(4096)
+    (disk / "filler").write_bytes(bytes(4096))
+    with pytest.raises(NoSpaceError, match=r"dump\.jsonl: needs .*the disk is full"):
+        report(tiny_set.config(), tmp_path / "result", weights, disk / "dump.jsonl")
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+    assert "Acc@0.5" in capsys.readouterr().out
+    with pytest.raises(NoSpaceError, match=r"result\.txt: .*the disk is full"):
+        report(tiny_set.config(), disk / "result", weights)
+    assert list((disk / "result").iterdir()) == []
+
+
+def test_skipped_images_are_listed(tiny_set, weights, tmp_path, capsys):
+    shutil.copytree(tiny_set.images, tmp_path / "images")
+    (tmp_path / "images/b.png").write_bytes(b"")
+    config = tiny_set.config(image_path=str(tmp_path / "images"), on_bad_sample="skip")
+    report(config, tmp_path / "result", weights, tmp_path / "dump.jsonl", pictures=3)
+    written = json.loads((tmp_path / "result/result.json").read_text())
+    [skipped] = written["skipped"]
+    assert (skipped["image"], skipped["expressions"]) == ("b.png", 3)
+    assert "images/b.png: not a readable image" in skipped["reason"]
+    assert written["n_expressions"] == 9
+    assert len((tmp_path / "dump.jsonl").read_text().splitlines()) == 9
+    said = capsys.readouterr().err.splitlines()
+    start = said.index("1 image with 3 expressions cannot be used and were skipped:")
+    assert said[start + 1] == "  " + skipped["reason"]
+    with Image.open(tmp_path / "result/pictures.png") as sheet:
+        assert sheet.width > 200

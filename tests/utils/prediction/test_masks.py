@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data.loading.letterbox import Letterbox
-from utils.prediction.masks import place_masks
+from utils.prediction.masks import place_mask, place_masks
 
 SIDE = 96
 
@@ -40,3 +40,13 @@ def test_one_map():
     geometry = Letterbox.fit(60, 96, SIDE)
     result = placed(np.ones((1, 12, 12), np.float32), [(0, 0, 96, 96)], [1.0], geometry)
     np.testing.assert_allclose(result, np.ones((96, 60, 1)))
+
+
+def test_more_maps_than_opencv_has_channels():
+    geometry = Letterbox.fit(60, 96, SIDE)
+    probability = np.random.default_rng(0).uniform(size=(200, 12, 12)).astype(np.float32)
+    boxes, scores = np.tile([10, 20, 50, 60], (200, 1)), np.full(200, 0.7, np.float32)
+    result = place_masks(probability, boxes, scores, geometry)
+    assert result.shape == (96, 60, 200)
+    alone = place_mask(probability[199], boxes[199], scores[199], geometry)
+    np.testing.assert_array_equal(result[..., 199], alone)
