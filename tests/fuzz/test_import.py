@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import UserError
@@ -119,7 +119,6 @@ def test_damaged_coco_files(photos, content):
     import_or_nothing(photos, lambda: read_coco_entries(path))
 
 
-@settings(max_examples=30)
 @given(st.data(), st.sampled_from(FILES))
 def test_damaged_files(photos, data, name):
     path = photos.write(*OBJECTS, name="new.jsonl")
