@@ -1,5 +1,6 @@
 """Builds a training run from its config."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from config.command_line import say
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
+from data.loading.errors import skipped_text
 from data.loading.pipeline import TrainingSet
 from data.preparation.manifest import check_pairing
 from model.mcn import build_mcn
@@ -53,7 +55,13 @@ def train(
         return None
     if overwrite and (old := move_away(config.log_path)):
         say(f"{config.log_path}: the earlier run is now in {old}")
-    return build_trainer(config, force=force).run()
+    trainer = build_trainer(config, force=force)
+    try:
+        return trainer.run()
+    finally:
+        if bad := trainer.training_set.bad_samples | trainer.evaluator.bad_images:
+            what = f"{len(bad):,} images or masks"
+            say(skipped_text(what, bad.values()), sys.stderr)
 
 
 def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False) -> Trainer:
@@ -92,7 +100,8 @@ def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False)
     with strategy.scope():
         model = build_network(config, report=say if chief else _silent)
         if config.cache_features:
-            store = build_feature_store(config, model, training_set.images)
+            bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
+            store = build_feature_store(config, model, training_set.images, bad_images)
             training_set = replace(training_set, features=store)
         optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
         checkpoints = Checkpoints(config.log_path, model, optimizer, writer=chief)
@@ -150,5 +159,6 @@ def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet,
         config.word_len,
         config.seed,
         config.mask_target,
+        on_bad_sample=config.on_bad_sample,
     )
     return training_set, build_evaluator(config, words)

@@ -24,7 +24,12 @@ BATCH_SIZE = 8
 FLUSH_EVERY = 16  # Batches; what an interruption costs at most.
 
 
-def build_feature_store(config: Config, model: keras.Model, images: Sequence[str]) -> FeatureStore:
+def build_feature_store(
+    config: Config,
+    model: keras.Model,
+    images: Sequence[str],
+    bad_images: dict[str, str] | None = None,
+) -> FeatureStore:
     """Opens the cached features of a training set and computes the missing ones.
 
     Trainings that share a folder compute common features once, the others waiting. Features of
@@ -34,13 +39,15 @@ def build_feature_store(config: Config, model: keras.Model, images: Sequence[str
         config: the settings; `cache_dir` and `cache_dtype` select the folder and the type.
         model: network of `build_mcn` with its weights loaded.
         images: file names, each once.
+        bad_images: if given, images that cannot be read are added to it with the reason.
 
     Returns:
-        The complete `FeatureStore`.
+        `FeatureStore` of all images but the bad ones.
 
     Raises:
         NoSpaceError: the disk is too small.
-        DataError: an image cannot be read, or its features do not fit `cache_dtype`.
+        DataError: features do not fit `cache_dtype`, or an image cannot be read, and there is no
+            `bad_images`.
     """
     cut = frozen_cut(model)
     frozen_part = keras.Model(model.input["image"], cut)
@@ -60,7 +67,7 @@ def build_feature_store(config: Config, model: keras.Model, images: Sequence[str
                 f"{bytes_text(other.bytes)}; delete the folder if no training needs them"
             )
         with store.writing():
-            _fill(store, frozen_part, config)
+            _fill(store, frozen_part, config, bad_images)
     return store
 
 
@@ -69,7 +76,12 @@ def trained_part(model: keras.Model) -> keras.Model:
     return keras.Model([*frozen_cut(model), model.input["words"]], model.output)
 
 
-def _fill(store: FeatureStore, frozen_part: keras.Model, config: Config) -> None:
+def _fill(
+    store: FeatureStore,
+    frozen_part: keras.Model,
+    config: Config,
+    bad_images: dict[str, str] | None,
+) -> None:
     size, missing, all_images = config.input_size, set(store.missing), list(store.rows)
     if not missing:  # Another process was faster.
         return
@@ -85,14 +97,14 @@ def _fill(store: FeatureStore, frozen_part: keras.Model, config: Config) -> None
     batches = [all_images[at : at + BATCH_SIZE] for at in range(0, len(all_images), BATCH_SIZE)]
     batches = [batch for batch in batches if not missing.isdisjoint(batch)]
     names = [name for batch in batches for name in batch]
-    loaded = letterboxed_images(names, config.image_path, size, config.workers)
+    loaded = letterboxed_images(names, config.image_path, size, config.workers, bad_images)
     with Progress(len(names), "cache features", "images") as bar:
         done = 0
         for number, batch in enumerate(batches, start=1):
             images = [next(loaded) for _ in batch]
             features = [f.numpy() for f in encode(np.stack([pixels for _, pixels, _ in images]))]
             for row, (name, _, image_size) in enumerate(images):
-                if name in missing:
+                if name in missing and name not in (bad_images or ()):
                     store.write(name, image_size, [feature[row] for feature in features])
             if number % FLUSH_EVERY == 0:
                 store.flush()

@@ -1,6 +1,7 @@
 """Training on cached features computes the same as training on images."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,21 @@ def test_a_disk_that_fills_up_while_features_are_computed(build, small_disk, mon
     for name in store.rows:
         for on_disk, expected in zip(store.read(name)[0], build().read(name)[0], strict=True):
             np.testing.assert_array_equal(on_disk, expected)
+
+
+def test_images_that_cannot_be_read_are_listed_or_refused(tiny_set, network, tmp_path, capsys):
+    shutil.copytree(tiny_set.images, tmp_path / "images")
+    (tmp_path / "images/b.png").write_bytes(b"no image")
+    settings = {"cache_features": 1, "image_path": str(tmp_path / "images")}
+    config = frozen_config(tiny_set, tmp_path / "log", **settings)
+    images, model, bad = ["a.png", "b.png", "c.png"], network(free_body=1), {}
+    with pytest.raises(DataError, match=r"b\.png"):
+        build_feature_store(config, model, images)
+    store = build_feature_store(config, model, images, bad)
+    assert store.missing == list(bad) == ["b.png"]
+    assert "b.png" in bad["b.png"]
+    shutil.copy(tiny_set.images / "b.png", tmp_path / "images")
+    assert build_feature_store(config, model, images).missing == []
 
 
 def test_a_damaged_row_ends_a_training_with_a_sentence(tiny_set, tmp_path):
