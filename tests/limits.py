@@ -30,11 +30,16 @@ def memory_within(bytes_more: int) -> Iterator[None]:
     clear = Path("/proc/self/clear_refs")
     if not os.access(clear, os.W_OK):
         pytest.skip("the peak of the memory cannot be measured here; run on Linux")
-    before = _status_bytes("VmRSS")
+    before = resident_bytes()
     clear.write_text("5")  # Resets the peak, VmHWM.
     yield
     grown = _status_bytes("VmHWM") - before
     assert grown <= bytes_more, f"memory grew by {grown / 1e6:.0f} MB"
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return _status_bytes("VmRSS")
 
 
 def _status_bytes(field: str) -> int:
