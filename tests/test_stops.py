@@ -81,7 +81,8 @@ class Run:
             with h5py.File(self.log / name) as file:
                 file.visititems(lambda key, item, name=name: add(found, f"{name}/{key}", item))
         del found["last.state.h5/run_state"]  # Holds times and paths.
-        records = [json.loads(line) for line in (self.log / "epochs.jsonl").open()]
+        lines = (self.log / "epochs.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
         for record in records:
             del record["train"]["seconds"], record["train"]["samples_per_s"]
         found["records"] = records
