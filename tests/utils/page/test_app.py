@@ -1,0 +1,57 @@
+"""What the page says when the server fails, and what it forgets."""
+
+from collections import defaultdict
+from types import SimpleNamespace
+
+import pytest
+
+from utils.page import app
+from utils.page.answers import BUG, NO_UPLOAD, problem_html
+from utils.page.uploads import Uploads
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return Uploads(tmp_path)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, KeyError, MemoryError])
+def test_a_fault_of_the_server_is_printed_there_and_not_shown(uploads, capsys, error):
+    def answer(*_):
+        raise error("/secret/folder")
+
+    values = app._answer(SimpleNamespace(answer=answer), uploads, None, "red box", 0.35, True)
+    assert values == (None, None, problem_html(BUG), None, None)
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert "/secret/folder" in printed
+
+
+def test_a_photograph_that_is_gone_is_never_opened(uploads):
+    for path in (str(uploads.folder / "a/gone.png"), "/etc/passwd", None, 1):
+        photograph = {"path": path, "orig_name": "a.png"}
+        values = app._answer(None, uploads, photograph, "red box", 0.35, True)
+        assert values[2] == problem_html(NO_UPLOAD)
+
+
+def test_what_is_deleted_and_who_left_is_forgotten(uploads, monkeypatch):
+    monkeypatch.setattr(uploads, "make_room", lambda: {"old.png"})
+    queue = SimpleNamespace(
+        pending_event_ids_session=defaultdict(set, here={"1"}, left={"2"}),
+        pending_messages_per_session={"here": None},
+    )
+    page = SimpleNamespace(temp_file_sets=[{"old.png", "new.png"}, set()], _queue=queue)
+    app.make_room(page, uploads)
+    assert page.temp_file_sets == [{"new.png"}, set()]
+    assert dict(queue.pending_event_ids_session) == {"here": {"1"}}
+
+
+def test_gradio_has_what_the_page_reads_of_it():
+    """The names that are not documented; the version of Gradio is pinned."""
+    gradio = pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
+    with gradio.Blocks() as page:
+        pass
+    page.queue()
+    assert isinstance(page.temp_file_sets, list)
+    assert isinstance(page._queue.pending_event_ids_session, dict)
+    assert "a" not in page._queue.pending_messages_per_session
