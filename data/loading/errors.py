@@ -1,6 +1,6 @@
 """The error of everything in this package that reads files of a data set, and lists of them."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from config.errors import UserError
 
@@ -11,7 +11,7 @@ class DataError(UserError):
     """A file of a data set cannot be used; the message names it and the way out."""
 
 
-def skipped_text(what: str, reasons: Collection[str]) -> str:
+def skipped_text(what: str, reasons: Iterable[str]) -> str:
     """Lists what has been skipped because its files cannot be used, for people.
 
     Args:
@@ -21,7 +21,8 @@ def skipped_text(what: str, reasons: Collection[str]) -> str:
     Returns:
         Lines without a line break at the end.
     """
-    lines = [f"{what} cannot be used and were skipped:", *sorted(reasons)[:_LISTED]]
-    if len(reasons) > _LISTED:
-        lines.append(f"… and {len(reasons) - _LISTED:,} more")
+    listed = sorted(reasons)
+    lines = [f"{what} cannot be used and were skipped:", *listed[:_LISTED]]
+    if len(listed) > _LISTED:
+        lines.append(f"… and {len(listed) - _LISTED:,} more")
     return "\n  ".join(lines)

@@ -1,13 +1,15 @@
 """What a training run is built from: the weights it starts with, and the size of its batches."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from data.loading.errors import DataError
 from model.weights import save_weights
 from tests.tiny import network_config, weights_of
-from utils.training.builder import build_network, build_sets
+from utils.training.builder import build_network, build_sets, train
 from utils.training.trainer import Trainer, TrainingError
 
 
@@ -38,3 +40,18 @@ def test_several_replicas_need_complete_batches(tiny_set):
     assert trainer(2).steps_per_epoch == 2
     with pytest.raises(TrainingError, match="train_set holds 5 referents, less than batch_size 6"):
         trainer(6)
+
+
+@pytest.mark.slow
+def test_files_that_cannot_be_used_stop_a_training_or_are_listed_at_its_end(
+    tiny_set, tmp_path, capsys
+):
+    shutil.copytree(tiny_set.images, tmp_path / "images")
+    (tmp_path / "images/b.png").write_bytes(b"")
+    changes = {"image_path": str(tmp_path / "images"), "epoches": 1}
+    with pytest.raises(DataError, match=r"b\.png: not a readable image"):
+        train(tiny_set.config(**changes, log_path=str(tmp_path / "error")))
+    state = train(tiny_set.config(**changes, log_path=str(tmp_path / "skip"), on_bad_sample="skip"))
+    assert state.epoch == 1
+    [listed] = [line for line in capsys.readouterr().err.splitlines() if "b.png" in line]
+    assert listed.startswith(f"  {tmp_path}/images/b.png: not a readable image")
