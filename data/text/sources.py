@@ -19,6 +19,7 @@ import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -130,19 +131,19 @@ def open_source(
     return spacy.blank("en").tokenizer, find
 
 
-def look_up(
-    words: Iterable[str], tokenizer: Callable, find: Callable
-) -> dict[str, np.ndarray | None]:
+def look_up(words: Iterable[str], tokenizer: Any, find: Callable) -> dict[str, np.ndarray | None]:
     """Looks up the vectors of words in an opened source.
 
     Args:
         words: words without spaces.
-        tokenizer, find: from `open_source`.
+        tokenizer, find: from `open_source`; the tokenizer is spaCy's.
 
     Returns:
         Word → float32 (embed_dim,), or None if no part of the word has a vector.
     """
-    parts = {word: [token.text for token in tokenizer(word)] for word in words}
+    # Outside a memory zone, spaCy keeps every text that it has ever split.
+    with tokenizer.vocab.memory_zone():
+        parts = {word: [token.text for token in tokenizer(word)] for word in words}
     vectors = find({text for texts in parts.values() for text in texts})
     return {word: _mean([vectors[text] for text in texts]) for word, texts in parts.items()}
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data.text import vectors as words_module
+from data.text.sources import look_up
 from data.text.vectors import WordSupply, build_word_table
+from tests.limits import memory_within
 
 TEXT = b"the 1 2 3\ndog 4 5 6\nleft 7 8 9\n- 0.5 -0.25 0.125\nshirt 3 3 3\nParis 9 9 9\n"
 EXPRESSIONS = ["the Dog", "left t-shirt zorblax", "Paris paris"]
@@ -74,3 +76,20 @@ def test_no_words_at_all(source):
 def test_a_missing_source_is_named_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         WordSupply(str(tmp_path / "nowhere.txt"), 3)
+
+
+@pytest.mark.slow
+def test_splitting_words_for_ever_takes_no_memory():
+    """A page for the browser splits words that strangers type."""
+    import spacy
+
+    tokenizer = spacy.blank("en").tokenizer
+
+    def split(first, count):
+        for start in range(first, first + count, 100):
+            words = [f"{k:032x}" for k in range(start, start + 100)]
+            look_up(words, tokenizer, dict.fromkeys)
+
+    split(0, 5000)
+    with memory_within(12_000_000):
+        split(5000, 40_000)
