@@ -13,6 +13,7 @@ from tests.utils.page.client import Client, open_page
 @pytest.fixture(scope="session")
 def run_folder(network, tiny_set, tmp_path_factory):
     """What training leaves: weights and settings."""
+    pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
     from model.weights import save_weights
 
     folder = tmp_path_factory.mktemp("page_run")
@@ -24,7 +25,6 @@ def run_folder(network, tiny_set, tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(run_folder, tmp_path_factory):
     """An open `Page`."""
-    pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
     with open_page(run_folder, tmp_path_factory.mktemp("page_tmp")) as page:
         yield page
 

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.slow
 PASSWORD = "sesame-7319"
 
 
-@pytest.fixture(autouse=True)
-def _gradio():
-    pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
-
-
 def wait_for(condition):
     end = time.monotonic() + 60
     while not condition():
