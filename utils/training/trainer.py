@@ -234,7 +234,7 @@ class Trainer:
         self.checkpoints.save(state)
         log.epochs(state.history)
         summary = format_summary(val, self.config.det_acc_thresh)
-        say(f"epoch {epoch}: loss {train['loss']:.3f}, {summary}")
+        say(f"epoch {epoch}: loss {train.get('loss', math.nan):.3f}, {summary}")
         stop.raise_if_requested()
         return state
 

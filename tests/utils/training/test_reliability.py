@@ -14,9 +14,10 @@ from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
 from utils.training.builder import build_trainer, train
-from utils.training.run.checkpoints import CheckpointError
+from utils.training.run.checkpoints import CheckpointError, Checkpoints
 from utils.training.run.folder import RunFolderError
-from utils.training.trainer import TrainingError
+from utils.training.run.settings import run_settings
+from utils.training.trainer import Trainer, TrainingError
 
 pytestmark = pytest.mark.slow
 
@@ -28,18 +29,47 @@ def settings(tiny_set, folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_set, tmp_path_factory):
-    """A run of two epochs that was never stopped."""
-    trainer = build_trainer(settings(tiny_set, tmp_path_factory.mktemp("run") / "log"))
-    return trainer, trainer.run()
+def new_trainer(tiny_set, tmp_path_factory):
+    """`new_trainer(folder, **changes)`: a trainer that has not run.
+
+    All share the compiled parts of one network, which takes most of the time to build, and begin
+    with its initial weights. test_stops.py resumes in new processes.
+    """
+    first = build_trainer(settings(tiny_set, tmp_path_factory.mktemp("first")))
+    initial = state_of(first)
+    variables = [*first.model.variables, *first.optimizer.variables]
+
+    def build(folder, **changes):
+        for variable, value in zip(variables, initial, strict=True):
+            variable.assign(value)
+        config = settings(tiny_set, folder, **changes)
+        trainer = Trainer(
+            config, run_settings(config), first.strategy, first.training_set, first.evaluator,
+            first.grounder, first.optimizer,
+            Checkpoints(folder, first.model, first.optimizer),
+        )  # fmt: skip
+        trainer._step = first._step
+        trainer._batches(1)  # Builds the step, if this is the first trainer.
+        first._step = trainer._step
+        return trainer
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(new_trainer, tmp_path_factory):
+    """(arrays, records, state) of a run of two epochs that was never stopped."""
+    folder = tmp_path_factory.mktemp("run") / "log"
+    trainer = new_trainer(folder)
+    state = trainer.run()
+    return state_of(trainer), records_of(folder), state
 
 
 def assert_same_run(trainer, state, uninterrupted):
-    expected_trainer, expected = uninterrupted
-    for array, wanted in zip(state_of(trainer), state_of(expected_trainer), strict=True):
+    arrays, records, expected = uninterrupted
+    for array, wanted in zip(state_of(trainer), arrays, strict=True):
         np.testing.assert_array_equal(array, wanted)
-    folder = trainer.config.log_path
-    assert records_of(folder) == records_of(expected_trainer.config.log_path)
+    assert records_of(trainer.config.log_path) == records
     assert (state.best_det_acc, state.best_epoch) == (expected.best_det_acc, expected.best_epoch)
 
 
@@ -57,21 +87,19 @@ def interrupt_at(trainer, step, number=signal.SIGTERM):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
-def test_a_run_stopped_in_any_step_resumes_bit_by_bit(tiny_set, tmp_path, uninterrupted, step):
-    config = settings(tiny_set, tmp_path)
-    trainer = build_trainer(config)
+def test_a_run_stopped_in_any_step_resumes_bit_by_bit(new_trainer, tmp_path, uninterrupted, step):
+    trainer = new_trainer(tmp_path)
     interrupt_at(trainer, step)
     with pytest.raises(Stopped), stop_signals():
         trainer.run()
     saved = trainer.checkpoints.restore()
     assert (saved.epoch * 3) + saved.step == step + 1
-    resumed = build_trainer(config)
+    resumed = new_trainer(tmp_path)
     assert_same_run(resumed, resumed.run(), uninterrupted)
 
 
-def test_a_run_stopped_in_validation_resumes_with_it(tiny_set, tmp_path, uninterrupted, capsys):
-    config = settings(tiny_set, tmp_path)
-    trainer = build_trainer(config)
+def test_a_run_stopped_in_validation_resumes_with_it(new_trainer, tmp_path, uninterrupted, capsys):
+    trainer = new_trainer(tmp_path)
     evaluate = trainer.evaluate
 
     def interrupted(*arguments):
@@ -82,7 +110,7 @@ def test_a_run_stopped_in_validation_resumes_with_it(tiny_set, tmp_path, uninter
     with pytest.raises(Stopped) as stopped, stop_signals():
         trainer.run()
     assert stopped.value.exit_code == 130
-    resumed = build_trainer(config)
+    resumed = new_trainer(tmp_path)
     resumed.train_epoch = counted(resumed.train_epoch, trained := [])
     assert_same_run(resumed, resumed.run(), uninterrupted)
     assert [state.step for state in trained] == [3, 0]
@@ -97,9 +125,8 @@ def counted(train_epoch, states):
     return call
 
 
-def test_states_are_saved_within_an_epoch(tiny_set, tmp_path):
-    config = settings(tiny_set, tmp_path, epoches=1, save_every_minutes=1e-9)
-    trainer = build_trainer(config)
+def test_states_are_saved_within_an_epoch(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path, epoches=1, save_every_minutes=1e-9)
     saved, save = [], trainer.checkpoints.save
 
     def recording(state):
@@ -111,9 +138,8 @@ def test_states_are_saved_within_an_epoch(tiny_set, tmp_path):
     assert saved == [(0, 1), (0, 2), (0, 3), (1, 0)]
 
 
-def test_a_failing_validation_does_not_lose_the_epoch(tiny_set, tmp_path, uninterrupted):
-    config = settings(tiny_set, tmp_path)
-    trainer = build_trainer(config)
+def test_a_failing_validation_does_not_lose_the_epoch(new_trainer, tmp_path, uninterrupted):
+    trainer = new_trainer(tmp_path)
 
     def fail(*_arguments):
         raise DataError("d.png: damaged")
@@ -121,18 +147,18 @@ def test_a_failing_validation_does_not_lose_the_epoch(tiny_set, tmp_path, uninte
     trainer.evaluate = fail
     with pytest.raises(DataError):
         trainer.run()
-    resumed = build_trainer(config)
+    resumed = new_trainer(tmp_path)
     resumed.train_epoch = counted(resumed.train_epoch, trained := [])
     assert_same_run(resumed, resumed.run(), uninterrupted)
     assert trained[0].step == 3
 
 
-def test_validation_is_tried_before_the_first_epoch(tiny_set, tmp_path):
+def test_validation_is_tried_before_the_first_epoch(new_trainer, tiny_set, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(tiny_set.images, images)
-    trainer = build_trainer(settings(tiny_set, tmp_path / "log", image_path=str(images)))
+    trainer = new_trainer(tmp_path / "log")
+    trainer.evaluator = dataclasses.replace(trainer.evaluator, image_path=images)
     (images / "c.png").write_bytes(b"damaged")
-    trainer.training_set = dataclasses.replace(trainer.training_set, image_path=tiny_set.images)
     trainer.train_epoch = counted(trainer.train_epoch, trained := [])
     with pytest.raises(DataError, match=r"c\.png"):
         trainer.run()
@@ -148,9 +174,8 @@ def break_layer(trainer, name):
     ("layer", "terms"),
     [("mask_logits", "mask, loss"), ("box_logits", "xy, wh, confidence, ")],
 )
-def test_a_loss_that_is_not_finite_names_term_step_and_samples(tiny_set, tmp_path, layer, terms):
-    trainer = build_trainer(settings(tiny_set, tmp_path))
-    trainer.evaluate = lambda *_: break_layer(trainer, layer) or {"det_acc": 0.0}
+def test_a_loss_that_is_not_finite_names_term_step_and_samples(new_trainer, tmp_path, layer, terms):
+    trainer = new_trainer(tmp_path)
     trainer._complete_epoch = lambda state, *_: (
         break_layer(trainer, layer) or dataclasses.replace(state.after_epoch())
     )
@@ -186,17 +211,16 @@ def broken_words(trainer, row):
     trainer.training_set = dataclasses.replace(trainer.training_set, words=Broken())
 
 
-def test_a_bad_sample_in_the_last_step_of_an_epoch_is_never_saved(tiny_set, tmp_path):
-    trainer = build_trainer(settings(tiny_set, tmp_path))
+def test_a_bad_sample_in_the_last_step_of_an_epoch_is_never_saved(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path)
     row = trainer.training_set.plan(1)[0][-1]  # Alone in the last batch.
     broken_words(trainer, row)
-    before = state_of(trainer)
     with pytest.raises(TrainingError, match=r"epoch 1, step 3 of 3: not finite in"):
         trainer.run()
     assert trainer.checkpoints.restore() is None
     assert not list(Path(tmp_path).glob("*.h5"))
-    assert all(np.isfinite(array).all() for array in state_of(trainer) if array.dtype.kind == "f")
-    assert len(before) == len(state_of(trainer))
+    for variable in [*trainer.model.trainable_variables, *trainer.optimizer.variables]:
+        assert np.isfinite(np.array(variable)).all(), variable.path
 
 
 def test_steps_that_are_not_finite_are_skipped_up_to_a_number(tiny_set, tmp_path, capsys):
@@ -231,9 +255,10 @@ def test_skipped_steps_change_nothing(tiny_set, tmp_path):
             np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
-def test_changed_settings_are_refused_or_printed(tiny_set, tmp_path, capsys):
-    config = settings(tiny_set, tmp_path, epoches=1)
-    build_trainer(config).run()
+def test_changed_settings_are_refused_or_printed(new_trainer, tmp_path, capsys):
+    trainer = new_trainer(tmp_path, epoches=1)
+    trainer.run()
+    config = trainer.config
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(RunFolderError, match=r"det_acc_thresh: 0\.5 → 0\.7.*--resume force"):
         build_trainer(config.replace(det_acc_thresh=0.7, lr=1e-3))
@@ -246,9 +271,10 @@ def test_changed_settings_are_refused_or_printed(tiny_set, tmp_path, capsys):
         assert f"resumed with another setting: {change}" in printed
 
 
-def test_results_without_a_state_are_not_overwritten(tiny_set, tmp_path):
-    config = settings(tiny_set, tmp_path / "log", epoches=1)
-    build_trainer(config).run()
+def test_results_without_a_state_are_not_overwritten(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path / "log", epoches=1)
+    trainer.run()
+    config = trainer.config
     for name in ("last.state.h5", "previous.state.h5"):
         (tmp_path / "log" / name).unlink()
     best = (tmp_path / "log" / "best.weights.h5").read_bytes()
@@ -262,9 +288,8 @@ def test_results_without_a_state_are_not_overwritten(tiny_set, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_a_lost_best_file_is_said_and_replaced(tiny_set, tmp_path, capsys, damage):
-    config = settings(tiny_set, tmp_path, epoches=1)
-    trainer = build_trainer(config)
+def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, damage):
+    trainer = new_trainer(tmp_path, epoches=1)
     evaluate = trainer.evaluate
     trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
     trainer.run()
@@ -275,7 +300,7 @@ def test_a_lost_best_file_is_said_and_replaced(tiny_set, tmp_path, capsys, damag
         content = bytearray(best.read_bytes())
         content[-100] ^= 1
         best.write_bytes(content)
-    state = build_trainer(config.replace(epoches=2)).run()
+    state = new_trainer(tmp_path, epoches=2).run()
     assert f"{best}: is {damage}" in capsys.readouterr().err
     assert best.exists()
     assert state.best_epoch == 2
@@ -303,13 +328,12 @@ def test_a_dry_run_names_what_is_missing(tiny_set, tmp_path):
         train(config, dry_run=True)
 
 
-def test_another_batch_size_continues_at_the_same_sample(tiny_set, tmp_path):
-    config = settings(tiny_set, tmp_path, epoches=1)
-    trainer = build_trainer(config)
+def test_another_batch_size_continues_at_the_same_sample(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path, epoches=1)
     interrupt_at(trainer, 1)
     with pytest.raises(Stopped), stop_signals():
         trainer.run()
-    resumed = build_trainer(config.replace(batch_size=4))
+    resumed = new_trainer(tmp_path, epoches=1, batch_size=4)
     resumed.train_epoch = counted(resumed.train_epoch, trained := [])
     state = resumed.run()
     assert (trained[0].step, resumed.steps_per_epoch) == (1, 2)
@@ -318,9 +342,9 @@ def test_another_batch_size_continues_at_the_same_sample(tiny_set, tmp_path):
     assert record["train"]["loss"] > 0
 
 
-def test_a_weight_that_is_not_finite_is_never_saved(tiny_set, tmp_path):
+def test_a_weight_that_is_not_finite_is_never_saved(new_trainer, tmp_path):
     """A moving average that overflows shows in no loss."""
-    trainer = build_trainer(settings(tiny_set, tmp_path))
+    trainer = new_trainer(tmp_path)
     complete = trainer._complete_epoch
 
     def break_and_complete(state, log, stop):
