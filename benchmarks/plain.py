@@ -29,7 +29,7 @@ from model.mcn import ANCHORS_PER_CELL
 from model.text_encoders.recurrent import build_language_feature
 from model.weights.layouts import mcn_slots
 from utils.evaluation.metrics import Metrics, Result, detection_iou, mask_iou
-from utils.prediction.masks import place_masks
+from utils.prediction.masks import place_mask
 
 
 class PlainFactory(LayerFactory):
@@ -116,11 +116,13 @@ def evaluate_plainly(
             box, score = best_box(outputs["boxes"], ANCHORS_PX, size)
             rounded = round_box(box, size).numpy()
             probability = ops.convert_to_numpy(ops.sigmoid(outputs["mask"][..., 0]))
-            maps = place_masks(probability, rounded, score.numpy(), geometry, config.use_nls)
+            placed = place_mask(
+                probability[0], rounded[0], float(score[0]), geometry, bool(config.use_nls)
+            )
             true_box = letterbox_box(referent.box_xyxy_px, geometry)
             metrics.update(
                 detection_iou(rounded[0], true_box),
-                *mask_iou(maps[..., 0] > config.segment_thresh, mask),
+                *mask_iou(placed > config.segment_thresh, mask),
             )
     return metrics.result()
 

@@ -98,7 +98,7 @@ def place_mask_in_graph(
     geometry: Letterbox,
     use_nls: bool,
 ) -> tf.Tensor:
-    """`utils.prediction.masks.place_masks` for one map.
+    """`utils.prediction.masks.place_mask` in the graph.
 
     Args:
         probability: (S/8, S/8) float32.

@@ -1,7 +1,5 @@
 """From the network's mask probability to masks at the size of the image, section 3.4."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -36,28 +34,3 @@ def place_mask(
     if use_nls:
         square = asnls(square[..., None], np.asarray(box_xyxy_px)[None], [score])[..., 0]
     return unletterbox_map(square, geometry)
-
-
-def place_masks(
-    probability: np.ndarray,
-    boxes_xyxy_px: np.ndarray,
-    scores: np.ndarray | Sequence[float],
-    geometry: Letterbox,
-    use_nls: bool = True,
-) -> np.ndarray:
-    """`place_mask` of K maps of one image, all in memory at once.
-
-    Args:
-        probability: (K, S/8, S/8) float32.
-        boxes_xyxy_px: (K, 4) int.
-        scores: (K,).
-        geometry, use_nls: as for `place_mask`.
-
-    Returns:
-        (h, w, K) float32.
-    """
-    maps = [
-        place_mask(*of_one, geometry, use_nls)
-        for of_one in zip(probability, boxes_xyxy_px, scores, strict=True)
-    ]
-    return np.stack(maps, axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from config.errors import UserError
 from data.loading.letterbox import Letterbox
-from utils.prediction.masks import place_masks
+from utils.prediction.masks import place_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Prediction:
 
         With ASNLS, values inside the box can exceed 1.
         """
-        return full_size_probability(
+        return place_mask(
             self.probability_input, self.box_xyxy_input, self.score, self.geometry, self.use_nls
         )
 
@@ -80,26 +80,3 @@ def check_threshold(segment_thresh: float) -> None:
         raise UserError(
             f"the mask threshold must be a number between 0 and 1, not {repr(segment_thresh)[:40]}"
         )
-
-
-def full_size_probability(
-    probability: np.ndarray,
-    box_xyxy_input: np.ndarray,
-    score: float,
-    geometry: Letterbox,
-    use_nls: bool,
-) -> np.ndarray:
-    """`utils.prediction.masks.place_masks` of one expression.
-
-    Args:
-        probability: (S/8, S/8) float32.
-        box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
-        score: confidence of the box in 0..1.
-        geometry: `Letterbox` of the photograph.
-        use_nls: whether the box weighs the mask (ASNLS).
-
-    Returns:
-        (h, w) float32.
-    """
-    maps = place_masks(probability[None], box_xyxy_input[None], [score], geometry, use_nls)
-    return maps[..., 0]

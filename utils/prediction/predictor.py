@@ -21,8 +21,9 @@ from model.weights import LoadReport
 from utils.prediction.attention import Attention, AttentionReader
 from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
+from utils.prediction.masks import place_mask
 from utils.prediction.photographs import MAX_PIXELS, read_photograph
-from utils.prediction.prediction import Prediction, check_threshold, full_size_probability
+from utils.prediction.prediction import Prediction, check_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +231,7 @@ class Predictor:
         predictions = []
         for k, (box, rounded, score, probability) in enumerate(zip(*outputs, strict=True)):
             start = time.perf_counter()
-            resized = full_size_probability(probability, rounded, float(score), geometry, use_nls)
+            resized = place_mask(probability, rounded, float(score), geometry, use_nls)
             mask = resized > segment_thresh
             predictions.append(
                 Prediction(

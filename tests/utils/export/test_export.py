@@ -29,7 +29,7 @@ from utils.export.formats import ExportError
 from utils.export.graph import Exportable, build_exportables
 from utils.export.letterbox import fit_in_graph, letterbox_in_graph
 from utils.prediction.grounder import Grounder
-from utils.prediction.masks import place_masks
+from utils.prediction.masks import place_mask
 from utils.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def chain(grounder, image, words, use_nls=True, pillow=False):
     box, rounded, score, probability = grounder.locate(
         features, [0], grounder.encode_words(words[None])
     )
-    mask = place_masks(probability, rounded, score, geometry, use_nls)[..., 0]
+    mask = place_mask(probability[0], rounded[0], score[0], geometry, use_nls)
     return {
         "box_xyxy_px": unletterbox_box(box[0], geometry),
         "score": score[0],

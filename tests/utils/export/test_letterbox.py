@@ -13,7 +13,7 @@ from utils.export.letterbox import (
     scaled_side,
     unletterbox_box_in_graph,
 )
-from utils.prediction.masks import place_masks
+from utils.prediction.masks import place_mask
 
 SIDE = 96
 # Height, width: enlarged, shrunk, square, extreme, and sizes that doubles cut a pixel short.
@@ -82,10 +82,8 @@ def test_mask(size, use_nls):
     result = place_mask_in_graph(
         tf.constant(probability), tf.constant(box), tf.constant(score), geometry, use_nls
     )
-    expected = place_masks(
-        probability[None], box[None], [score], Letterbox.fit(width, height, SIDE), use_nls
-    )
-    np.testing.assert_allclose(result, expected[..., 0], atol=2e-6)
+    expected = place_mask(probability, box, score, Letterbox.fit(width, height, SIDE), use_nls)
+    np.testing.assert_allclose(result, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (200, 70)])

@@ -157,8 +157,12 @@ def test_files_that_are_not_images_are_named(tmp_path):
     Image.fromarray(noise).save(cut)
     cut.write_bytes(cut.read_bytes()[:5000])
     folder.mkdir()
-    for path in (text, cut, folder):
-        with pytest.raises(DataError, match=f"{path.name}: not a readable image"):
+    for path, fault in (
+        (text, "not a readable image"),
+        (cut, "not a readable"),
+        (folder, "not a file"),
+    ):
+        with pytest.raises(DataError, match=f"{path.name}: {fault}"):
             read_photograph(path)
     with pytest.raises(DataError, match=r"missing\.jpg: no such image"):
         read_photograph(tmp_path / "missing.jpg")
