@@ -153,7 +153,9 @@ def test_a_resumed_run_equals_one_that_never_stopped(finished, resumed):
     for expected, array in zip(state_of(trainer), state_of(resumed), strict=True):
         np.testing.assert_array_equal(array, expected)
     assert records_of(resumed.config.log_path) == records_of(trainer.config.log_path)
-    assert resumed.state == trainer.state
+    best = ("epoch", "best_det_acc", "best_epoch")
+    for name in best:  # The rest of a state holds times and the folder.
+        assert getattr(resumed.state, name) == getattr(trainer.state, name)
 
 
 def test_a_finished_run_says_so(finished, capsys):
