@@ -42,6 +42,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
+    if arguments.epochs < 1:
+        raise UserError(f"--epochs {arguments.epochs}: must be at least 1")
     left_out: list[str] = []
     if arguments.leave_out:
         left_out = read_image_list(arguments.leave_out)
@@ -50,14 +52,20 @@ def main() -> None:
     quiet_tensorflow()
 
     from model.weights import save_weights
-    from model.weights.native import check_name
+    from model.weights.native import check_name, check_trained_on
     from utils.training.pretraining import pretrain
 
     check_name(arguments.output)  # Before hours of training.
-    backbone = pretrain(config, arguments.instances, left_out, arguments.epochs)
+    if arguments.trained_on is not None:
+        check_trained_on(arguments.trained_on)
+    backbone = pretrain(config, arguments.instances, left_out, arguments.epochs, arguments.output)
     save_weights(backbone, arguments.output, trained_on=arguments.trained_on)
     print(f"Backbone written to {arguments.output}; to train from it, set pretrained_weights to it")
 
 
 if __name__ == "__main__":
-    run(main, "Nothing was written; run the same command to start again.")
+    run(
+        main,
+        "What the backbone has learned is lost, since it is written at the end only; an earlier "
+        "--output is unchanged. The same command starts again.",
+    )

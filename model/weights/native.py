@@ -262,10 +262,7 @@ def write_native(
     check_name(path)
     attributes = {PART: name_of_part(model), BACKBONE_NAME: model.backbone.name}
     if trained_on is not None:
-        if not trained_on.isprintable() or len(trained_on) > LONGEST_NAME:
-            raise WeightsError(
-                f"trained_on: must be one line of at most {LONGEST_NAME} printable characters"
-            )
+        check_trained_on(trained_on)
         attributes[TRAINED_ON] = trained_on
     content = _InMemory()
     model.save_weights(content)
@@ -276,6 +273,14 @@ def write_native(
     with h5py.File(content, "r") as source, written_hdf5(path) as file:
         _copy_halved(source, file)
         file.attrs.update(attributes)
+
+
+def check_trained_on(text: str) -> None:
+    """Raises WeightsError if `trained_on` cannot be stored in a file."""
+    if not text.isprintable() or len(text) > LONGEST_NAME:
+        raise WeightsError(
+            f"trained_on: must be one line of at most {LONGEST_NAME} printable characters"
+        )
 
 
 class _InMemory(io.BytesIO):

@@ -3,15 +3,20 @@
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from config.errors import UserError
+from config.files import check_free_space
 from config.schema import Config
 from data.loading.pipeline import unwrapped_errors
 from data.preparation.detection import (
     BOX_CHANNELS,
     STRIDES,
+    DetectionSet,
     detection_batches,
     read_instances,
 )
@@ -29,6 +34,7 @@ def pretrain(
     instances: str | os.PathLike,
     leave_out: Collection[str] = (),
     epochs: int = 20,
+    output: str | os.PathLike | None = None,
 ) -> keras.Model:
     """Trains the backbone of a config to detect every object of an instances.json.
 
@@ -37,17 +43,20 @@ def pretrain(
     afterwards.
 
     Args:
-        config: the settings; those of the backbone, input_size, image_path, batch_size, lr, seed
-            and workers are used.
+        config: the settings; those of the backbone, input_size, image_path, batch_size, lr,
+            precision, seed and workers are used.
         instances: COCO-style instances.json.
         leave_out: names of images that must not be seen.
         epochs: passes over the images.
+        output: file that the caller will write the backbone to; the disk must have room for it
+            before training starts.
 
     Returns:
         keras.Model, image → [Fv1, Fv2, Fv3].
 
     Raises:
-        UserError, OSError: the annotations or images cannot be used.
+        NoSpaceError: the disk of `output` has no room for the backbone.
+        UserError, OSError: the annotations or images cannot be used, or weights become infinite.
     """
     print(device_line())
     objects = read_instances(instances, leave_out)
@@ -55,6 +64,36 @@ def pretrain(
     if leave_out:
         print(f"{objects.left_out:,} of {len(set(leave_out)):,} listed images left out")
     backbone = visual_backbone(build_mcn(config.replace(free_body=0)))
+    if output is not None:
+        needed = sum(value.size * value.itemsize for value in backbone.get_weights())
+        check_free_space(Path(output).parent, needed, str(output), "free some space first")
+    steps = math.ceil(len(objects.images) / config.batch_size)
+    detector = _detector(backbone, objects, config, epochs)
+    print(parameters_line(detector))
+    batches = detection_batches(
+        objects,
+        config.image_path,
+        config.input_size,
+        config.batch_size,
+        config.workers,
+        config.seed,
+    )
+    with unwrapped_errors():
+        detector.fit(
+            batches,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=2,
+            callbacks=[_FiniteWeights()],
+        )
+    return backbone
+
+
+def _detector(
+    backbone: keras.Model, objects: DetectionSet, config: Config, epochs: int
+) -> keras.Model:
+    """The backbone with its heads, compiled for a training of `epochs`."""
     outputs = [
         keras.layers.Conv2D(
             objects.channels,
@@ -66,26 +105,26 @@ def pretrain(
         for stride, feature in zip(STRIDES, backbone.outputs, strict=True)
     ]
     detector = keras.Model(backbone.input, tuple(outputs))
-    print(parameters_line(detector))
     steps = math.ceil(len(objects.images) / config.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps * epochs, warmup_target=config.lr, warmup_steps=min(WARMUP_STEPS, steps)
     )
-    detector.compile(
-        keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM),
-        loss=tuple(detection_loss(objects.groups) for _ in outputs),
-    )
-    batches = detection_batches(
-        objects,
-        config.image_path,
-        config.input_size,
-        config.batch_size,
-        config.workers,
-        config.seed,
-    )
-    with unwrapped_errors():
-        detector.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=2)
-    return backbone
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=CLIP_NORM)
+    if config.precision == "mixed_float16":
+        # Keras does so itself only if the global precision is the network's.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    detector.compile(optimizer, loss=tuple(detection_loss(objects.groups) for _ in outputs))
+    return detector
+
+
+class _FiniteWeights(keras.callbacks.Callback):
+    """Ends a training whose weights are no longer finite, which would go on without effect."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if not all(np.isfinite(weights).all() for weights in self.model.get_weights()):
+            raise UserError(
+                f"epoch {epoch + 1}: weights are infinite or not a number; use a lower lr"
+            )
 
 
 def detection_loss(groups: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -2,18 +2,22 @@
 
 import json
 import re
+import shutil
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from config.errors import UserError
+from config.errors import NoSpaceError, UserError
+from data.preparation.detection import read_instances
 from model.losses import smooth_l1
-from model.mcn import build_mcn
+from model.mcn import build_mcn, visual_backbone
 from model.weights import WeightsError, load_pretrained
 from tests.tiny import weights_of, write_instances
 from utils import pretrain
+from utils.training import pretraining
 from utils.training.pretraining import OBJECT_WEIGHT, detection_loss
 
 pytestmark = pytest.mark.slow
@@ -66,6 +70,65 @@ def test_the_seed_decides_the_result(command, tmp_path):
     load_pretrained(two, tmp_path / "two.weights.h5")
     ours, theirs = weights_of(one), weights_of(two)
     assert all(np.array_equal(ours[path], theirs[path]) for path in ours)
+
+
+def test_float16_scales_the_loss(tiny_set, tmp_path):
+    config = tiny_set.config(precision="mixed_float16", batch_size=4)
+    objects = read_instances(write_instances(tmp_path / "instances.json"))
+    detector = pretraining._detector(visual_backbone(build_mcn(config)), objects, config, 1)
+    assert isinstance(detector.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_pretraining_in_float16_stays_finite(command, tmp_path):
+    config = command("--epochs", 2, precision="mixed_float16")
+    model = build_mcn(config)
+    load_pretrained(model, tmp_path / "backbone.weights.h5")
+    assert all(np.isfinite(value).all() for value in weights_of(model).values())
+
+
+def test_weights_that_are_no_numbers_are_never_written(command, tmp_path, monkeypatch):
+    def nan_loss(_):
+        return lambda truth, prediction: tf.reduce_sum(prediction, axis=(1, 2, 3)) * np.nan
+
+    monkeypatch.setattr(pretraining, "detection_loss", nan_loss)
+    with pytest.raises(UserError, match="epoch 1: weights are infinite or not a number"):
+        command("--epochs", 9)
+    assert not (tmp_path / "backbone.weights.h5").exists()
+
+
+def test_a_full_disk_is_noticed_before_training(command, small_disk, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trains"))
+    output = small_disk(50_000) / "backbone.weights.h5"
+    with pytest.raises(NoSpaceError, match=rf"{output} needs .* free some space"):
+        command(output=output)
+    assert not list(output.parent.iterdir())
+
+
+def test_a_disk_that_fills_up_during_training_keeps_the_earlier_file(
+    command, small_disk, monkeypatch
+):
+    disk = small_disk(20_000_000)
+    output = disk / "backbone.weights.h5"
+    output.write_bytes(b"earlier")
+
+    def fill(*_, **__):
+        (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - 50_000))
+
+    monkeypatch.setattr(keras.Model, "fit", fill)
+    with pytest.raises(NoSpaceError, match=rf"{output}: needs .* the disk is full"):
+        command(output=output)
+    assert sorted(path.name for path in disk.iterdir()) == ["backbone.weights.h5", "ballast"]
+    assert output.read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [(("--epochs", 0), "--epochs 0: must be at least 1"), (("--trained_on", "a\nb"), "one line")],
+)
+def test_arguments_are_checked_before_training(command, monkeypatch, arguments, fault):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trains"))
+    with pytest.raises(UserError, match=fault):
+        command(*arguments)
 
 
 def test_the_output_name_is_checked_first(command):
