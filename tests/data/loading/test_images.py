@@ -113,8 +113,9 @@ def test_whatever_pillow_raises_names_the_file(tmp_path, case):
     with pytest.raises(Exception) as caught, Image.open(path) as image:  # noqa: PT011
         image.load()
     assert isinstance(caught.value, raised)
-    with memory_within(150_000_000), pytest.raises(DataError, match=rf"^{path}: "):
-        read_image(path)
+    for read in (read_image, read_photograph):
+        with memory_within(150_000_000), pytest.raises(DataError, match=rf"^{path}: "):
+            read(path)
 
 
 def test_memory_that_an_image_would_need_is_not_there(tmp_path, monkeypatch):
