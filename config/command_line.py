@@ -37,6 +37,7 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
         The exit code that `main` returns (0 for None), BAD_INPUT, or 128 plus the number of the
         signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP, 141 if nobody reads the output.
     """
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # Not every terminal is UTF-8.
@@ -55,6 +56,17 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
         return BAD_INPUT
     finally:
         _flush_output()
+
+
+def _open_standard_streams() -> None:
+    """Opens what a caller has closed of standard input, output and error, as in `train.py 2>&-`.
+
+    Otherwise, a file that is opened later takes its place, and messages of native code are written
+    into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def say(text: str, file: TextIO | None = None) -> None:

@@ -41,7 +41,10 @@ class Progress:
         start: int = 0,
         stream: TextIO | None = None,
     ) -> None:
-        self.total, self.stream = total, sys.stderr if stream is None else stream
+        stream = sys.stderr if stream is None else stream
+        if stream is None or stream.closed:  # As in a process without a console.
+            stream = io.StringIO()
+        self.total, self.stream = total, stream
         self._on_terminal = self.stream.isatty()
         self._bar = progressbar.ProgressBar(
             min_value=start if total is None else min(start, total),

@@ -261,3 +261,28 @@ def test_an_error_raised_in_c_keeps_its_traceback():
 
     with pytest.raises(ValueError, match="could not be broadcast"):
         run(main, "again")
+
+
+def test_closed_streams_are_not_replaced_by_files_that_are_opened_later(tmp_path):
+    code = """
+import os
+from config.command_line import run
+
+def main():
+    with open("file", "wb") as file:
+        os.write(1, b"native")
+        os.write(2, b"native")
+        file.write(b"content")
+    print("said")
+    return 5
+
+run(main, "again")
+"""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -c '{code}' <&- >&- 2>&-"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT_ROOT)},
+        check=False,
+    )
+    assert done.returncode == 5
+    assert (tmp_path / "file").read_bytes() == b"content"

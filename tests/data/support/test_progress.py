@@ -3,11 +3,14 @@
 import contextlib
 import datetime
 import errno
+import fcntl
 import io
 import os
 import pty
 import re
+import struct
 import sys
+import termios
 import time
 import types
 
@@ -250,3 +253,29 @@ def test_work_goes_on_when_its_terminal_is_closed(clock, on_terminal):
             bar.log("a line", file=stream)
     assert done == 100
     assert "50" in stream.getvalue()
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, closed()])
+def test_work_needs_no_standard_error(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    done = 0
+    with Progress(10, "epoch 3") as bar:
+        for done in range(1, 11):
+            bar.update(done)
+    assert done == 10
+
+
+@pytest.mark.parametrize("columns", [0, 1, 2, 5, 20])
+def test_no_terminal_is_too_narrow(columns):
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 10, columns, 0, 0))
+    with os.fdopen(follower, "w") as terminal, Progress(3, "epoch 3", stream=terminal) as bar:
+        for done in (1, 2, 3):
+            bar.update(done, loss=0.5)
+    assert "100%" in read_all(leader)
