@@ -42,8 +42,8 @@ def quiet_tensorflow() -> list[str]:
 
     Call it before anything else imports TensorFlow; if TensorFlow is loaded already, there is
     nothing to silence. Known start-up messages are dropped, all others are passed on. If TensorFlow
-    sees no GPU, one sentence on standard error says that, and why if there seems to be one. The
-    environment variable MCN_VERBOSE=1 shows all messages of TensorFlow instead.
+    sees no GPU, one sentence on standard error says that, as a warning if there seems to be one.
+    The environment variable MCN_VERBOSE=1 shows all messages of TensorFlow instead.
 
     Returns:
         Names of the GPUs that TensorFlow can use; empty if it runs on the CPU.
@@ -88,7 +88,7 @@ def why_no_gpu(lines: Sequence[str]) -> str:
         return "no GPU found"
     failures = [match[0] for line in lines if (match := GPU_FAILURE.search(line))]
     reason = failures[0] if failures else "MCN_VERBOSE=1 shows its messages"
-    return f"TensorFlow cannot use the GPU ({reason})"
+    return f"warning: TensorFlow cannot use the GPU ({reason})"
 
 
 def _gpu_names() -> list[str]:

@@ -118,9 +118,11 @@ def test_gpus_are_named_and_their_memory_grows(call):
 
 def test_why_a_gpu_cannot_be_used(call):
     done = call(START_UP, CUDA_VISIBLE_DEVICES="0")
-    assert done.stderr == f"TensorFlow cannot use the GPU ({NO_DRIVER}): running on the CPU\n"
+    assert (
+        done.stderr == f"warning: TensorFlow cannot use the GPU ({NO_DRIVER}): running on the CPU\n"
+    )
     done = call(START_UP[-1:], CUDA_VISIBLE_DEVICES="0")
-    assert done.stderr == f"TensorFlow cannot use the GPU ({CUINIT}): running on the CPU\n"
+    assert done.stderr == f"warning: TensorFlow cannot use the GPU ({CUINIT}): running on the CPU\n"
     done = call([], CUDA_VISIBLE_DEVICES="0")
     assert "(MCN_VERBOSE=1 shows its messages)" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -129,12 +131,12 @@ def test_why_a_gpu_cannot_be_used(call):
 def test_no_gpu_at_all(no_gpu, monkeypatch):
     assert quiet.why_no_gpu(START_UP) == "no GPU found"
     monkeypatch.setattr(quiet.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert quiet.why_no_gpu(START_UP).startswith("TensorFlow cannot use the GPU (")
+    assert quiet.why_no_gpu(START_UP).startswith("warning: TensorFlow cannot use the GPU (")
 
 
 def test_a_device_file_is_a_gpu(no_gpu, monkeypatch):
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / "nvidia0"]))
-    assert quiet.why_no_gpu([]).startswith("TensorFlow cannot use the GPU (")
+    assert quiet.why_no_gpu([]).startswith("warning: TensorFlow cannot use the GPU (")
 
 
 def test_everything_is_shown_on_request(call):
