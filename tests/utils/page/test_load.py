@@ -1,10 +1,12 @@
 """Many visitors at once: every question is answered, in order of arrival, in bounded memory."""
 
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from tests.utils.page.client import Client, as_file, open_page
 from utils.page.app import MOST_QUEUED, MOST_SESSIONS
@@ -77,10 +79,12 @@ def test_two_hundred_questions_of_eight_visitors(run_folder, tmp_path, png):
 
 
 @pytest.mark.slow
-def test_a_full_queue_says_so(server, png):
+def test_a_full_queue_says_so(server):
     clients = [Client(server.port) for _ in range(MOST_QUEUED // 8 + 2)]
     find = clients[0].functions()[4]
-    large = as_file(clients[0].upload("large.png", png(5000, 1300)))
+    plain = io.BytesIO()
+    Image.new("RGB", (6000, 6000), "red").save(plain, "PNG")  # Small, but slow to answer.
+    large = as_file(clients[0].upload("large.png", plain.getvalue()))
     clients[0].join([large, "red box", 0.35, True], find)
     answers = [client.join([None, "x", 0.35, True], find) for client in clients for _ in range(7)]
     statuses = [status for status, _ in answers]
