@@ -112,7 +112,8 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="override settings of the file, e.g. --set batch_size=8 backbone=vgg",
+        help="override settings of the file, e.g. --set batch_size=8 backbone=vgg; of two values "
+        "for a key, the last one counts",
     )
 
 

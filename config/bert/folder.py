@@ -5,7 +5,6 @@ Two formats are supported: the files published by Google (`bert_config.json`, `v
 and the tokenisation of expressions depend on them, so this module belongs to neither.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from config.errors import ConfigError
+from config.json_text import parse_json
 
 # Files of each format, in the order: settings, vocabulary, others.
 ORIGINAL_FILES = (
@@ -100,10 +100,12 @@ def read_bert_folder(path: str | os.PathLike, weights: bool = False) -> BertFold
     architecture = read(settings, path / files[0])
     vocabulary = _read_vocabulary(path / files[1], architecture["vocabulary_size"], files[0])
     if original:
-        lowercase = settings.get("do_lower_case", not any(map(_has_capital, vocabulary)))
+        uncased = not any(map(_has_capital, vocabulary))
+        place = f"{path / files[0]}: do_lower_case"
+        lowercase = _checked_switch(settings.get("do_lower_case", uncased), place)
     else:
         lowercase = _preset_lowercase(path / PRESET_FILES[2])
-    return BertFolder(path, original, architecture, vocabulary, bool(lowercase))
+    return BertFolder(path, original, architecture, vocabulary, lowercase)
 
 
 def import_keras_hub() -> ModuleType:
@@ -133,13 +135,19 @@ def _what_is_missing(path: Path, missing: Sequence[str]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); download it again") from None
+    return _object(parse_json(path.read_bytes(), path), path)
+
+
+def _object(content: Any, place: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}, must be a JSON object")
+        raise ConfigError(f"{place}: holds a {type(content).__name__}, must be a JSON object")
     return content
+
+
+def _checked_switch(value: Any, place: str) -> bool:
+    if type(value) is not bool:
+        raise ConfigError(f"{place} is {value!r}, must be true or false")
+    return value
 
 
 def _original_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -163,7 +171,8 @@ def _preset_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, A
             "format must be converted first; data/README.md says how"
         )
     arguments = {argument: argument for argument in ARGUMENT_OF.values()}
-    return _checked_architecture(settings.get("config", {}), arguments, path)
+    settings = _object(settings.get("config", {}), f"{path}: config")
+    return _checked_architecture(settings, arguments, path)
 
 
 def _checked_architecture(
@@ -201,7 +210,8 @@ def _preset_lowercase(path: Path) -> bool:
         raise ConfigError(
             f"{path}: describes {settings.get('class_name')!r}, must be a BertTokenizer"
         )
-    return settings.get("config", {}).get("lowercase", False)
+    settings = _object(settings.get("config", {}), f"{path}: config")
+    return _checked_switch(settings.get("lowercase", False), f"{path}: lowercase")
 
 
 def _read_vocabulary(path: Path, size: int, settings_name: str) -> tuple[str, ...]:

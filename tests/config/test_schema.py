@@ -385,3 +385,7 @@ def test_replace_checks_its_values():
         config.replace(batchsize=1)
     with pytest.raises(ConfigError, match="input_size = 100"):
         config.replace(input_size=100)
+
+
+def test_of_two_overrides_of_a_key_the_last_counts(write):
+    assert load_config(write({"lr": 0.1}), ["lr=0.2", "seed=1", "lr=0.3"]).lr == 0.3

@@ -75,6 +75,21 @@ def test_do_lower_case_overrides_the_vocabulary(tmp_path):
     assert not read_bert_folder(tmp_path).lowercase
 
 
+@pytest.mark.parametrize("value", ["false", 0, None])
+def test_switches_are_booleans(tmp_path, value):
+    """The text "false" is true in Python."""
+    write_settings(tmp_path, do_lower_case=value)
+    with pytest.raises(ConfigError, match=r"bert_config\.json: do_lower_case is .*true or false"):
+        read_bert_folder(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["false", 0, None])
+def test_switches_of_a_preset_are_booleans(tmp_path, value):
+    write_preset_settings(tmp_path, lowercase=value)
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: lowercase is .*true or false"):
+        read_bert_folder(tmp_path)
+
+
 def test_windows_line_ends_are_not_part_of_word_pieces(tmp_path):
     write_settings(tmp_path)
     (tmp_path / "vocab.txt").write_bytes("\r\n".join(VOCABULARY).encode() + b"\r\n")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
+from data.text import wordpiece
 from data.text.wordpiece import build_word_pieces
 from tests.model.text_encoders.bert_fixtures import SPECIAL, VOCABULARY, write_settings
 
@@ -78,6 +79,14 @@ def test_unknown_letters_are_one_unknown_piece(words):
 
 def test_an_empty_expression_is_cls_and_sep(words):
     assert words.encode("", 4).tolist() == [CLS, SEP, 0, 0]
+
+
+def test_a_bounded_number_of_expressions_is_kept(words, monkeypatch):
+    monkeypatch.setattr(wordpiece, "CACHED_EXPRESSIONS", 3)
+    few = wordpiece.WordPieces(words.tokenizer)
+    for number in range(9):
+        few.encode(f"the man {number}", 6)
+    assert few._tokenize.cache_info().currsize == 3
 
 
 def test_changing_ids_in_place_does_not_affect_later_calls(words):
