@@ -22,6 +22,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 API = "/gradio_api"
 UPLOAD, JOIN, EXAMPLE = f"{API}/upload", f"{API}/queue/join", f"{API}/run/predict"
+LOGIN = "/login"
 FILE, ANSWERS = f"{API}/file=", f"{API}/queue/data"
 _READ = re.compile(
     r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/logout"
@@ -30,7 +31,7 @@ _READ = re.compile(
     r"|heartbeat/[\w-]{1,64}|file=.*)",
     re.ASCII | re.DOTALL,
 )
-_WRITE = re.compile(rf"/login|{UPLOAD}|{JOIN}|{EXAMPLE}")
+_WRITE = re.compile(rf"{LOGIN}|{UPLOAD}|{JOIN}|{EXAMPLE}")
 _SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 UPLOAD_BYTES = 20 << 20
@@ -39,6 +40,8 @@ FORM_BYTES = 64 << 10
 MOST_UPLOADING = 16
 UPLOAD_SECONDS = 120
 MOST_WAITING = 8
+# Passwords are guessed one after the other.
+GUESS_SECONDS, MOST_GUESSING = 0.5, 8
 QUERY_BYTES = 2000
 TOO_LARGE = f"Choose a photograph of at most {UPLOAD_BYTES >> 20} MB."
 MALFORMED = "The page cannot use this request: reload the page and try again."
@@ -84,7 +87,8 @@ class Gate:
 
     def __init__(self, app: Any, uploads: Uploads, questions: Questions) -> None:
         self._app, self._uploads, self._questions = app, uploads, questions
-        self._uploading = 0
+        self._uploading = self._guessing = 0
+        self._guess = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on or answers it with an error."""
@@ -129,11 +133,23 @@ class Gate:
                 raise Refused(404, MALFORMED)
         elif method == "POST":
             body = await _read(receive, FORM_BYTES)
+            if path == LOGIN:
+                await self._delay_guess()
             if path in (JOIN, EXAMPLE):
                 body = self._checked(body, path)
                 scope = {**scope, "headers": _headers_of_json(scope["headers"], body)}
             receive = _replay(body, receive)
         await self._app(scope, receive, send)
+
+    async def _delay_guess(self):
+        if self._guessing >= MOST_GUESSING:
+            raise Refused(429, "Too many passwords are being tried: try again in a minute.")
+        self._guessing += 1
+        try:
+            async with self._guess:
+                await asyncio.sleep(GUESS_SECONDS)
+        finally:
+            self._guessing -= 1
 
     async def _pass_upload(self, scope, receive, send):
         declared = dict(scope["headers"]).get(b"content-length", b"0")

@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from config.command_line import exit_code
 from tests.utils.page.client import ROOT, Client, Page, as_file, open_page
 from utils.page.access import AUTH_VARIABLE
+from utils.page.gate import GUESS_SECONDS
 
 pytestmark = pytest.mark.slow
 PASSWORD = "sesame-7319"
@@ -82,6 +84,11 @@ def test_a_password_is_asked_for_and_never_printed(run_folder, tmp_path, png):
         for words in ("wrong", "", PASSWORD + "x", "\0", "ä" * 100):
             login = urllib.parse.urlencode({"username": "me", "password": words}).encode()
             assert client.post("/login", login, form)[0] in (400, 422), words
+        start = time.monotonic()
+        with ThreadPoolExecutor(12) as pool:
+            guesses = list(pool.map(lambda _: client.post("/login", login, form)[0], range(12)))
+        assert set(guesses) == {400, 429}
+        assert time.monotonic() - start >= GUESS_SECONDS * guesses.count(400)
         login = urllib.parse.urlencode({"username": "me", "password": PASSWORD}).encode()
         status, headers, _ = client.request("POST", "/login", login, {"Content-Type": form})
         assert status == 200
