@@ -1,4 +1,4 @@
-"""A raw RefCOCO of six referents, on which the published preparation was run: see the fixture `raw`."""
+"""A raw RefCOCO of six referents, on which the published preparation was run: the fixture `raw`."""
 
 from pathlib import Path
 
