@@ -23,8 +23,25 @@ def asnls(
         (S, S, K) float32; values inside a box may exceed 1.
     """
     scores = np.asarray(scores, np.float32)
-    weighted = probability * scores
+    return _weighted(probability, boxes_xyxy_px, inside=2.0 - scores, outside=scores)
+
+
+def hard_suppression(probability: np.ndarray, boxes_xyxy_px: np.ndarray) -> np.ndarray:
+    """Hard suppression: the map inside the box, 0 outside. Arguments as for `asnls`."""
+    count = len(boxes_xyxy_px)
+    return _weighted(
+        probability,
+        boxes_xyxy_px,
+        inside=np.ones(count, np.float32),
+        outside=np.zeros(count, np.float32),
+    )
+
+
+def _weighted(
+    probability: np.ndarray, boxes_xyxy_px: np.ndarray, inside: np.ndarray, outside: np.ndarray
+) -> np.ndarray:
+    weighted = probability * outside
     for k, (left, top, right, bottom) in enumerate(np.asarray(boxes_xyxy_px)):
         box = np.s_[max(top, 0) : bottom + 1, max(left, 0) : right + 1, k]
-        weighted[box] = probability[box] * (2.0 - scores)[k]
+        weighted[box] = probability[box] * inside[k]
     return weighted

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.nls import asnls
+from model.nls import asnls, hard_suppression
 
 SIDE = 6
 
@@ -38,6 +38,9 @@ def test_confidences_of_one_and_zero():
     np.testing.assert_array_equal(asnls(probability, box, [1.0]), probability)
     unsure = asnls(probability, box, [0.0])
     np.testing.assert_allclose(unsure, np.where(inside, 2 * probability, 0), rtol=1e-6)
+    np.testing.assert_array_equal(
+        hard_suppression(probability, box), np.where(inside, probability, 0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,10 +48,10 @@ def test_confidences_of_one_and_zero():
 )
 def test_a_box_as_large_as_the_input(box):
     probability = maps(1)
-    np.testing.assert_array_equal(asnls(probability, [box], [0.5]), probability * np.float32(1.5))
+    np.testing.assert_array_equal(hard_suppression(probability, [box]), probability)
 
 
 def test_a_box_of_one_pixel_and_none_at_all():
-    result = asnls(maps(1), [(2, 3, 2, 3)], [0.0])
+    result = hard_suppression(maps(1), [(2, 3, 2, 3)])
     assert np.argwhere(result).tolist() == [[3, 2, 0]]
     assert asnls(np.zeros((SIDE, SIDE, 0), np.float32), np.zeros((0, 4), int), []).size == 0
