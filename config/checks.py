@@ -18,7 +18,7 @@ TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 
 
 def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
-    """Splits "key=value" into the key and its value, which is JSON or bare text.
+    """Splits "key=value" into the key and its value, which is JSON except for keys that are text.
 
     Args:
         text: the override.
@@ -67,9 +67,9 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> No
     known = [*known, *SPELLINGS]
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            shown, near = key[:MAX_SHOWN], difflib.get_close_matches(key[:MAX_SHOWN], known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"{source}: unknown key '{key}'{hint}")
+            raise ConfigError(f"{source}: unknown key '{shown}'{hint}")
 
 
 def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -> Any:

@@ -320,7 +320,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
 
     Args:
         path: JSON file with any of the keys of `Config`; omitted keys keep their defaults.
-        overrides: strings "key=value", the value in JSON or bare text, applied last.
+        overrides: strings "key=value", applied last: text for keys that are text, else JSON.
 
     Returns:
         A frozen `Config` whose paths are absolute.

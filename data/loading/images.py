@@ -21,6 +21,9 @@ from config.errors import UserError
 from data.loading.errors import DataError
 
 EXIF_ORIENTATION = 0x0112
+MAX_PIXELS = 64_000_000
+# Of JPEG. Pillow takes much memory per row, however short it is.
+MAX_SIDE = 65_535
 _WHITE = (255, 255, 255, 255)
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one.
 _PROGRAMS = ("EPS", "IPTC")
@@ -81,9 +84,23 @@ def read_image(path: str | os.PathLike) -> Image.Image:
     """
     try:
         with opened_image(path) as image:
+            check_size(image, path)
             return to_rgb(image, path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; is image_path set to its folder?") from None
+
+
+def check_size(image: Image.Image, name: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> None:
+    """Checks that decoding an opened image takes bounded memory.
+
+    Raises:
+        DataError: it has more than `max_pixels` pixels, or a side longer than `MAX_SIDE`.
+    """
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
+        raise DataError(
+            f"{name} has {image.width}×{image.height} pixels; at most {max_pixels / 1e6:g} million "
+            f"and {MAX_SIDE:,} per side are read: scale it down first"
+        )
 
 
 def to_rgb(image: Image.Image, name: str | os.PathLike) -> Image.Image:

@@ -11,9 +11,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data.loading.errors import DataError
-from data.loading.images import EXIF_ORIENTATION, faults_of, opened_image, to_rgb
+from data.loading.images import (
+    EXIF_ORIENTATION,
+    MAX_PIXELS,
+    check_size,
+    faults_of,
+    opened_image,
+    to_rgb,
+)
 
-MAX_PIXELS = 64_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _APPLE_SUFFIXES = (".heic", ".heif")
 
@@ -57,11 +63,7 @@ def read_photograph(
 
 
 def _upright_rgb(image, name, max_pixels):
-    if image.width * image.height > max_pixels:
-        raise DataError(
-            f"{name} has {image.width}×{image.height} pixels; at most "
-            f"{max_pixels / 1e6:g} million are read: scale it down first"
-        )
+    check_size(image, name, max_pixels)
     with faults_of(name):
         image.load()  # A PNG file may contain its EXIF data after its pixels.
         if image.getexif().get(EXIF_ORIENTATION, 1) != 1:

@@ -16,13 +16,14 @@ import tensorflow as tf
 from PIL import Image
 
 from config.schema import Config, load_config
+from data.loading.images import MAX_PIXELS
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.weights import LoadReport
 from utils.prediction.attention import Attention, AttentionReader
 from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.masks import place_mask
-from utils.prediction.photographs import MAX_PIXELS, read_photograph
+from utils.prediction.photographs import read_photograph
 from utils.prediction.prediction import Prediction, check_threshold
 
 

@@ -80,15 +80,16 @@ def test_errors_of_other_code_pass_unchanged(tmp_path):
         assert caught.value is error
 
 
-def png(*chunks, size=(4, 3)):
-    """A gray PNG image with further chunks (kind, content) before its pixels."""
+def png(*chunks, size=(4, 3), rows=None):
+    """A gray PNG image with further chunks (kind, content) before its pixels, black by default."""
 
     def chunk(kind, content):
         check = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + check
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes((size[0] + 1) * size[1])))
+    rows = bytes((size[0] + 1) * size[1]) if rows is None else rows
+    pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in chunks) + pixels
 
 
@@ -253,3 +254,14 @@ def test_a_missing_image_is_named(tmp_path):
         read_image(tmp_path / "a.png")
     with pytest.raises(FileNotFoundError):
         conversion_of(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(1, 170_000_000), (65_536, 1), (8001, 8001)])
+def test_sizes_that_take_gigabytes_are_refused_before_decoding(tmp_path, size):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(size=size, rows=b"\0" * 1000))
+    with memory_within(50_000_000):
+        for read in (read_image, read_photograph):
+            with pytest.raises(DataError, match=rf"a\.png has {size[0]}×{size[1]} pixels"):
+                read(path)

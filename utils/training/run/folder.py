@@ -25,8 +25,9 @@ def held_folder(folder: str | os.PathLike) -> AbstractContextManager[None]:
     """Locks the folder of a run during a `with` block.
 
     Raises:
-        UserError: another process is training in it.
+        UserError: another process is training in it, or it is a file.
     """
+    _check_is_folder(Path(folder))
     message = (
         f"{folder}: another process is training in this folder; wait until it ends, or set "
         "another log_path"
@@ -52,6 +53,7 @@ def check_resumption(
             changed that make it another run.
     """
     folder = Path(folder)
+    _check_is_folder(folder)
     state = read_run_state(folder)
     if state is None:
         results = [name for name in (BEST, EPOCHS) if (folder / name).exists()]
@@ -96,3 +98,8 @@ def move_away(folder: str | os.PathLike) -> Path | None:
             folder.mkdir()
             (old / FEATURES).rename(folder / FEATURES)
     return old
+
+
+def _check_is_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"log_path = {folder}: is a file; name a folder")

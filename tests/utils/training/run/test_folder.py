@@ -65,6 +65,17 @@ def test_files_of_others_do_not_occupy_a_folder(tmp_path):
     assert check_resumption(tmp_path, SETTINGS) == []
 
 
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("mine")
+    for use in (lambda: held_folder(path).__enter__(), lambda: check_resumption(path, SETTINGS)):
+        with pytest.raises(RunFolderError, match=f"log_path = {path}: is a file; name a folder"):
+            use()
+    with pytest.raises(RunFolderError):
+        move_away(path)
+    assert path.read_text() == "mine"
+
+
 def test_overwriting_keeps_the_earlier_run_and_the_cached_features(folder):
     today = datetime.date.today().isoformat()
     for number, suffix in enumerate(("", "-2", "-3"), start=1):
