@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from config.bert.folder import BertFolder, import_keras_hub, read_bert_folder
 from model.text_encoders.bert import BertEncoder
-from model.weights.hdf5 import FETCH_AGAIN, WeightsError, listed, shapes_text
+from model.weights.hdf5 import (
+    FETCH_AGAIN,
+    WeightsError,
+    group_of,
+    listed,
+    open_hdf5,
+    shapes_text,
+)
 from model.weights.transfer import LoadReport, Match, Transfer, fill
 
 # Parts of the names of our variables, and their counterparts in Google's checkpoints.
@@ -166,8 +172,8 @@ def _match_preset(transformer: keras.Model, folder: BertFolder) -> Match:
     """Loads the preset into the complete backbone of keras-hub that it was written from."""
     path = folder.checkpoint
     backbone = import_keras_hub().models.BertBackbone(**folder.architecture, dtype="float32")
+    extra = _unknown_layers(path, backbone)  # Examines the file before Keras opens it.
     try:
-        extra = _unknown_layers(path, backbone)
         backbone.load_weights(path)
     except Exception as error:  # Keras and h5py raise several types for a file that does not fit.
         raise WeightsError(
@@ -195,8 +201,8 @@ def _unknown_layers(path: Path, backbone: keras.Model) -> list[str]:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
         counts[name] = counts.get(name, -1) + 1
         known.add(f"{name}_{counts[name]}" if counts[name] else name)
-    with h5py.File(path, "r") as file:
-        return sorted(set(file["layers"]) - known)
+    with open_hdf5(path) as file:
+        return sorted(set(group_of(file, "layers")) - known)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Weight files from strangers: they cannot read other files, run in circles or fill the memory."""
 
 import json
+import shutil
 import zipfile
 
 import h5py
@@ -8,10 +9,18 @@ import numpy as np
 import pytest
 
 from config.hdf5_file import CHECKSUM
-from model.weights import WeightsError, load_pretrained, load_weights, save_weights
+from model.mcn import build_mcn
+from model.weights import (
+    WeightsError,
+    load_pretrained,
+    load_text_encoder,
+    load_weights,
+    save_weights,
+)
 from model.weights.__main__ import main
 from model.weights.inspection import describe
 from tests.limits import memory_within
+from tests.model.text_encoders.bert_fixtures import write_preset
 from tests.model.weights.weight_fixtures import (
     TINY,
     backbone_arrays,
@@ -21,6 +30,7 @@ from tests.model.weights.weight_fixtures import (
     write_keras2,
     write_published,
 )
+from tests.tiny import network_config, weights_of
 
 pytestmark = pytest.mark.slow
 
@@ -185,6 +195,31 @@ def write_checkpoint(path, pair):
 def write_archive(path, pair):
     """Without a suffix of its own: files are recognized by their content."""
     return write_native(path, pair)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """(folder of a BERT preset, network with this BERT)."""
+    pytest.importorskip("keras_hub")
+    folder = tmp_path_factory.mktemp("preset")
+    write_preset(folder)
+    config = network_config(text_encoder="bert", bert_path=str(folder), rnn_hidden_size=32)
+    return folder, build_mcn(config)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_presets_of_bert_are_refused(tmp_path, preset, attack):
+    folder, model = preset
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "model.weights.h5"
+    with h5py.File(path, "r+") as file:
+        key = next(k for k in file["layers"] if len(file[f"layers/{k}/vars"]))
+        attack(file, f"layers/{key}/vars/0", tmp_path)
+    before = weights_of(model)
+    with memory_within(300_000_000), pytest.raises(WeightsError, match=r"model\.weights\.h5: is "):
+        load_text_encoder(model, tmp_path)
+    for name, value in weights_of(model).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
 LAYOUTS = {
