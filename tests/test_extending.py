@@ -10,6 +10,7 @@ from config.registry import Registry
 from config.schema import load_config
 from data import import_jsonl
 from data.loading.annotations import read_annotations
+from data.loading.masks import open_masks
 from model.losses import LOSS_TERMS, mcn_losses
 from model.mcn import build_mcn
 from model.targets import box_targets
@@ -91,5 +92,5 @@ def test_data_set(tmp_path, monkeypatch):
     config = load_config(tmp_path / "anns" / "mine" / "config.json")
     (referent,) = read_annotations(config.train_set)
     assert referent.expressions == ("the red kite", "kite on the left")
-    mask = np.load(tmp_path / "masks" / "mine" / f"{referent.mask_id}.npy")
+    mask = open_masks(tmp_path / "masks" / "mine").read(referent, 120, 230)
     assert 0.4 < mask[20:220, 10:110].mean() < 0.6  # the triangle fills half of its box

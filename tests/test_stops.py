@@ -142,10 +142,7 @@ def stop_and_resume(tmp_path, tiny_set, epochs, stops):
 
 
 def test_a_run_killed_and_stopped_is_bit_identical(tmp_path, tiny_set):
-    stops = [
-        (signal.SIGKILL, "saving"), (signal.SIGTERM, 0.5), (signal.SIGKILL, 1.0),
-        (signal.SIGHUP, "saving"),
-    ]  # fmt: skip
+    stops = [(signal.SIGKILL, "saving"), (signal.SIGTERM, "saving"), (signal.SIGKILL, 0.5)]
     assert stop_and_resume(tmp_path, tiny_set, 12, stops) >= 2
 
 
@@ -180,24 +177,21 @@ def test_a_second_training_in_the_same_folder_gets_one_sentence(tmp_path, tiny_s
 
 
 def test_a_full_disk_stops_with_a_sentence_and_resumes(tmp_path, tiny_set, small_disk):
-    run = Run(tmp_path / "run", tiny_set, 3)
+    run = Run(tmp_path / "run", tiny_set, 1)
     disk = small_disk(30_000_000)
     settings = json.loads(run.settings.read_text())
     run.log = disk / "log"
-    run.settings.write_text(json.dumps({**settings, "log_path": str(run.log), "epoches": 1}))
-    assert run.finish()[0] == 0
-    free = disk / "ballast"
-    size = 30_000_000 - sum(f.stat().st_size for f in disk.rglob("*") if f.is_file())
-    free.write_bytes(bytes(size - 1_500_000))
-    before = (run.log / "last.state.h5").read_bytes()
     run.settings.write_text(json.dumps({**settings, "log_path": str(run.log)}))
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(30_000_000 - 2_200_000))  # Room for one state, not for two.
     code, _, err = run.finish()
     assert code == 2, err
     assert "next.state.h5: needs" in err
     assert "the disk is full" in err
     assert "Traceback" not in err
-    assert (run.log / "last.state.h5").read_bytes() == before
+    assert [path.name for path in run.log.glob("*.h5")] == ["last.state.h5"]
     assert leftovers(run.log) == []
-    free.unlink()
-    code, _, err = run.finish()
+    ballast.unlink()
+    code, out, err = run.finish()
     assert code == 0, err
+    assert "resuming in epoch 1 at step 1 of 5" in out

@@ -1,5 +1,7 @@
 """What a resumption may change: sets, anchors and architecture make it another run."""
 
+import shutil
+
 import pytest
 
 from utils.training.run.settings import compare_settings, first_step, run_settings
@@ -11,7 +13,7 @@ def config(tiny_set, tmp_path):
     copies = {}
     for key in ("train_set", "evaluate_set", "anchors_file"):
         copies[key] = str(tmp_path / key)
-        (tmp_path / key).write_bytes(open(tiny_set.paths[key], "rb").read())  # noqa: SIM115
+        shutil.copyfile(tiny_set.paths[key], tmp_path / key)
     return tiny_set.config(**copies)
 
 
@@ -24,7 +26,7 @@ def test_equal_settings_have_no_changes(config):
     ("key", "value"),
     [
         ("input_size", 128), ("word_len", 5), ("seed", 1), ("det_acc_thresh", 0.75),
-        ("backbone", "vgg"), ("rnn_cell", "gru"), ("head_width", 0.5), ("aspp_dilations", [1, 2]),
+        ("backbone", "vgg"), ("rnn_cell", "gru"), ("head_width", 0.5), ("aspp_dilations", [1, 2, 3]),
         ("lang_att", 0),
     ],
 )  # fmt: skip
@@ -49,7 +51,7 @@ def test_other_changes_are_printed(config, key, value):
 def test_contents_of_sets_and_anchors_count_and_not_their_paths(config, key, tmp_path):
     saved = run_settings(config)
     moved = tmp_path / "moved"
-    moved.write_bytes(open(getattr(config, key), "rb").read())  # noqa: SIM115
+    shutil.copyfile(getattr(config, key), moved)
     config = config.replace(**{key: str(moved)})
     changes = compare_settings(saved, run_settings(config))
     assert changes.refused == []
