@@ -34,6 +34,20 @@ WEIGHT_FILES = (*ORIGINAL_FILES[2:], PRESET_FILES[3])
 PADDING = "[PAD]"
 SPECIAL_PIECES = (PADDING, "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+# The largest files that are read and the largest BERT that is built; BERT-large has 24 layers of
+# 1,024 channels, 0.34 billion parameters and a vocabulary of 0.2 MB.
+MOST_JSON_BYTES, MOST_VOCABULARY_BYTES = 1_000_000, 50_000_000
+MOST_PARAMETERS = 2_000_000_000
+UPPER_BOUNDS = {
+    "vocabulary_size": 1_000_000,
+    "num_layers": 100,
+    "num_heads": 1000,
+    "hidden_dim": 20_000,
+    "intermediate_dim": 100_000,
+    "max_sequence_length": 100_000,
+    "num_segments": 100,
+}
+
 # bert_config.json → arguments of keras-hub's BertBackbone.
 ARGUMENT_OF = {
     "vocab_size": "vocabulary_size",
@@ -135,7 +149,15 @@ def _what_is_missing(path: Path, missing: Sequence[str]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return _object(parse_json(path.read_bytes(), path), path)
+    return _object(parse_json(_read_bounded(path, MOST_JSON_BYTES), path), path)
+
+
+def _read_bounded(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ConfigError(f"{path}: has more than {most_bytes:,} bytes; not a file of BERT")
+    return content
 
 
 def _object(content: Any, place: object) -> dict[str, Any]:
@@ -191,9 +213,11 @@ def _checked_architecture(
         if argument == "dropout":
             fits, expected = type(value) in (int, float) and 0 <= value < 1, "a number in 0..1"
         else:
-            fits, expected = type(value) is int and value > 0, "a whole number above 0"
+            most = UPPER_BOUNDS[argument]
+            fits = type(value) is int and 0 < value <= most
+            expected = f"a whole number in 1..{most}"
         if not fits:
-            problem = f"is {value!r}" if key in settings else "is missing"
+            problem = f"is {value!r:.80}" if key in settings else "is missing"
             raise ConfigError(f"{path}: {key} {problem}, must be {expected}")
         architecture[argument] = value
     if architecture["hidden_dim"] % architecture["num_heads"]:
@@ -201,7 +225,20 @@ def _checked_architecture(
             f"{path}: the hidden size {architecture['hidden_dim']} is not a multiple of "
             f"the {architecture['num_heads']} attention heads"
         )
+    if (parameters := _parameters(architecture)) > MOST_PARAMETERS:
+        raise ConfigError(
+            f"{path}: describes a BERT of {parameters:,} parameters; at most {MOST_PARAMETERS:,} "
+            "are supported"
+        )
     return architecture
+
+
+def _parameters(architecture: Mapping[str, Any]) -> int:
+    """The number of parameters, without biases and normalization."""
+    width = architecture["hidden_dim"]
+    rows = ("vocabulary_size", "max_sequence_length", "num_segments")
+    layer = 4 * width**2 + 2 * width * architecture["intermediate_dim"]
+    return sum(architecture[key] for key in rows) * width + architecture["num_layers"] * layer
 
 
 def _preset_lowercase(path: Path) -> bool:
@@ -216,20 +253,21 @@ def _preset_lowercase(path: Path) -> bool:
 
 def _read_vocabulary(path: Path, size: int, settings_name: str) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read_bounded(path, MOST_VOCABULARY_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error}); download it again") from None
-    vocabulary = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
+    text = text.removesuffix("\n")
+    if (count := text.count("\n") + 1) != size:
+        raise ConfigError(
+            f"{path}: holds {count} word pieces, but {settings_name} says {size}; the "
+            "files belong to different checkpoints"
+        )
+    vocabulary = tuple(line.strip() for line in text.split("\n"))
     absent = [piece for piece in SPECIAL_PIECES if piece not in vocabulary]
     if absent:
         raise ConfigError(f"{path}: lacks {', '.join(absent)}; not a vocabulary of BERT")
     if vocabulary[0] != PADDING:
         raise ConfigError(f"{path}: line 1 is {vocabulary[0]!r}, must be {PADDING}")
-    if len(vocabulary) != size:
-        raise ConfigError(
-            f"{path}: holds {len(vocabulary)} word pieces, but {settings_name} says {size}; the "
-            "files belong to different checkpoints"
-        )
     return vocabulary
 
 

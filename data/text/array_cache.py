@@ -1,6 +1,7 @@
 """Arrays on disk that save recomputation; identified by a key, rebuilt if damaged."""
 
 import logging
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,17 +31,25 @@ def read_cached(path: Path, key: str, parse: Callable[[Mapping[str, np.ndarray]]
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entries:
+            _check_expansion(entries.zip, path)
+            if array_text(entries["key"]) != key:
+                raise ValueError("it was computed from other input")
             arrays = {name: entries[name] for name in entries.files}
     except Exception as error:  # NumPy's readers document no list of what a damaged file raises.
         _report_unusable(path, error)
         return None
     try:
-        if array_text(arrays["key"]) != key:
-            raise ValueError("it was computed from other input")
         return parse(arrays)
     except (KeyError, ValueError) as error:
         _report_unusable(path, error)
         return None
+
+
+def _check_expansion(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises a ValueError if the arrays are larger than the file, as `write_cached` never does."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"it expands to {size:,} bytes")
 
 
 def _report_unusable(path: Path, error: Exception) -> None:

@@ -2,25 +2,29 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
-from config.bert.folder import BertFolder, import_keras_hub, read_bert_folder
+from config.bert.checkpoint_index import CheckpointIndexError, check_index
+from config.bert.folder import BertFolder, read_bert_folder
 from model.text_encoders.bert import BertEncoder
 from model.weights.hdf5 import (
     FETCH_AGAIN,
     WeightsError,
-    group_of,
     listed,
     open_hdf5,
+    own_arrays,
     shapes_text,
 )
+from model.weights.native import layer_groups, match_layers
 from model.weights.transfer import LoadReport, Match, Transfer, fill
 
 # Parts of the names of our variables, and their counterparts in Google's checkpoints.
@@ -39,6 +43,8 @@ RENAMED = (
 )
 # Variables under bert/ in Google's checkpoints that fq does not depend on.
 POOLER, OPTIMIZER_SLOTS = "bert/pooler/", ("/adam_m", "/adam_v")
+# The same layer in the weight file of a preset.
+PRESET_POOLER = "dense"
 OTHER_CHECKPOINT = "the files are of different checkpoints"
 
 
@@ -65,9 +71,11 @@ def load_bert(model: keras.Model, bert_path: str | os.PathLike) -> LoadReport:
     """
     folder = read_bert_folder(bert_path, weights=True)
     encoder = next(layer for layer in model.layers if isinstance(layer, BertEncoder))
-    transformer = encoder.transformer
-    match = (_match_original if folder.original else _match_preset)(transformer, folder)
-    return fill(match, folder.checkpoint, transformer.layers)
+    transformer, path = encoder.transformer, folder.checkpoint
+    if folder.original:
+        return fill(_match_original(transformer, folder), path, transformer.layers)
+    with open_hdf5(path) as file:
+        return fill(_match_preset(transformer, file, path), path, transformer.layers)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class _CheckpointArray:
     def __getitem__(self, _: Any) -> np.ndarray:
         try:
             return self.reader.get_tensor(self.name).reshape(self.shape)
-        except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
             raise WeightsError(
                 f"{self.path}: {self.name} cannot be read, because the data file is damaged or "
                 f"truncated ({_first_line(error)}); {FETCH_AGAIN}"
@@ -116,8 +124,12 @@ def _match_original(transformer: keras.Model, folder: BertFolder) -> Match:
 
 def _open_checkpoint(path: Path) -> Any:
     try:
+        check_index(f"{path}.index")
+    except CheckpointIndexError as error:
+        raise WeightsError(f"{path}.index: {error}; {FETCH_AGAIN}") from None
+    try:
         return tf.train.load_checkpoint(str(path))
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
         raise WeightsError(
             f"{path}.index: is not a TensorFlow checkpoint or is damaged ({_first_line(error)}); "
             f"{FETCH_AGAIN}"
@@ -168,41 +180,36 @@ def original_shape(variable: keras.Variable) -> tuple[int, ...]:
     return (shape[0] * shape[1],) if kind == "bias" and len(shape) == 2 else shape
 
 
-def _match_preset(transformer: keras.Model, folder: BertFolder) -> Match:
-    """Loads the preset into the complete backbone of keras-hub that it was written from."""
-    path = folder.checkpoint
-    backbone = import_keras_hub().models.BertBackbone(**folder.architecture, dtype="float32")
-    extra = _unknown_layers(path, backbone)  # Examines the file before Keras opens it.
-    try:
-        backbone.load_weights(path)
-    except Exception as error:  # Keras and h5py raise several types for a file that does not fit.
+def _match_preset(transformer: keras.Model, file: h5py.File, path: Path) -> Match:
+    """Matches the weight file of a preset, whose groups Keras names by class and count."""
+    names = dict(zip(_group_names(transformer.layers), transformer.layers, strict=True))
+    groups = {group.name.rpartition("/")[2]: group for group in layer_groups(file).values()}
+    pooler = groups.pop(PRESET_POOLER, None)
+    layers = {name: layer for name, layer in names.items() if layer.weights}
+    absent = [name for name in layers if name not in groups]
+    extra = [name for name in groups if name not in layers]
+    if absent or extra:
         raise WeightsError(
-            f"{path}: does not hold the BERT that config.json of the same folder describes: {error}"
-        ) from None
-    if extra:
-        raise WeightsError(
-            f"{path}: holds {listed(extra)}, which the BERT of config.json in the same folder "
-            f"lacks: {OTHER_CHECKPOINT}"
+            f"{path}: does not hold the BERT that config.json of the same folder describes"
+            + (f"; it lacks {listed(absent)}" if absent else "")
+            + (f"; it holds {listed(extra)}, which that BERT lacks" if extra else "")
+            + f": {OTHER_CHECKPOINT}"
         )
-    transfers = [
-        Transfer(theirs.path, f"bert/{layer.name}", theirs.numpy(), (ours,))
-        for layer in transformer.layers
-        for ours, theirs in zip(layer.weights, backbone.get_layer(layer.name).weights, strict=True)
-    ]
-    unused = [variable.path for variable in backbone.pooled_dense.weights]
+    named = {layer.name: groups[name] for name, layer in layers.items()}
+    unused = [] if pooler is None else [array.name.lstrip("/") for array in own_arrays(pooler)]
+    transfers = match_layers(list(layers.values()), named, path)
     return Match("BERT of keras-hub", transfers, unused)
 
 
-def _unknown_layers(path: Path, backbone: keras.Model) -> list[str]:
-    """Layers of a Keras 3 file that a backbone lacks; Keras names them by class and count."""
-    known: set[str] = set()
-    counts: dict[str, int] = {}
-    for layer in backbone.layers:
+def _group_names(layers: Sequence[keras.layers.Layer]) -> list[str]:
+    """The names of the groups in which Keras 3 stores layers: embedding, dense, dense_1, …"""
+    names: list[str] = []
+    counts: Counter[str] = Counter()
+    for layer in layers:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
-        counts[name] = counts.get(name, -1) + 1
-        known.add(f"{name}_{counts[name]}" if counts[name] else name)
-    with open_hdf5(path) as file:
-        return sorted(set(group_of(file, "layers")) - known)
+        names.append(f"{name}_{counts[name]}" if counts[name] else name)
+        counts[name] += 1
+    return names
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # First part of the names of our layers → the config keys that determine their shapes.
 KEYS = {
     "backbone": "backbone_width and backbone_blocks",
-    "bert": "text_encoder and bert_path",
+    **dict.fromkeys(
+        ("bert", "token", "position", "segment", "embeddings", "transformer"),
+        "text_encoder and bert_path",
+    ),
     "text": "rnn_cell, bidirectional, lang_att, rnn_hidden_size and embed_dim",
     "fusion": "head_width, backbone_width and rnn_hidden_size",
 }

@@ -6,12 +6,14 @@ import sys
 import pytest
 
 from config.bert.folder import (
+    MOST_VOCABULARY_BYTES,
     ORIGINAL_FILES,
     PRESET_FILES,
     import_keras_hub,
     read_bert_folder,
 )
 from config.errors import ConfigError
+from tests.limits import memory_within
 from tests.model.text_encoders.bert_fixtures import VOCABULARY, write_settings
 
 CONFIG = {
@@ -142,13 +144,20 @@ def test_settings_that_are_not_a_json_object(tmp_path, text):
     [
         ({"hidden_act": "relu"}, "hidden_act = 'relu'"),
         ({"hidden_dropout_prob": 0.2}, "0.2 and attention_probs_dropout_prob 0.1 differ"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, must be a whole number above 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0, must be a whole number in 1..100"),
         ({"num_hidden_layers": "4"}, "num_hidden_layers is '4'"),
         (
             {"hidden_dropout_prob": 1.5, "attention_probs_dropout_prob": 1.5},
             "hidden_dropout_prob is 1.5, must be a number in 0..1",
         ),
         ({"num_attention_heads": 5}, "hidden size 32 is not a multiple of the 5 attention heads"),
+        ({"num_hidden_layers": 101}, r"num_hidden_layers is 101, must be .* in 1\.\.100"),
+        ({"hidden_size": 10**12}, r"hidden_size is 10+, must be .* in 1\.\.20000"),
+        ({"hidden_size": "x" * 10_000}, r"hidden_size is 'x{79}, must be"),
+        (
+            {"hidden_size": 20_000, "intermediate_size": 100_000},
+            r"a BERT of 22,\d+,\d+,\d+ parameters; at most 2,000,000,000",
+        ),
         ({"vocab_size": 30522}, f"holds {len(VOCABULARY)} word pieces, .* says 30522"),
     ],
 )
@@ -182,6 +191,24 @@ def test_vocabulary_that_is_not_text(tmp_path):
     write_settings(tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
+        read_bert_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bert_config.json", "vocab.txt"])
+@pytest.mark.parametrize("content", [b"[PAD]", b"\n"])
+def test_files_of_gigabytes_are_not_read(tmp_path, name, content):
+    write_settings(tmp_path)
+    with (tmp_path / name).open("wb") as file:
+        file.write(content * 1000)
+        file.truncate(3_000_000_000)
+    with memory_within(150_000_000), pytest.raises(ConfigError, match=r"has more than .* bytes"):
+        read_bert_folder(tmp_path)
+
+
+def test_a_vocabulary_of_empty_lines_is_not_split(tmp_path):
+    write_settings(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes(b"\n" * MOST_VOCABULARY_BYTES)
+    with memory_within(250_000_000), pytest.raises(ConfigError, match="holds 50000000 word pieces"):
         read_bert_folder(tmp_path)
 
 

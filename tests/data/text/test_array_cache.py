@@ -1,11 +1,13 @@
 """Cached arrays are returned only if they are intact and belong to the key."""
 
 import random
+import zipfile
 
 import numpy as np
 import pytest
 
 from data.text.array_cache import array_text, read_cached, text_array, write_cached
+from tests.limits import memory_within
 
 PAGE = 4096
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -41,6 +43,33 @@ def test_another_key_or_shape_is_reported(path, caplog):
     write_cached(path, "größe", values=VALUES[:2])
     assert read_cached(path, "größe", parse) is None
     assert "(another shape)" in caplog.text
+
+
+LARGE = np.zeros(400_000_000, np.uint8)
+
+
+def test_a_cache_that_expands_is_not_read(path, caplog):
+    np.savez_compressed(path, key=text_array("größe"), values=LARGE, names=text_array("ä b"))
+    assert path.stat().st_size < 1_000_000
+    with memory_within(50_000_000):
+        assert read_cached(path, "größe", parse) is None
+    assert "cannot be reused and is computed again (it expands" in caplog.text
+
+
+def test_arrays_that_share_their_bytes_are_not_read(path, caplog):
+    with zipfile.ZipFile(path, "a") as archive:
+        (values,) = (m for m in archive.infolist() if m.filename == "values.npy")
+        archive.filelist += [values] * 100  # What the directory lists when it is written.
+        archive._didModify = True
+    assert read_cached(path, "größe", parse) is None
+    assert "(it expands" in caplog.text
+
+
+def test_arrays_of_another_key_are_not_read(path, caplog):
+    write_cached(path, "other", values=LARGE, names=text_array("ä b"))
+    with memory_within(50_000_000):
+        assert read_cached(path, "größe", parse) is None
+    assert "it was computed from other input" in caplog.text
 
 
 def test_damage_never_raises(path, caplog):

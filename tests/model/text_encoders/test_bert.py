@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
 from config.bert.folder import read_bert_folder
 from config.schema import Config, ConfigError
+from tests.config.bert.index_fixtures import index, tensor
 from tests.model.text_encoders.bert_fixtures import (
     VOCABULARY,
     bert_in_numpy,
@@ -153,8 +155,18 @@ class TestLoading:
     def test_preset_report(self, preset):
         folder, backbone = preset
         report = load_bert(text_network(folder), folder)
-        assert report.unused == ["pooled_dense/kernel", "pooled_dense/bias"]
+        assert report.unused == ["layers/dense/vars/0", "layers/dense/vars/1"]
         assert len(report.entries) == len(backbone.weights) - 2
+
+    def test_a_preset_without_names_of_layers(self, tmp_path, preset):
+        """As earlier versions of Keras wrote them."""
+        copy = copy_of(preset[0], tmp_path / "bert")
+        with h5py.File(copy / "model.weights.h5", "r+") as file:
+            file.visititems(lambda _, item: item.attrs.pop("name", None) and None)
+        models = [text_network(folder) for folder in (preset[0], copy)]
+        for model, folder in zip(models, (preset[0], copy), strict=True):
+            load_bert(model, folder)
+        assert same(*map(variables_of, models))
 
     def test_variables_of_an_optimizer_are_skipped_and_reported(self, tmp_path, original):
         folder, _, tensors = original
@@ -222,7 +234,7 @@ class TestLoading:
         data.write_bytes(damage(data.read_bytes()))
         self.refused(copy, ["bert/", "cannot be read"])
 
-    @pytest.mark.parametrize("content", [b"", b"no index at all" * 20])
+    @pytest.mark.parametrize("content", [b"", b"no index at all" * 20, index(tensor(dims=(-5,)))])
     def test_damaged_index(self, tmp_path, original, content):
         copy = copy_of(original[0], tmp_path / "bert")
         (copy / "bert_model.ckpt.index").write_bytes(content)
@@ -244,9 +256,9 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"num_layers": 5}, ["does not hold the BERT"]),
-            ({"num_layers": 3}, ["holds transformer_encoder_3", "which the BERT of config.json"]),
-            ({"intermediate_dim": 40}, ["does not hold the BERT"]),
+            ({"num_layers": 5}, ["does not hold the BERT", "lacks transformer_encoder_4"]),
+            ({"num_layers": 3}, ["holds transformer_encoder_3", "which that BERT lacks"]),
+            ({"intermediate_dim": 40}, ["32×48", "32×40", "text_encoder and bert_path"]),
         ],
     )
     def test_preset_of_another_size(self, tmp_path, preset, changes, message):
@@ -260,7 +272,7 @@ class TestLoading:
         copy = copy_of(preset[0], tmp_path / "bert")
         weights = copy / "model.weights.h5"
         weights.write_bytes(weights.read_bytes()[:5000])
-        self.refused(copy, ["model.weights.h5", "does not hold the BERT"])
+        self.refused(copy, ["model.weights.h5: is damaged"])
 
     def test_more_words_than_positions(self, original):
         with pytest.raises(ConfigError, match=r"word_len = 25: .* reads 24"):
