@@ -26,7 +26,8 @@ def test_equal_settings_have_no_changes(config):
     ("key", "value"),
     [
         ("input_size", 128), ("word_len", 5), ("seed", 1), ("det_acc_thresh", 0.75),
-        ("backbone", "vgg"), ("rnn_cell", "gru"), ("head_width", 0.5), ("aspp_dilations", [1, 2, 3]),
+        ("backbone", "vgg"), ("rnn_cell", "gru"), ("head_width", 0.5),
+        ("aspp_dilations", [1, 2, 3]),
         ("lang_att", 0),
     ],
 )  # fmt: skip
