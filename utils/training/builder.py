@@ -51,7 +51,7 @@ def train(
     """
     if dry_run:
         config = config.replace(cache_features=0)
-        build_trainer(config, force=force, dry_run=True).try_out()
+        build_trainer(config, force=force or overwrite, dry_run=True).try_out()
         return None
     if overwrite and (old := move_away(config.log_path)):
         say(f"{config.log_path}: the earlier run is now in {old}")

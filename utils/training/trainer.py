@@ -97,10 +97,10 @@ class Trainer:
         config = self.config
         with held_folder(config.log_path) if self.chief else nullcontext(), deferred_stop() as stop:
             state = self._restored()
-            if state.epoch >= config.epoches:
+            if state.epoch < config.epoches:
+                self._try_validation(stop)
+            else:
                 self._say_complete()
-                return state
-            self._try_validation(stop)
             with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
                 if log is not None and state.history:
                     log.epochs(state.history)  # A stop may have come before they were written.
@@ -118,11 +118,11 @@ class Trainer:
         state, unread = RunState(), []
         for step, batch in enumerate(islice(self._batches(1), TRIED_STEPS)):
             unread.append(self._run_step(batch, 1, step))
-        losses = self._read(state, unread).losses.result()
+        loss = self._read(state, unread).losses.result().get("loss", math.nan)
         with deferred_stop() as stop:
             self._try_validation(stop)
         say(
-            f"Dry run: {len(unread)} training steps, mean loss {losses['loss']:.3f}, and "
+            f"Dry run: {len(unread)} training steps, mean loss {loss:.3f}, and "
             f"{TRIED_BATCHES} batches of validation; nothing was written. An epoch has "
             f"{self.steps_per_epoch:,} steps"
         )

@@ -357,3 +357,23 @@ def test_a_weight_that_is_not_finite_is_never_saved(new_trainer, tmp_path):
         trainer.run()
     assert trainer.checkpoints.restore().step == 3
     assert not (tmp_path / "best.weights.h5").exists()
+
+
+def test_a_run_killed_before_its_last_record_writes_it_when_started_again(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path, epoches=1)
+    state = trainer.run()
+    (tmp_path / "epochs.jsonl").unlink()
+    assert new_trainer(tmp_path, epoches=1).run().epoch == 1
+    lines = (tmp_path / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == state.history
+
+
+def test_a_dry_run_of_a_fresh_start_ignores_the_earlier_run(new_trainer, tmp_path, capsys):
+    trainer = new_trainer(tmp_path, epoches=1)
+    trainer.run()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    config = trainer.config.replace(seed=5)
+    with pytest.raises(RunFolderError):
+        train(config, dry_run=True)
+    train(config, dry_run=True, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
