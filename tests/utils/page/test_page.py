@@ -173,7 +173,7 @@ def test_errors_are_shown(visitor, tmp_path):
     png_of_size(tmp_path / "huge.png", 10_000, 8_000)
     for name, sentence in (
         ("broken.jpg", "broken.jpg: not a readable image"),
-        ("huge.png", "huge.png has 10000×8000 pixels; at most 64 million are read"),
+        ("huge.png", "huge.png has 10000×8000 pixels; at most 64 million"),
     ):
         visitor.browser.refresh()
         visitor.ask("red box", tmp_path / name)
