@@ -200,18 +200,23 @@ def _discard(old: Path, target: Path, is_ours: Callable[[Path], bool]) -> None:
         else:
             old.rename(_free_name(target))
         return
+    ours, folders = [], []
     for folder, subfolders, files in os.walk(old, topdown=False):
         here = Path(folder)
+        folders.append(here)
         links = [name for name in subfolders if (here / name).is_symlink()]
-        for name in [*files, *links]:
-            path = here / name
+        for path in (here / name for name in [*files, *links]):
             relative = path.relative_to(old)
-            kept = target / relative
             if is_ours(relative):
-                path.unlink()
+                ours.append(path)
             else:
+                kept = target / relative
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(_free_name(kept))
+    # Last, so that `is_ours` can still read all of them after a kill.
+    for path in ours:
+        path.unlink()
+    for here in folders:
         here.rmdir()
 
 

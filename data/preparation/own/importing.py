@@ -24,8 +24,8 @@ from data.preparation.own.objects import ImageFile, open_image, prepare_entry
 from data.preparation.own.writing import (
     changed_files,
     check_replaceable,
+    is_unchanged_file,
     own_manifest,
-    unchanged_files,
     write_config,
 )
 from data.preparation.segmentation import estimated_bytes
@@ -108,11 +108,7 @@ def import_data(
     options = options or ImportOptions()
     annotations, masks = Path(output) / "anns" / name, Path(output) / "masks" / name
     image_path = Path(image_path)
-    replaceable = unchanged_files(annotations)
-
-    def is_ours(path: Path) -> bool:
-        return str(path) in replaceable
-
+    is_ours = is_unchanged_file(annotations)
     with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
         check_replaceable(annotations, masks, options.overwrite)
         with _pool(workers) as pool:

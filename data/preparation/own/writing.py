@@ -1,7 +1,8 @@
 """The files of an imported data set, and which existing ones an import may replace."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from config.errors import UserError
@@ -53,29 +54,39 @@ def check_replaceable(annotations: Path, masks: Path, overwrite: bool) -> None:
             )
 
 
-def unchanged_files(annotations: Path) -> set[str]:
-    """Names of the files of an earlier import that are still as it wrote them."""
-    unchanged = set()
-    # A replacement that was killed leaves the former and the new folder under other names.
-    staged = (f".{annotations.name}.*.old", f".{annotations.name}.*.new/{annotations.name}")
-    for folder in (annotations, *(f for name in staged for f in annotations.parent.glob(name))):
-        manifest = read_manifest(folder)
-        if manifest is not None and manifest.division == IMPORTED:
-            unchanged |= {
-                name
-                for name, digest in manifest.files.items()
-                if (folder / name).is_file() and sha256(folder / name) == digest
-            }
-    return unchanged | {MANIFEST_FILE, MASK_FILE}
+def is_unchanged_file(annotations: Path) -> Callable[[Path], bool]:
+    """Tells which files of the imports that are being replaced are still as those wrote them.
+
+    Args:
+        annotations: folder of lines; a replacement moves the former one aside.
+
+    Returns:
+        Function of a path relative to the folder of lines or masks.
+    """
+    place = Path(os.path.realpath(annotations))
+
+    def is_unchanged(path: Path) -> bool:
+        if str(path) in (MANIFEST_FILE, MASK_FILE):
+            return True
+        found = False
+        for folder in place.parent.glob(f".{place.name}.*.old"):
+            if (folder / path).is_file():
+                manifest = read_manifest(folder)
+                # Without a manifest, an import was killed that had moved all changed files away.
+                if manifest and sha256(folder / path) != manifest.files.get(str(path)):
+                    return False
+                found = True
+        return found
+
+    return is_unchanged
 
 
 def changed_files(annotations: Path) -> list[str]:
     """Names of the files of an earlier import that were changed afterwards."""
     manifest = read_manifest(annotations)
-    if manifest is None:
-        return []
-    present = {name for name in manifest.files if (annotations / name).exists()}
-    return sorted(present - unchanged_files(annotations))
+    written = {} if manifest is None else manifest.files
+    present = {name for name in written if (annotations / name).is_file()}
+    return sorted(name for name in present if sha256(annotations / name) != written[name])
 
 
 def write_config(

@@ -338,6 +338,42 @@ def test_a_kill_at_any_change_of_the_disk_loses_no_set(photos, step):
     assert kills > 30 / step
 
 
+EDITED = "a.jpg 9,10,31,26,0,1 ~ edited by hand\n"
+
+
+def assert_edited_lines_are_kept(photos):
+    kept = [path for path in photos.out.rglob("train.txt*") if path.read_text() == EDITED]
+    assert kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [*range(30, 60, 4), pytest.param(1000, id="never")])
+def test_lines_that_were_edited_survive_a_kill(photos, moment):
+    """They are kept by the import that follows, wherever the killed one had come to."""
+    path = photos.write(thing())
+    assert photos.run(path) == 0
+    (photos.out / "anns/mine/train.txt").write_text(EDITED)
+    command = [sys.executable, "-c", KILLED, str(moment), str(path), "--name", "mine"]
+    command += ["--output", str(photos.out), "--overwrite"]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert_edited_lines_are_kept(photos)
+    assert photos.run(path, "--overwrite") == 0
+    assert_edited_lines_are_kept(photos)
+
+
+def test_lines_that_are_edited_during_an_import_are_kept(imported, monkeypatch):
+    photos, _ = imported
+    write = importing.write_masks
+
+    def edit_and_write(*arguments):
+        (photos.out / "anns/mine/train.txt").write_text(EDITED)
+        write(*arguments)
+
+    monkeypatch.setattr(importing, "write_masks", edit_and_write)
+    assert photos.run(photos.write(thing()), "--overwrite") == 0
+    assert_edited_lines_are_kept(photos)
+
+
 def check_no_mixture(photos, contents):
     """Lines and masks are complete, each former or new; a pair of both kinds is refused."""
     found = {path: c for path, c in photos.files().items() if "/." not in path}
