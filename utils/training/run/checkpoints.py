@@ -65,6 +65,7 @@ class Checkpoints:
         self.model = model
         self.optimizer = optimizer
         self.writer = writer
+        self._last_is_damaged = False
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
 
@@ -87,9 +88,10 @@ class Checkpoints:
             file["run_state"] = np.frombuffer(text, np.uint8)
             for group, variables in self._variables().items():
                 _write_group(file.create_group(group), variables)
-        if self.last_path.exists():
+        if self.last_path.exists() and not self._last_is_damaged:
             _keep(self.last_path, self.previous_path)
         next_path.replace(self.last_path)
+        self._last_is_damaged = False
 
     def restore(self) -> RunState | None:
         """Fills network and optimizer from `last.state.h5`, or from the one before.
@@ -110,6 +112,8 @@ class Checkpoints:
                 state = self._restore(path)
             except DamagedError as error:
                 damages.append(str(error))
+                # The next save replaces it instead of keeping it as the previous state.
+                self._last_is_damaged |= path == self.last_path
                 continue
             if path != self.last_path or damages:
                 warnings.warn(

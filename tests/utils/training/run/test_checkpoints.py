@@ -334,6 +334,22 @@ def test_a_damaged_state_is_recognized_and_the_one_before_used(tmp_path, damage)
     assert read_run_state(tmp_path).epoch == 1
 
 
+def test_a_damaged_state_never_replaces_the_one_before(tmp_path):
+    checkpoints, _ = saved_twice(tmp_path)
+    cut(checkpoints.last_path)
+    with pytest.warns(UserWarning, match="is used"):
+        checkpoints.restore()
+    checkpoints.save(RunState(3))
+    cut(checkpoints.last_path)
+    assert read_run_state(tmp_path).epoch == 1
+    with pytest.warns(UserWarning, match="is used"):
+        checkpoints.restore()
+    checkpoints.save(RunState(4))
+    checkpoints.save(RunState(5))
+    checkpoints.last_path.unlink()
+    assert read_run_state(tmp_path).epoch == 4
+
+
 def test_damaged_states_are_refused_whole(tmp_path):
     checkpoints, (_, second) = saved_twice(tmp_path)
     flip_a_weight(checkpoints.last_path)
