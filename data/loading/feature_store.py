@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import UserError
 from config.files import (
     check_free_space,
     locked,
@@ -33,6 +34,10 @@ from data.loading.errors import DataError
 # Part of the key: another layout of the files needs another number.
 LAYOUT = 1
 MARK = np.dtype("<u4")
+
+
+class DamagedCacheError(UserError):
+    """Cached features are not what was written. The image is intact: no reason to skip it."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +185,8 @@ class FeatureStore:
 
         Raises:
             OSError: the file cannot be read.
-            DataError: the features are not what was written. Their mark is deleted, so that they
-                count as missing when the store is opened again.
+            DamagedCacheError: the features are not what was written. Their mark is deleted, so
+                that they count as missing when the store is opened again.
         """
         row = self.rows[image]
         width, height, checksum = self._marks[row].tolist()
@@ -227,7 +232,7 @@ class FeatureStore:
     def _write_marks(self) -> None:
         write_bytes(self._marks_path, self._marks.tobytes(), durable=True)
 
-    def _damaged(self, image: str) -> DataError:
+    def _damaged(self, image: str) -> DamagedCacheError:
         self._marks[self.rows[image]] = 0
         try:
             self._write_marks()
@@ -235,7 +240,7 @@ class FeatureStore:
             way_out = f"delete {self.folder} and run the same command again"
         else:
             way_out = "run the same command again, which computes them anew"
-        return DataError(
+        return DamagedCacheError(
             f"{self._features_path}: the cached features of {image} are damaged; {way_out}"
         )
 

@@ -13,7 +13,7 @@ import pytest
 from config.errors import NoSpaceError
 from data.loading import feature_store
 from data.loading.errors import DataError
-from data.loading.feature_store import FeatureStore
+from data.loading.feature_store import DamagedCacheError, FeatureStore
 
 IMAGES = ["a.jpg", "b.jpg", "c.jpg"]
 MANY = [f"{number}.jpg" for number in range(2000)]
@@ -286,7 +286,9 @@ def test_no_bit_of_features_or_marks_can_flip_unnoticed(tmp_path):
             damaged = open_store(tmp_path)
             image = IMAGES[at * len(IMAGES) // len(intact)]
             if image not in damaged.missing:
-                with pytest.raises(DataError, match=rf"features\.bin: .* {image} are damaged"):
+                with pytest.raises(
+                    DamagedCacheError, match=rf"features\.bin: .* {image} are damaged"
+                ):
                     damaged.read(image)
             assert open_store(tmp_path).missing == [image]
             for other in set(IMAGES) - {image}:
@@ -304,7 +306,7 @@ def test_rows_in_each_others_place_are_noticed(tmp_path):
         path.write_bytes(content[length : 2 * length] + content[:length] + content[2 * length :])
     store = open_store(tmp_path)
     for image in IMAGES[:2]:
-        with pytest.raises(DataError, match="damaged"):
+        with pytest.raises(DamagedCacheError, match="damaged"):
             store.read(image)
     assert store.missing == IMAGES[:2]
 
@@ -313,7 +315,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_noticed(tmp_path):
     store = fill(open_store(tmp_path))
     os.truncate(store.folder / "features.bin", ROW + 5)
     store.read("a.jpg")
-    with pytest.raises(DataError, match=r"b\.jpg are damaged; run the same command again"):
+    with pytest.raises(DamagedCacheError, match=r"b\.jpg are damaged; run the same command again"):
         store.read("b.jpg")
     assert open_store(tmp_path).missing == IMAGES[1:]
 
@@ -331,7 +333,7 @@ def test_a_bad_sector_is_damage_but_no_other_fault_is(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=rf"Stale file handle: '{store.folder}/features\.bin'"):
         store.read("a.jpg")
     monkeypatch.setattr(os, "pread", failing_read(errno.EIO))
-    with pytest.raises(DataError, match=r"a\.jpg are damaged"):
+    with pytest.raises(DamagedCacheError, match=r"a\.jpg are damaged"):
         store.read("a.jpg")
     monkeypatch.undo()
     assert open_store(tmp_path).missing == ["a.jpg"]
@@ -345,5 +347,5 @@ def test_damage_in_a_folder_that_cannot_be_written_names_the_way_out(tmp_path, m
         raise PermissionError
 
     monkeypatch.setattr(feature_store, "write_bytes", refuse)
-    with pytest.raises(DataError, match=f"damaged; delete {store.folder} and run"):
+    with pytest.raises(DamagedCacheError, match=f"damaged; delete {store.folder} and run"):
         open_store(tmp_path).read("a.jpg")

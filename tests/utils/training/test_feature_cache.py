@@ -15,7 +15,7 @@ from PIL import Image
 from config.errors import NoSpaceError
 from config.schema import ConfigError
 from data.loading.errors import DataError
-from data.loading.feature_store import FeatureStore
+from data.loading.feature_store import DamagedCacheError, FeatureStore
 from data.loading.pipeline import training_batches, unwrap_errors
 from model.mcn import build_mcn
 from tests.test_imports import ROOT
@@ -93,7 +93,7 @@ def test_damaged_rows_alone_are_computed_again_to_the_bit(build, capsys):
     damaged = bytearray(intact)
     damaged[len(intact) // 2 + 3] ^= 16
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match="are damaged"):
+    with pytest.raises(DamagedCacheError, match="are damaged"):
         [store.read(name) for name in store.rows]
     capsys.readouterr()
     assert build().missing == []
@@ -167,13 +167,18 @@ def test_images_that_cannot_be_read_are_listed_or_refused(tiny_set, network, tmp
     assert build_feature_store(config, model, images).missing == []
 
 
-def test_a_damaged_row_ends_a_training_with_a_sentence(tiny_set, tmp_path):
-    config = frozen_config(tiny_set, tmp_path / "log", cache_features=1)
+@pytest.mark.parametrize("on_bad_sample", ["error", "skip"])
+def test_a_damaged_row_ends_a_training_with_a_sentence(tiny_set, tmp_path, on_bad_sample):
+    """Also where samples are skipped: the image is intact, and the row can be computed again."""
+    changes = {"cache_features": 1, "on_bad_sample": on_bad_sample}
+    config = frozen_config(tiny_set, tmp_path / "log", **changes)
     trainer = build_trainer(config)
     path = trainer.training_set.features.folder / "features.bin"
     path.write_bytes(bytes(path.stat().st_size))
     batches = training_batches(trainer.training_set, 1, 2, 1, 1)
-    with pytest.raises(DataError, match=r"features\.bin: the cached features of .* are damaged"):
+    with pytest.raises(
+        DamagedCacheError, match=r"features\.bin: the cached features of .* are damaged"
+    ):
         list(unwrap_errors(batches))
 
 
