@@ -86,8 +86,8 @@ def deferred_stop() -> Iterator[StopRequest]:
     Raises:
         Stopped: a signal arrived, and the block ended without asking for it.
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    request = handler if isinstance(handler, StopRequest) else StopRequest()
+    handlers = map(signal.getsignal, STOPPING)  # Of which some may be ignored.
+    request = next((h for h in handlers if isinstance(h, StopRequest)), StopRequest())
     request.deferred = True
     try:
         yield request
