@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "Run the same command to resume where it stopped.")
+    run(main, "Run the same command, without --overwrite, to resume where it stopped.")

@@ -132,7 +132,7 @@ def stop_and_resume(tmp_path, tiny_set, epochs, stops):
             assert code == -signal.SIGKILL
         else:
             assert code == 128 + number, err
-            assert "Stopped. Run the same command to resume where it stopped." in err
+            assert "Stopped. Run the same command, without --overwrite, to resume" in err
             assert "Traceback" not in err
     code, _, err = run.finish()
     assert code == 0, err
