@@ -51,7 +51,7 @@ def train(
     """
     if dry_run:
         config = config.replace(cache_features=0)
-        build_trainer(config, force=force or overwrite, dry_run=True).try_out()
+        build_trainer(config, force=force, dry_run=True, fresh=overwrite).try_out()
         return None
     if overwrite and (old := move_away(config.log_path)):
         say(f"{config.log_path}: the earlier run is now in {old}")
@@ -64,7 +64,9 @@ def train(
             say(skipped_text(what, bad.values()), sys.stderr)
 
 
-def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False) -> Trainer:
+def build_trainer(
+    config: Config, *, force: bool = False, dry_run: bool = False, fresh: bool = False
+) -> Trainer:
     """Builds a training run: strategy, data, network, optimizer and checkpoints.
 
     Prints device, sizes of data and network, where its weights come from, and what has changed if
@@ -74,6 +76,7 @@ def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False)
         config: the settings of the run.
         force: accept any change of the settings of the run to resume.
         dry_run: whether to write nothing, not even caches.
+        fresh: whether to ignore an earlier run in the log folder.
 
     Raises:
         UserError, OSError: a setting or file cannot be used; nothing has been written then,
@@ -90,7 +93,8 @@ def build_trainer(config: Config, *, force: bool = False, dry_run: bool = False)
         if Path(config.log_path).exists() and not dry_run:
             with held_folder(config.log_path):
                 pass  # A second process is refused now, not after it has built everything.
-        for change in check_resumption(config.log_path, settings, force=force):
+        changes = [] if fresh else check_resumption(config.log_path, settings, force=force)
+        for change in changes:
             say(f"resumed with another setting: {change}")
         say(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "

@@ -375,5 +375,10 @@ def test_a_dry_run_of_a_fresh_start_ignores_the_earlier_run(new_trainer, tmp_pat
     config = trainer.config.replace(seed=5)
     with pytest.raises(RunFolderError):
         train(config, dry_run=True)
+    capsys.readouterr()
     train(config, dry_run=True, overwrite=True)
+    assert "resumed" not in capsys.readouterr().out
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for state in tmp_path.glob("*.state.h5"):
+        state.unlink()
+    train(config, dry_run=True, overwrite=True)
