@@ -17,12 +17,15 @@ import h5py
 import numpy as np
 
 from config.errors import UserError
-from config.hdf5_file import Hdf5Error, RefusedHdf5Error, check_name, opened_hdf5
+from config.hdf5_file import Hdf5Error, RefusedHdf5Error, check_name, items_of, opened_hdf5
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # Weights are nearly random numbers, which hardly become smaller by compression.
 MOST_EXPANSION, SMALL_FILE_BYTES = 10, 1_000_000
+# What zipfile raises on damaged archives.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError)
 FETCH_AGAIN = "download it again; `python -m model.weights inspect FILE` identifies a file"
 
 
@@ -135,17 +138,23 @@ def _keras_member(path: str | os.PathLike) -> bytes:
     """The HDF5 file inside a `.keras` archive; nothing else of the archive is read.
 
     Raises:
-        WeightsError: it is damaged, occurs twice or expands to more than weights can.
+        WeightsError: it is damaged, or is compressed by another method or more than weights can
+            be.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             (member,) = (m for m in archive.infolist() if m.filename == KERAS_MEMBER)
+            if member.compress_type not in METHODS:
+                raise WeightsError(
+                    f"{path}: is refused: its {KERAS_MEMBER} is compressed by a method that Keras "
+                    "does not use; unpack it and specify the weight file inside"
+                )
             if member.file_size > SMALL_FILE_BYTES + MOST_EXPANSION * os.path.getsize(path):
                 raise WeightsError(
                     f"{path}: is refused: its {KERAS_MEMBER} expands to {member.file_size:,} bytes"
                 )
             return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise WeightsError(f"{path}: is a damaged archive ({error}); {FETCH_AGAIN}") from None
 
 
@@ -295,14 +304,12 @@ def _attribute_names(group: h5py.Group, attribute: str) -> list[str]:
 def _keras3_groups(file: h5py.File) -> list[tuple[h5py.Group, tuple[h5py.Dataset, ...]]]:
     """(group, its arrays) of every layer with arrays, sorted naturally by path."""
     groups = []
-
-    def visit(path: str, item: h5py.Group | h5py.Dataset) -> None:
+    for item in items_of(file):
+        path = item.name.lstrip("/")
         is_vars = path.rpartition("/")[2] == "vars"
         has_arrays = is_vars and isinstance(item, h5py.Group) and len(item)
         if has_arrays and not path.startswith("optimizer"):
             groups.append((_natural(path), item.parent))
-
-    file.visititems(visit)
     groups.sort(key=lambda entry: entry[0])
     return [(group, own_arrays(group)) for _, group in groups]
 

@@ -212,7 +212,8 @@ def _backbone_settings(
     ]
     if backbone == "darknet" and ours:
         blocks = _blocks(ours)
-        blocks[-1] -= TAIL_BLOCKS if whole else 0
+        if blocks and whole:
+            blocks[-1] -= TAIL_BLOCKS
         if blocks != FULL_BLOCKS:
             settings["backbone_blocks"] = json.dumps(blocks, separators=(",", ":"))
     return settings
@@ -227,7 +228,7 @@ def _blocks(kernels: Sequence[tuple[int, ...]]) -> list[int]:
     for before, kernel in itertools.pairwise(kernels):
         if kernel[0] == 3 and before[0] == 3:
             blocks.append(0)
-        elif kernel[0] == 3:
+        elif kernel[0] == 3 and blocks:
             blocks[-1] += 1
     return blocks
 

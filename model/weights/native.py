@@ -6,6 +6,7 @@
 | `mcn_backbone` | registered name of the backbone |
 | `trained_on` | what the weights were trained on, if known; see `model.weights.provenance` |
 | `checksum_blake2b` | checksum over everything in the file, see `config.hdf5_file` |
+| `sealed_by` | "checksum_blake2b", so that a file that has lost its checksum is recognized |
 
 A file without `mcn_part` was not written by this project.
 
@@ -126,10 +127,10 @@ def layer_groups(file: h5py.File) -> dict[str, h5py.Group]:
     """The groups of the layers with arrays in a Keras 3 file, by layer name.
 
     Raises:
-        Hdf5Error: two layers have one name, or one is an array.
+        Hdf5Error: there are none, two have one name, or one is an array.
     """
     if "layers" not in file:
-        return {}
+        raise Hdf5Error("is damaged (it has no layers)")
     layers, groups = group_of(file, "layers"), {}
     for key in layers:
         group = group_of(layers, key)

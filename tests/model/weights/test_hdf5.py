@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from model.weights import load_weights
-from model.weights.hdf5 import WeightsError, content_of, open_hdf5
+from model.weights.hdf5 import WeightsError, content_of, open_hdf5, read_layers
 from tests.model.weights.weight_fixtures import fresh_pair, untouched
 
 
@@ -70,3 +70,58 @@ def test_darknet_file_is_not_hdf5(tmp_path):
     path.write_bytes(bytes(64))
     with pytest.raises(WeightsError, match="not an HDF5 file"), open_hdf5(path):
         pass
+
+
+def archive(path, method=zipfile.ZIP_DEFLATED):
+    """Writes a `.keras` archive with the weights of the tiny network; returns its content."""
+    weights = path.with_name("inner.weights.h5")
+    fresh_pair("darknet").source.save_weights(weights)
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.write(weights, "model.weights.h5")
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_archives_are_stored_or_deflated(tmp_path, method, damaged):
+    path = tmp_path / "model.keras"
+    content = archive(path, method)
+    if damaged:
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"model\.keras: is refused: .* method"), open_hdf5(path):
+        pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_archives(tmp_path, method):
+    path = tmp_path / "model.keras"
+    content = archive(path, method)
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="is a damaged archive"), open_hdf5(path):
+        pass
+
+
+def test_archives_with_a_name_that_is_not_utf8(tmp_path):
+    path = tmp_path / "model.keras"
+    content = archive(path)
+    content[7] |= 0x08  # The mark of UTF-8 in front of the member.
+    content[content.index(b"model.weights.h5")] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="is a damaged archive"), open_hdf5(path):
+        pass
+
+
+def test_addresses_that_only_some_functions_of_hdf5_follow(tmp_path):
+    """That of the next node of a tree with a single node, where it is undefined."""
+    path, inner = tmp_path / "model.keras", tmp_path / "inner.weights.h5"
+    fresh_pair("darknet").source.save_weights(inner)
+    content = bytearray(inner.read_bytes())
+    following = content.index(b"TREE") + 16
+    assert content[following : following + 8] == b"\xff" * 8
+    content[following] = 0
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("model.weights.h5", content)
+    with open_hdf5(path) as file:
+        assert len(read_layers(file, path)) > 60

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from config.hdf5_file import CHECKSUM
+from config.hdf5_file import CHECKSUM, SEALED_BY
 from model.mcn import visual_backbone, visual_trunk
 from model.weights import WeightsError, load_pretrained, load_weights, save_weights
 from model.weights.hdf5 import open_hdf5
@@ -47,8 +47,9 @@ def in_backbone(name):
 
 def attributes(path):
     with h5py.File(path) as file:
-        assert CHECKSUM in file.attrs
-        return {name: value for name, value in file.attrs.items() if name != CHECKSUM}
+        seal = {CHECKSUM, SEALED_BY}
+        assert seal <= set(file.attrs)
+        return {name: value for name, value in file.attrs.items() if name not in seal}
 
 
 def test_every_weight_is_restored(tmp_path, pair):

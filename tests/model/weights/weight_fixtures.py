@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from config.hdf5_file import CHECKSUM
+from config.hdf5_file import CHECKSUM, SEALED_BY
 from model.weights import WeightsError
 
 TINY = {
@@ -103,10 +103,16 @@ def same_weights(source, target, chosen=lambda layer: True):
 
 @contextlib.contextmanager
 def edited(path):
-    """Opens a file of ours to change it, and removes its checksum, as older files have none."""
+    """Opens a file of ours to change it, and removes its seal, as older files have none."""
     with h5py.File(path, "r+") as file:
         yield file
-        file.attrs.pop(CHECKSUM, None)
+        unseal(file)
+
+
+def unseal(file):
+    """Removes the checksum and its mention from an open file."""
+    for name in (CHECKSUM, SEALED_BY):
+        file.attrs.pop(name, None)
 
 
 def backbone_arrays(model):
