@@ -1,12 +1,13 @@
-"""Atomic file writes, locks and checks of free disk space."""
+"""Atomic file writes, locks, checksums and checks of free disk space."""
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from config.errors import NoSpaceError, UserError
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # File systems allow 255 bytes per name; a character of UTF-8 has at most four.
 KEPT_OF_NAME = 50
+HASHED_BYTES = 1 << 20  # At a time.
 
 
 @contextmanager
@@ -152,6 +154,29 @@ def locked(path: str | os.PathLike, message: str, *, wait: bool = False) -> Iter
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
         yield
+
+
+def file_sha256(path: str | os.PathLike, on_read: Callable[[int], object] | None = None) -> str:
+    """Computes the SHA-256 of a file of any size.
+
+    Args:
+        path: the file.
+        on_read: called after each piece with the number of bytes read so far.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest, done = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while piece := file.read(HASHED_BYTES):
+            digest.update(piece)
+            done += len(piece)
+            if on_read is not None:
+                on_read(done)
+    return digest.hexdigest()
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

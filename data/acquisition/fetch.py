@@ -4,7 +4,6 @@ The data are collected in `<file>.part`, which is renamed once it is complete an
 `<file>.part.json` records which address they came from.
 """
 
-import hashlib
 import http.client
 import json
 import sys
@@ -18,6 +17,7 @@ from config.errors import UserError
 from config.files import (
     bytes_text,
     check_free_space,
+    file_sha256,
     no_space_named,
     remove_partial_files,
     write_text,
@@ -269,13 +269,8 @@ def _mismatch(path: Path, archive: Archive) -> str | None:
 
 
 def _sha256(path: Path, label: str) -> str:
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file, Progress(_size(path), f"{label}: verify", unit="B") as progress:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            done += len(chunk)
-            progress.update(done)
-    return digest.hexdigest()
+    with Progress(_size(path), f"{label}: verify", unit="B") as progress:
+        return file_sha256(path, progress.update)
 
 
 def _size(path: Path) -> int:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from config.files import write_text
+from config.files import file_sha256, write_text
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
@@ -55,14 +55,6 @@ class Manifest:
         return f"{self.dataset}{division} of raw files {self.id[:8]}"
 
 
-def sha256(content: bytes | Path) -> str:
-    """SHA-256 of bytes or of a file, in hexadecimal digits."""
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of the lines or masks in a folder."""
     content = {"id": manifest.id, **asdict(manifest)}
@@ -87,7 +79,7 @@ def completed_manifest(
         }
         for split, of_split in referents.items()
     }
-    files = {path.name: sha256(path) for path in sorted(annotations.iterdir())}
+    files = {path.name: file_sha256(path) for path in sorted(annotations.iterdir())}
     return replace(manifest, splits=splits, files=files)
 
 
@@ -182,7 +174,7 @@ def check_replaceable(
             f"--output_dir, {allow}"
         )
     for name, digest in old.files.items():
-        if (annotations / name).is_file() and sha256(annotations / name) != digest:
+        if (annotations / name).is_file() and file_sha256(annotations / name) != digest:
             raise DataError(
                 f"{annotations / name} was changed after its preparation: save it under another "
                 f"name, {allow}"

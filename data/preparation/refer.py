@@ -5,6 +5,7 @@
 """
 
 import collections
+import hashlib
 import io
 import os
 import pickle
@@ -23,7 +24,6 @@ from data.preparation.json_fields import (
     shown,
     whole_number,
 )
-from data.preparation.manifest import sha256
 
 # (data set, name of its division) → splits.
 SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -138,7 +138,8 @@ def read_raw_set(data_root: str | os.PathLike, dataset: str, split_by: str) -> R
     splits = SPLITS[dataset, split_by]
     referents = [_join(ref, index, coco, splits, refs_path) for index, ref in enumerate(refs)]
     _check_ids(referents, refs_path)
-    digests = {refs_path.name: sha256(content), instances_path.name: coco.sha256}
+    refs_sha256 = hashlib.sha256(content).hexdigest()
+    digests = {refs_path.name: refs_sha256, instances_path.name: coco.sha256}
     return RawSet(dataset, split_by, referents, digests)
 
 

@@ -1,5 +1,6 @@
 """Atomic writes, locks and checks of free space."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from config.errors import NoSpaceError, UserError
 from config.files import (
     bytes_text,
     check_free_space,
+    file_sha256,
     free_bytes,
     locked,
     remove_partial_files,
@@ -159,3 +161,13 @@ def test_a_process_can_wait_for_a_lock(tmp_path, capsys):
         with locked(path, "waiting", wait=True):
             assert other.wait() == 0
     assert capsys.readouterr().out == "waiting\n"
+
+
+@pytest.mark.parametrize("size", [0, 5, 3 << 20])
+def test_the_checksum_of_a_file(tmp_path, size):
+    content = os.urandom(size)
+    (tmp_path / "a.bin").write_bytes(content)
+    read = []
+    digest = file_sha256(tmp_path / "a.bin", read.append)
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert read == [min(done, size) for done in range(1 << 20, size + (1 << 20), 1 << 20)]

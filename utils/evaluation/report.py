@@ -1,6 +1,5 @@
 """The body of test.py: evaluates weights on a set and writes the results."""
 
-import hashlib
 import json
 import os
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import write_text
+from config.files import file_sha256, write_text
 from config.json_text import parse_json
 from config.schema import Config
 from data.loading.errors import skipped_text
@@ -95,10 +94,8 @@ def report(
 def _source(config: Config) -> dict[str, Any]:
     """What results come from: the settings that scores depend on, and the hash of the weights."""
     check_weights_exist(config.evaluate_model)
-    with open(config.evaluate_model, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     settings = {key: getattr(config, key) for key in RECORDED_SETTINGS}
-    return {"settings": settings, "weights_sha256": digest}
+    return {"settings": settings, "weights_sha256": file_sha256(config.evaluate_model)}
 
 
 def _check_not_lost(folder: Path, source: dict[str, Any], dump: str | os.PathLike | None) -> None:

@@ -15,7 +15,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
-from config.files import locked, no_space_named, remove_partial_files, write_bytes
+from config.files import (
+    file_sha256,
+    locked,
+    no_space_named,
+    remove_partial_files,
+    write_bytes,
+)
 from config.json_text import parse_json, read_lines
 from config.schema import Config
 from utils.prediction.jobs import Job
@@ -205,8 +211,7 @@ def network_id(config: Config, weights: str | os.PathLike | None) -> str:
     weights = config.evaluate_model if weights is None else weights
     check_weights_exist(weights)
     settings = json.dumps(config.to_dict(), sort_keys=True).encode()
-    with open(weights, "rb") as file:
-        content = hashlib.file_digest(file, "sha256").digest()
+    content = bytes.fromhex(file_sha256(weights))
     return hashlib.sha256(settings + content).hexdigest()[:16]
 
 

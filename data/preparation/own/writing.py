@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from config.errors import UserError
-from config.files import write_text
+from config.files import file_sha256, write_text
 from config.schema import PROJECT_ROOT
 from data.loading.masks import FILE_NAME as MASK_FILE
 from data.preparation.manifest import FILE_NAME as MANIFEST_FILE
-from data.preparation.manifest import Manifest, read_manifest, sha256
+from data.preparation.manifest import Manifest, read_manifest
 
 CONFIG_FILE = "config.json"
 # The division of the manifests of imports.
@@ -27,7 +27,7 @@ def own_manifest(name: str, inputs: Sequence[Path]) -> Manifest:
     Raises:
         OSError: one of them cannot be read.
     """
-    raw_files = {ascii(str(path))[1:-1]: sha256(path) for path in inputs}
+    raw_files = {ascii(str(path))[1:-1]: file_sha256(path) for path in inputs}
     return Manifest(name, IMPORTED, raw_files, masks=True)
 
 
@@ -73,7 +73,7 @@ def is_unchanged_file(annotations: Path) -> Callable[[Path], bool]:
             if (folder / path).is_file():
                 manifest = read_manifest(folder)
                 # Without a manifest, an import was killed that had moved all changed files away.
-                if manifest and sha256(folder / path) != manifest.files.get(str(path)):
+                if manifest and file_sha256(folder / path) != manifest.files.get(str(path)):
                     return False
                 found = True
         return found
@@ -86,7 +86,7 @@ def changed_files(annotations: Path) -> list[str]:
     manifest = read_manifest(annotations)
     written = {} if manifest is None else manifest.files
     present = {name for name in written if (annotations / name).is_file()}
-    return sorted(name for name in present if sha256(annotations / name) != written[name])
+    return sorted(name for name in present if file_sha256(annotations / name) != written[name])
 
 
 def write_config(

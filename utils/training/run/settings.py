@@ -1,12 +1,11 @@
 """The settings of a run, and what changes when it is resumed with others."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from config.files import file_sha256
 from config.schema import Config
 
 # Files whose contents, not their paths, decide whether a run is the same.
@@ -39,9 +38,7 @@ def run_settings(config: Config) -> dict[str, Any]:
     Raises:
         OSError: one of the files cannot be read.
     """
-    contents = {
-        key: hashlib.sha256(Path(getattr(config, key)).read_bytes()).hexdigest() for key in CONTENTS
-    }
+    contents = {key: file_sha256(getattr(config, key)) for key in CONTENTS}
     return {**config.to_dict(), "contents": contents}
 
 
