@@ -60,7 +60,8 @@ def mcn_slots(model: "keras.Model") -> list[Slot]:
     """The whole network in the order of the published checkpoints.
 
     Keras 2 sorts layers by their depth counted from the outputs, which interleaves the branches;
-    the order is the same for both backbones.
+    the order is the same for both backbones. Without attention over the words, the recurrent layer
+    is nearer to the outputs and therefore comes later.
     """
     layers = {layer.name: layer for layer in model.layers}
 
@@ -74,10 +75,12 @@ def mcn_slots(model: "keras.Model") -> list[Slot]:
         return [conv(name), bn(name)]
 
     *body, last_bn = backbone_slots(model)
-    slots = [*body, _recurrent_slot(layers["text_rnn"]), last_bn]
+    recurrent = _recurrent_slot(layers["text_rnn"])
     if "text_attention" in layers:
-        slots.append(_slot(layers["text_attention"]))
-    slots += [conv("fusion_1"), bn("fusion_1"), conv("fusion_2")]
+        slots = [*body, recurrent, last_bn, _slot(layers["text_attention"]), *cbl("fusion_1")]
+    else:
+        slots = [*body, last_bn, *cbl("fusion_1"), recurrent]
+    slots.append(conv("fusion_2"))
     slots += [_slot(layers["fusion_text_dense"]), bn("fusion_2")]
     slots += [bn("fusion_text"), bn("fusion"), *cbl("lateral_2"), _merge_slot(layers, 2)]
     slots += [bn("merge_2"), *cbl("lateral_3"), _merge_slot(layers, 3), bn("merge_3")]

@@ -8,6 +8,7 @@ from model.weights import WeightsError, load_pretrained, load_weights
 from model.weights.hdf5 import read_layers
 from model.weights.published import check_text_settings, text_settings_of, text_settings_of_layers
 from tests.model.weights.weight_fixtures import (
+    file_layers,
     fresh_pair,
     randomize,
     refused,
@@ -67,6 +68,44 @@ def test_gru_without_attention(tmp_path, darknet):
     assert same_weights(source, target)
     with refused(darknet.target, match="rnn_cell=gru bidirectional=0 lang_att=0"):
         load_weights(darknet.target, path)
+
+
+# A file of VGG-16 without lang_att from the last convolution of the backbone on, as Keras 2.2.4
+# sorts it, written out by hand.
+WITHOUT_ATTENTION = """
+    backbone_19_conv backbone_19_bn fusion_1_conv fusion_1_bn text_rnn fusion_2_conv
+    fusion_text_dense fusion_2_bn fusion_text_bn fusion_bn lateral_2_conv lateral_2_bn merge_2
+    merge_2_bn lateral_3_conv lateral_3_bn merge_3 merge_3_bn garan_mask_attention.query
+    garan_mask_attention.key garan_mask_attention.score garan_mask_attention.value garan_mask_bn
+    reduce_2_narrow_conv reduce_2_narrow_bn reduce_2_wide_conv reduce_2_wide_bn reduce_1_in_conv
+    reduce_1_in_bn reduce_1_narrow_conv reduce_1_narrow_bn reduce_1_wide_conv reduce_1_wide_bn
+    box_in_conv box_in_bn garan_box_attention.query garan_box_attention.key
+    garan_box_attention.score garan_box_attention.value aspp_pool_conv aspp_pool_bn aspp_0_conv
+    aspp_1_conv aspp_2_conv aspp_3_conv cem_mask aspp_0_bn aspp_1_bn aspp_2_bn aspp_3_bn cem_box
+    garan_box_bn box_logits mask_logits
+"""
+
+
+@pytest.mark.parametrize("bidirectional", [0, 1])
+def test_the_order_without_attention_is_that_of_the_published_code(tmp_path, bidirectional):
+    settings = {"backbone": "vgg", "rnn_cell": "gru", "bidirectional": bidirectional, "lang_att": 0}
+    source, target = variant(**settings), variant(6, **settings)
+    body = [f"backbone_{n}_conv" for n in range(1, 14)]
+    for number in range(14, 19):
+        body += [f"backbone_{number}_conv", f"backbone_{number}_bn"]
+    path = write_keras2(
+        tmp_path / "best_map.h5", file_layers(source, body + WITHOUT_ATTENTION.split())
+    )
+    with h5py.File(path) as file:
+        names = [layer.name for layer in read_layers(file, path)]
+    rnn = "bidirectional_1" if bidirectional else "gru_1"
+    assert names[23:32] == [
+        "conv2d_19", "batch_normalization_6", "conv2d_20", "batch_normalization_7", rnn,
+        "conv2d_21", "dense_1", "batch_normalization_8", "batch_normalization_9",
+    ]  # fmt: skip
+    randomize(target, 6)
+    assert load_weights(target, path).parameters == source.count_params()
+    assert same_weights(source, target) > 60
 
 
 def test_layers_too_few_and_too_many(tmp_path, checkpoint, darknet):

@@ -246,6 +246,41 @@ def keras3_vgg(arrays):
     return model
 
 
+def file_layers(model, names):
+    """The layers of a published file in a given order: (name there, {array name: array}).
+
+    Args:
+        model: the network.
+        names: our layers; "layer.part" is one of the four of a GARAN unit, and merge_2 and merge_3
+            are two layers of ours.
+    """
+    counts, layers = {}, []
+    for name in names:
+        layer, _, part = name.partition(".")
+        if part:
+            unit = model.get_layer(layer)
+            kind = "dense"
+            arrays = [getattr(unit, f"{part}_{array}").numpy() for array in ("kernel", "bias")]
+        elif name in ("merge_2", "merge_3"):
+            kind, halves = "conv2d", (model.get_layer(f"{name}_{h}") for h in ("top", "side"))
+            arrays = [np.concatenate([half.kernel.numpy() for half in halves], axis=-2)]
+        else:
+            kind, arrays = _kind(model.get_layer(name)), model.get_layer(name).get_weights()
+        counts[kind] = counts.get(kind, 0) + 1
+        name = f"{kind}_{counts[kind]}"
+        layers.append((name, {f"{name}/array_{i}:0": a for i, a in enumerate(arrays)}))
+    return layers
+
+
+def _kind(layer):
+    """What Keras 2 called a layer like this one."""
+    if layer.name.endswith("_bn"):
+        return "batch_normalization"
+    if layer.name == "text_rnn":
+        return "bidirectional" if hasattr(layer, "backward_layer") else "gru"
+    return "dense" if layer.name.endswith("_dense") else "conv2d"
+
+
 def write_published(path, model, first=1):
     """Writes a network as a published checkpoint, its counters starting at `first`."""
     from model.weights.layouts import mcn_slots
