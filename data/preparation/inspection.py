@@ -6,7 +6,6 @@
 import collections
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from data.loading.errors import DataError
 from data.loading.images import conversion_of, has_exif_orientation, opened_image
 from data.loading.letterbox import Letterbox
 from data.loading.masks import Masks, MaskSizeError, MissingMaskError
+from data.support.threads import thread_pool
 from data.text.vectors import tokenize
 
 # k-means of more boxes would take long and hardly change the anchors.
@@ -90,18 +90,14 @@ def inspect_set(
     for referent in referents:
         groups[referent.image].append(referent)
     findings = Findings()
-    pool = ThreadPoolExecutor(workers)
 
     def inspect(image: str) -> Findings:
         return _inspect_image(image, groups[image], Path(image_path), masks, decode)
 
-    try:
+    with thread_pool(workers) as pool:
         for done, of_image in enumerate(pool.map(inspect, groups), start=1):
             findings.add(of_image)
             on_image(done)
-    finally:
-        # After an interruption, all queued images would otherwise still be inspected.
-        pool.shutdown(cancel_futures=True)
     return findings
 
 

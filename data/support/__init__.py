@@ -1,4 +1,4 @@
-"""Helpers of all commands: progress bars, and the replacement of several folders together.
+"""Helpers of all commands: progress bars, threads, and the replacement of several folders together.
 
 Start with `progress.py`; `staging.py` is for commands that write whole sets.
 """

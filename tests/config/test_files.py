@@ -157,9 +157,11 @@ def test_a_process_can_wait_for_a_lock(tmp_path, capsys):
     path = str(tmp_path / "lock")
     with other_process(path) as other:
         assert other.stdout.readline() == "held\n"
-        threading.Timer(0.2, lambda: other.communicate("\n")).start()
+        release = threading.Timer(0.2, lambda: other.communicate("\n"))
+        release.start()
         with locked(path, "waiting", wait=True):
             assert other.wait() == 0
+        release.join()
     assert capsys.readouterr().out == "waiting\n"
 
 

@@ -7,7 +7,7 @@ arrive; masks are resized and compared in threads while the network processes th
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -24,6 +24,7 @@ from data.loading.masks import Masks, open_masks
 from data.loading.pipeline import Words
 from data.preparation.manifest import check_pairing
 from data.support.progress import Progress
+from data.support.threads import thread_pool
 from utils.evaluation.comparison import GroundedImage, Measurement, compare
 from utils.evaluation.metrics import Metrics, Result
 from utils.evaluation.text_features import TextFeatureCache, in_batches
@@ -143,7 +144,7 @@ class Evaluator:
             self.bad_images if self.on_bad_sample == "skip" else None,
         )
         text_features = TextFeatureCache(grounder, self.words, word_len, self.batch_size)
-        with ThreadPoolExecutor(self.workers) as pool:
+        with thread_pool(self.workers) as pool:
             pending: deque[Future[list[Measurement]]] = deque()
             while batch := list(islice(images, self.batch_size)):
                 for grounded in self._ground(grounder, batch, text_features):

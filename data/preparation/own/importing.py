@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +31,7 @@ from data.preparation.segmentation import estimated_bytes
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.support.staging import replaced_together
+from data.support.threads import thread_pool
 
 FAULTS_SHOWN = 20
 BYTES_PER_LINE = 100  # For the estimate of the space: the name of the image, numbers, punctuation.
@@ -111,7 +111,7 @@ def import_data(
     is_ours = is_unchanged_file(annotations)
     with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
         check_replaceable(annotations, masks, options.overwrite)
-        with _pool(workers) as pool:
+        with thread_pool(workers) as pool:
             run = _Import(data, options, pool, workers)
             images = run.open_images(image_path)
             needed = _needed_bytes(data.entries, images)
@@ -248,16 +248,6 @@ class _Import:
             if not pending:
                 return
             yield pending.popleft()
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads whose remaining work is dropped if the block is interrupted."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _needed_bytes(entries: Iterable[Entry], images: Mapping[str, ImageFile]) -> int:
