@@ -99,7 +99,7 @@ class TrainingSet:
         referents: referents of the training annotations.
         words: encodes their expressions.
         image_path: folder of the images.
-        masks: of the data set.
+        mask_path: folder of the masks.
         input_size: side of the letterboxed input in pixels.
         stride: stride of the mask target.
         word_len: number of words, or word pieces, that are read per expression.
