@@ -95,7 +95,7 @@ def build_trainer(
                 pass  # A second process is refused now, not after it has built everything.
         changes = [] if fresh else check_resumption(config.log_path, settings, force=force)
         for change in changes:
-            say(f"resumed with another setting: {change}")
+            say(f"setting changed: {change}")
         say(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
             f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "

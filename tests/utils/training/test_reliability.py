@@ -268,7 +268,7 @@ def test_changed_settings_are_refused_or_printed(new_trainer, tmp_path, capsys):
     assert build_trainer(changed, force=True).run().epoch == 2
     printed = capsys.readouterr().out
     for change in ("det_acc_thresh: 0.5 → 0.7", "lr: 0.002 → 0.001", "epoches: 1 → 2"):
-        assert f"resumed with another setting: {change}" in printed
+        assert f"setting changed: {change}" in printed
 
 
 def test_results_without_a_state_are_not_overwritten(new_trainer, tmp_path):
