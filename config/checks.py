@@ -8,12 +8,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from config.errors import ConfigError
+from config.errors import MAX_SHOWN, ConfigError, shortened, shown
 from config.json_text import parse_json
 
 # Spellings of keys that are accepted in place of those of `Config`.
 SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
-LONGEST_LIST, MAX_SHOWN = 1000, 200
+LONGEST_LIST = 1000
 TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 
 
@@ -30,7 +30,7 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals:
-        raise ConfigError(f"--set {text}: must have the form key=value")
+        raise ConfigError(f"--set {shortened(text)}: must have the form key=value")
     if types.get(key) is str:
         return key, value
     try:
@@ -56,7 +56,7 @@ def canonical_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source}: '{spelling}' and '{key}' are one setting; give only one")
         if spelling == "use_bert":
             if value not in (0, 1):
-                raise ConfigError(f"{source}: use_bert = {json.dumps(value)}: must be 0 or 1")
+                raise ConfigError(f"{source}: use_bert = {shown(value)}: must be 0 or 1")
             value = "bert" if value else "recurrent"
         renamed[key] = value
     return renamed
@@ -67,9 +67,9 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> No
     known = [*known, *SPELLINGS]
     for key in keys:
         if key not in known:
-            shown, near = key[:MAX_SHOWN], difflib.get_close_matches(key[:MAX_SHOWN], known, n=1)
+            near = difflib.get_close_matches(key[:MAX_SHOWN], known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"{source}: unknown key '{shown}'{hint}")
+            raise ConfigError(f"{source}: unknown key '{shortened(key)}'{hint}")
 
 
 def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -> Any:
@@ -91,7 +91,7 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
     element = typing.get_args(declared)[0] if listed else declared
 
     def refuse(allowed: str) -> NoReturn:
-        raise ConfigError(f"{source}: {spec.name} = {_shown(value)}: must be {allowed}")
+        raise ConfigError(f"{source}: {spec.name} = {shown(value)}: must be {allowed}")
 
     def convert(item: Any) -> Any:
         if element is float and type(item) is int and abs(item) <= sys.float_info.max:
@@ -131,15 +131,6 @@ def _is_text(text: str) -> bool:
         return False
 
 
-def _shown(value: Any) -> str:
-    """A value for messages, shortened."""
-    try:
-        text = json.dumps(value)
-    except ValueError:  # A number of thousands of digits.
-        text = "a number of thousands of digits"
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
-
-
 def check_combination(values: Mapping[str, Any]) -> None:
     """Checks that settings which are allowed by themselves fit together.
 
@@ -151,7 +142,7 @@ def check_combination(values: Mapping[str, Any]) -> None:
     """
 
     def refuse(key: str, allowed: str) -> NoReturn:
-        raise ConfigError(f"config: {key} = {json.dumps(values[key])}: must be {allowed}")
+        raise ConfigError(f"config: {key} = {shown(values[key])}: must be {allowed}")
 
     if values["input_size"] % 32:
         refuse("input_size", "a multiple of 32, such as 320, 416 or 608")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from config.errors import UserError
+from config.errors import UserError, message_of
 from config.schema import PROJECT_ROOT
 from config.signals import Stopped, stop_signals
 
@@ -52,7 +52,7 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
     except (UserError, OSError) as error:
         if os.environ.get("MCN_TRACEBACK"):
             raise
-        say(f"error: {error}", sys.stderr)
+        say(f"error: {message_of(error)}", sys.stderr)
         return BAD_INPUT
     finally:
         _flush_output()

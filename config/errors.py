@@ -1,4 +1,15 @@
-"""Errors whose messages are meant for people; command lines print them without a traceback."""
+"""Errors whose messages are meant for people, and how these messages quote a value.
+
+Command lines print them without a traceback.
+"""
+
+import errno
+import json
+import os
+import reprlib
+from typing import Any
+
+MAX_SHOWN = 100
 
 
 class UserError(ValueError):
@@ -15,3 +26,50 @@ class ConfigError(UserError):
 
 class NoSpaceError(UserError, OSError):
     """A disk is too full for a file; the message names the file and the sizes."""
+
+
+def message_of(error: Exception, path: str | os.PathLike | None = None) -> str:
+    """The message of an error; for one of the system, the file and the reason.
+
+    Args:
+        error: the error.
+        path: the file, because errors of reading and writing do not name it.
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    name = error.filename if path is None else path
+    if name is None:
+        return error.strerror
+    place = shortened(str(name)) if error.errno == errno.ENAMETOOLONG else str(name)
+    return f"{place}: cannot be used ({error.strerror})"
+
+
+def shown(value: Any) -> str:
+    """Quotes a value in a message: JSON on one line, at most `MAX_SHOWN` characters of it.
+
+    Only the beginning is formatted: a pickle of some bytes can contain a list of lists with more
+    elements than fit into memory.
+    """
+    text = ""
+    try:
+        for part in json.JSONEncoder(ensure_ascii=False).iterencode(_beginning(value)):
+            text += part
+            if len(text) > MAX_SHOWN:
+                break
+    except (TypeError, ValueError, RecursionError):  # Pickles contain more types than JSON.
+        try:
+            text = reprlib.repr(value)
+        except ValueError:  # A number of thousands of digits.
+            text = "a number of thousands of digits"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, without characters that would control a terminal."""
+    start = text[:MAX_SHOWN] + "…" * (len(text) > MAX_SHOWN)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
+
+
+def _beginning(value: Any) -> Any:
+    """The value itself, or the beginning of a string, which JSON would escape as a whole."""
+    return value[: MAX_SHOWN + 1] if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 """The one parser of JSON that people or other programs wrote: settings, tables, JSON lines.
 
 It is stricter than `json.loads`: whatever it returns can be written to a file again, and no key is
-dropped without a word.
+dropped silently.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from config.errors import ConfigError, UserError
+from config.errors import ConfigError, UserError, shown
 
 # Longer lines come from files that are no JSON lines; a line is read into memory as a whole.
 MAX_LINE_BYTES = 64_000_000
@@ -114,7 +114,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _ContentError(f"key {json.dumps(twice)} occurs twice in an object; remove one")
+        raise _ContentError(f"key {shown(twice)} occurs twice in an object; remove one")
     return found
 
 
@@ -133,13 +133,12 @@ def _check_texts(value: Any) -> None:
         elif isinstance(item, list):
             pending += item
         elif isinstance(item, str):
-            shown = json.dumps(item[:40])
             if "\0" in item:
-                raise _ContentError(f"the text {shown} contains the character NUL; remove it")
+                raise _ContentError(f"the text {shown(item)} contains the character NUL; remove it")
             if any("\ud800" <= character <= "\udfff" for character in item):
                 raise _ContentError(
-                    f"the text {shown} contains half of a surrogate pair, which is no character; "
-                    "remove it"
+                    f"the text {shown(item)} contains half of a surrogate pair, which is no "
+                    "character; remove it"
                 )
 
 

@@ -3,7 +3,7 @@
 import difflib
 from typing import Generic, TypeVar
 
-from config.errors import ConfigError
+from config.errors import MAX_SHOWN, ConfigError, shown
 
 Entry = TypeVar("Entry")
 
@@ -32,9 +32,9 @@ class Registry(Generic[Entry]):
     def get(self, name: str) -> Entry:
         """Returns the entry of a name. Raises ConfigError, listing all names, if there is none."""
         if name not in self._entries:
-            close = difflib.get_close_matches(name, self._entries, n=1)
+            close = difflib.get_close_matches(name[:MAX_SHOWN], self._entries, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise ConfigError(
-                f'{self.key} = "{name}": must be one of {", ".join(self.names())}{hint}'
+                f"{self.key} = {shown(name)}: must be one of {', '.join(self.names())}{hint}"
             )
         return self._entries[name]

@@ -25,10 +25,11 @@ from config.checks import (
     parse_override,
     refuse_unknown,
 )
-from config.errors import ConfigError
+from config.errors import ConfigError, message_of
 from config.json_text import parse_json
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+MAX_BYTES = 1_000_000  # Of a config; those of devices never end.
 
 # Keys of the published configurations that no longer mean anything, with the reason.
 OBSOLETE_KEYS = {
@@ -329,12 +330,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         ConfigError: the file is missing or no JSON object, or a key or value cannot be used; see
             `config.json_text.parse_json` for what counts as JSON.
     """
-    path = Path(path)
-    try:
-        values = parse_json(path.read_bytes(), path)
-    except FileNotFoundError:
-        shipped = ", ".join(sorted(p.name for p in (PROJECT_ROOT / "config").glob("*.json")))
-        raise ConfigError(f"{path}: no such file; shipped in config/: {shipped}") from None
+    values = parse_json(_content_of(path), path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}, must be a JSON object")
     for key in [key for key in values if key in OBSOLETE_KEYS]:
@@ -344,6 +340,22 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     changes = dict(parse_override(text, TYPES) for text in overrides)
     config = _changed(config, changes, "--set", relative_to=Path.cwd())
     return _with_absolute_paths(config, PROJECT_ROOT)
+
+
+def _content_of(path: str | os.PathLike) -> bytes:
+    if not os.fspath(path):
+        raise ConfigError("the name of the config is empty; name a file such as config/config.json")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(p.name for p in (PROJECT_ROOT / "config").glob("*.json")))
+        raise ConfigError(f"{path}: no such file; shipped in config/: {shipped}") from None
+    except OSError as error:
+        raise ConfigError(f"{message_of(error, path)}; name a JSON file of settings") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; is this a file of settings?")
+    return content
 
 
 def _changed(

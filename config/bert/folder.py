@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.errors import ConfigError
+from config.errors import ConfigError, shown
 from config.json_text import parse_json
 
 # Files of each format, in the order: settings, vocabulary, others.
@@ -168,18 +168,19 @@ def _object(content: Any, place: object) -> dict[str, Any]:
 
 def _checked_switch(value: Any, place: str) -> bool:
     if type(value) is not bool:
-        raise ConfigError(f"{place} is {value!r}, must be true or false")
+        raise ConfigError(f"{place} is {shown(value)}, must be true or false")
     return value
 
 
 def _original_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if settings.get("hidden_act", "gelu") != "gelu":
-        raise ConfigError(f"{path}: hidden_act = {settings['hidden_act']!r}: must be 'gelu'")
+        raise ConfigError(f'{path}: hidden_act = {shown(settings["hidden_act"])}: must be "gelu"')
     rates = [settings.get(f"{name}_dropout_prob", 0.1) for name in ("hidden", "attention_probs")]
     if rates[0] != rates[1]:
         raise ConfigError(
-            f"{path}: hidden_dropout_prob {rates[0]} and attention_probs_dropout_prob {rates[1]} "
-            "differ, but keras-hub's BERT has only one rate; write the one to use in both places"
+            f"{path}: hidden_dropout_prob {shown(rates[0])} and attention_probs_dropout_prob "
+            f"{shown(rates[1])} differ, but keras-hub's BERT has only one rate; write the one to "
+            "use in both places"
         )
     defaults = {"hidden_dropout_prob": 0.1}
     return _checked_architecture({**defaults, **settings}, ARGUMENT_OF, path)
@@ -189,8 +190,8 @@ def _preset_architecture(settings: Mapping[str, Any], path: Path) -> dict[str, A
     if settings.get("class_name") != "BertBackbone":
         described = settings.get("class_name") or settings.get("model_type", "something else")
         raise ConfigError(
-            f"{path}: describes {described!r}, not a BertBackbone of keras-hub. A BERT in another "
-            "format must be converted first; data/README.md says how"
+            f"{path}: describes {shown(described)}, not a BertBackbone of keras-hub. A BERT in "
+            "another format must be converted first; data/README.md says how"
         )
     arguments = {argument: argument for argument in ARGUMENT_OF.values()}
     settings = _object(settings.get("config", {}), f"{path}: config")
@@ -217,7 +218,7 @@ def _checked_architecture(
             fits = type(value) is int and 0 < value <= most
             expected = f"a whole number in 1..{most}"
         if not fits:
-            problem = f"is {value!r:.80}" if key in settings else "is missing"
+            problem = f"is {shown(value)}" if key in settings else "is missing"
             raise ConfigError(f"{path}: {key} {problem}, must be {expected}")
         architecture[argument] = value
     if architecture["hidden_dim"] % architecture["num_heads"]:

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from config.errors import UserError
+from config.errors import UserError, shown
 from config.files import bytes_text, check_free_space, remove_partial_files, written_atomically
 from data.support.progress import Progress
 
@@ -81,15 +81,15 @@ def _check_safe(path: Path, member: zipfile.ZipInfo) -> None:
     nameless = not name.parts and not member.filename.endswith("/")
     if nameless or name.drive or name.root or ".." in name.parts:
         raise UnpackError(
-            f"{path}: refused, since its member {member.filename!r} would be written outside the "
-            "target folder; this is not the expected archive"
+            f"{path}: refused, since its member {shown(member.filename)} would be written outside "
+            "the target folder; this is not the expected archive"
         )
     mode = member.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "a link" if stat.S_ISLNK(mode) else "a special file"
         raise UnpackError(
-            f"{path}: refused, since its member {member.filename!r} is {kind} and only files and "
-            "folders are expected; this is not the expected archive"
+            f"{path}: refused, since its member {shown(member.filename)} is {kind} and only files "
+            "and folders are expected; this is not the expected archive"
         )
 
 
@@ -108,14 +108,15 @@ def _wanted(
         target = name.name if flat else str(name)
         if target in wanted:
             raise UnpackError(
-                f"{path}: two members for the file {target}: {wanted[target].filename!r}"
-                f" and {member.filename!r}; this is not the expected archive"
+                f"{path}: two members for the file {shown(target)}: "
+                f"{shown(wanted[target].filename)} and {shown(member.filename)}; this is not the "
+                "expected archive"
             )
         wanted[target] = member
     if not wanted:
         raise UnpackError(
             f"{path}: no member matches {', '.join(patterns)}; it contains "
-            + (", ".join(member.filename for member in members[:5]) or "nothing")
+            + (", ".join(shown(member.filename) for member in members[:5]) or "nothing")
         )
     return wanted
 
@@ -136,13 +137,13 @@ def _check_plausible(path: Path, wanted: dict[str, zipfile.ZipInfo], n_files: in
     for name, member in wanted.items():
         if member.compress_type not in METHODS:
             raise UnpackError(
-                f"{path}: refused, since {member.filename!r} is neither stored nor deflated; this "
-                "is not the expected archive"
+                f"{path}: refused, since {shown(member.filename)} is neither stored nor deflated; "
+                "this is not the expected archive"
             )
         if not name.isprintable():
             raise UnpackError(
-                f"{path}: refused, since the name {name!r} contains control characters; this is "
-                "not the expected archive"
+                f"{path}: refused, since the name {shown(name)} contains control characters; this "
+                "is not the expected archive"
             )
 
 
@@ -162,6 +163,6 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
         shutil.copyfileobj(source, file, 1 << 20)
         if file.tell() != member.file_size:
             raise UnpackError(
-                f"{archive.filename}: {member.filename!r} has {file.tell():,} bytes instead of "
-                f"{member.file_size:,}; the archive is damaged, delete it and download it again"
+                f"{archive.filename}: {shown(member.filename)} has {file.tell():,} bytes instead "
+                f"of {member.file_size:,}; the archive is damaged, delete it and download it again"
             )

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.errors import shown
 from config.files import write_text
 from config.json_text import read_lines
 from data.loading.errors import DataError
@@ -21,7 +22,6 @@ _FIELDS = ("x1", "y1", "x2", "y2", "category", "mask-id")
 _WHOLE_NUMBER = re.compile("-?[0-9]+")
 MAX_LINE_BYTES = 4_000_000
 MAX_NUMBER = 10**15 - 1  # Exact in float64 as well.
-_SHOWN = 200  # Characters of a faulty text that a message quotes.
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def parse_line(line: str, source: str = "<line>", line_number: int = 0) -> Refer
         )
         _check(referent)
     except DataError as error:
-        raise DataError(f"{source}:{line_number}: {error}; the line is {_shown(text)}") from None
+        raise DataError(f"{source}:{line_number}: {error}; the line is {shown(text)}") from None
     return referent
 
 
@@ -89,12 +89,12 @@ def format_line(referent: Referent) -> str:
         for expression in referent.expressions:
             if clean_expression(expression) != expression:
                 raise DataError(
-                    f"the expression {_shown(expression)} cannot be stored: line ends, surrounding "
+                    f"the expression {shown(expression)} cannot be stored: line ends, surrounding "
                     'spaces and "~" as a word have a special meaning (clean_expression removes '
                     "them)"
                 )
         if referent.image != referent.image.strip() or SEPARATOR in referent.image + " ":
-            raise DataError(f"the image name {_shown(referent.image)} cannot be stored")
+            raise DataError(f"the image name {shown(referent.image)} cannot be stored")
     except DataError as error:
         number = referent.mask_id if _is_small(referent.mask_id) else "of too many digits"
         raise DataError(f"referent with mask-id {number}: {error}") from None
@@ -176,13 +176,13 @@ def check_box_in_image(referent: Referent, width: int, height: int) -> None:
 def _parse_numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) != len(_FIELDS):
-        raise DataError(f"expected 6 numbers {','.join(_FIELDS)}, found {_shown(text)}")
+        raise DataError(f"expected 6 numbers {','.join(_FIELDS)}, found {shown(text)}")
     values = []
     for name, part in zip(_FIELDS, parts, strict=True):
         if not _WHOLE_NUMBER.fullmatch(part):
-            raise DataError(f"{name} is not a whole number: {_shown(part)}")
+            raise DataError(f"{name} is not a whole number: {shown(part)}")
         if len(part.removeprefix("-")) > len(str(MAX_NUMBER)):
-            raise DataError(f"{name} has too many digits: {_shown(part)}")
+            raise DataError(f"{name} has too many digits: {shown(part)}")
         values.append(int(part))
     return tuple(values)
 
@@ -205,22 +205,17 @@ def _check(referent: Referent) -> None:
     if not all(expression.strip() for expression in referent.expressions):
         raise DataError("an expression is empty")
     if not referent.image or referent.image.startswith("\ufeff"):
-        raise DataError(f"the image name {_shown(referent.image)} cannot be stored")
+        raise DataError(f"the image name {shown(referent.image)} cannot be stored")
     for text in (referent.image, *referent.expressions):
         if _has_line_end(text) or "\0" in text or not _is_unicode(text):
             raise DataError(
-                f"{_shown(text)} contains a line end, NUL or half of a surrogate pair; remove it"
+                f"{shown(text)} contains a line end, NUL or half of a surrogate pair; remove it"
             )
 
 
 def _is_small(number: int) -> bool:
     """Whether a number may be in a line. Python refuses to print those of thousands of digits."""
     return abs(number) <= MAX_NUMBER
-
-
-def _shown(text: str) -> str:
-    """A text as messages quote it, the beginning of a long one."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 def _has_line_end(text: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.errors import shown
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
     EntryError,
@@ -18,7 +19,6 @@ from data.preparation.json_fields import (
     four_numbers,
     parse_json,
     refusal,
-    shown,
     whole_number,
 )
 

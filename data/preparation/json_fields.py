@@ -4,20 +4,17 @@ Each check returns the value of one field or raises an `EntryError` that begins 
 `entry_at` adds the file and the place in it.
 """
 
-import json
 import os
-import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from config import json_text
-from config.errors import UserError
+from config.errors import UserError, shown
 from data.loading.errors import DataError
 
 # Beyond this, whole numbers cannot be represented exactly as float64.
 MAX_NUMBER = 2**53
-MAX_SHOWN = 60
 
 
 class EntryError(UserError):
@@ -115,23 +112,3 @@ def whole_number(key: str, value: Any, minimum: int = 0) -> int:
     if type(value) not in (int, float) or not minimum <= value <= MAX_NUMBER or int(value) != value:
         raise refusal(key, value, f"a whole number, {minimum} or more")
     return int(value)
-
-
-def shown(value: Any) -> str:
-    """Formats a value for messages, shortened.
-
-    Only the beginning is formatted: a pickle of some bytes can contain a list of lists with more
-    elements than fit into memory.
-    """
-    text = ""
-    try:
-        for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):
-            text += part
-            if len(text) > MAX_SHOWN:
-                return text[:MAX_SHOWN] + "…"
-    except (TypeError, ValueError, RecursionError):  # Pickles contain more types than JSON.
-        try:
-            text = reprlib.repr(value)
-        except ValueError:  # A number of thousands of digits.
-            text = f"a {type(value).__name__}"
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -14,16 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import UserError
+from config.errors import UserError, shown
 from data.loading.errors import DataError
 from data.preparation.coco import CocoFile, box_xywh_px, image_size, look_up, read_coco
-from data.preparation.json_fields import (
-    entry_at,
-    file_name,
-    refusal,
-    shown,
-    whole_number,
-)
+from data.preparation.json_fields import entry_at, file_name, refusal, whole_number
 
 # (data set, name of its division) → splits.
 SPLITS: dict[tuple[str, str], tuple[str, ...]] = {

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from config.errors import shown
 from config.files import check_free_space, write_text
 from data.loading.annotations import Referent, clean_expression, write_annotations
 from data.loading.boxes import clip_box, has_area
 from data.loading.errors import DataError
 from data.loading.masks import write_masks
-from data.preparation.json_fields import shown
 from data.preparation.manifest import (
     Manifest,
     check_replaceable,

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import shown
 from data.loading.errors import DataError
 from data.loading.masks import RunLengthError, run_lengths
-from data.preparation.json_fields import shown
 
 # For estimates: key, size and punctuation of a line; and a run, which has one to three bytes.
 _BYTES_PER_LINE, _BYTES_PER_RUN = 60, 2

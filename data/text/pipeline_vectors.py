@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import UserError
+from config.errors import UserError, shown
 from config.json_text import parse_json
 from data.text.glove import GUIDE, check_dimension
 
@@ -73,7 +73,7 @@ def open_pipeline(folder: Path, embed_dim: int) -> tuple[Callable, Callable]:
         found = {t: None if row is None else np.array(vectors[row]) for t, row in rows.items()}
         for text, vector in found.items():
             if vector is not None and not np.isfinite(vector).all():
-                raise UserError(f"{folder / TABLE}: the vector of {text!r} is not finite")
+                raise UserError(f"{folder / TABLE}: the vector of {shown(text)} is not finite")
         return found
 
     return _tokenizer(folder), find
@@ -96,8 +96,8 @@ def _read_table(folder: Path) -> np.ndarray:
     mode = _read_json(settings).get("mode") if settings.is_file() else "default"
     if mode != "default":
         raise UserError(
-            f"{settings}: vectors in the mode {mode!r} are not supported; use a pipeline with one "
-            f"vector per word; {GUIDE}"
+            f"{settings}: vectors in the mode {shown(mode)} are not supported; use a pipeline with "
+            f"one vector per word; {GUIDE}"
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file; nlp.to_disk of spaCy 3 writes it")
@@ -154,12 +154,12 @@ def _tokenizer(folder: Path) -> Callable:
 
     language = read_meta(folder)["lang"]
     if importlib.util.find_spec(f"spacy.lang.{language}") is None:
-        raise UserError(f"{folder / META}: spaCy has no language {language!r}")
+        raise UserError(f"{folder / META}: spaCy has no language {shown(language)}")
     try:
         return spacy.blank(language).tokenizer
     except ImportError as error:
         raise UserError(
-            f"{folder / META}: spaCy's {language!r} needs more packages: {error}"
+            f"{folder / META}: spaCy's {shown(language)} needs more packages: {error}"
         ) from None
 
 

@@ -69,7 +69,10 @@ def test_errors_for_people_are_one_sentence(error, capsys):
 
 def test_files_that_cannot_be_used_are_one_sentence(capsys):
     assert exit_code(Path("/none/such").read_bytes) == BAD_INPUT
-    assert capsys.readouterr().err.startswith("error: [Errno 2]")
+    expected = "error: /none/such: cannot be used (No such file or directory)\n"
+    assert capsys.readouterr().err == expected
+    assert exit_code(Path("x" * 5000).read_bytes) == BAD_INPUT
+    assert capsys.readouterr().err == f"error: {'x' * 100}…: cannot be used (File name too long)\n"
 
 
 def test_errors_of_a_real_call_are_one_sentence(capsys):

@@ -389,3 +389,59 @@ def test_replace_checks_its_values():
 
 def test_of_two_overrides_of_a_key_the_last_counts(write):
     assert load_config(write({"lr": 0.1}), ["lr=0.2", "seed=1", "lr=0.3"]).lr == 0.3
+
+
+LONG = "x" * 10_000
+NUMBERS = str([1] * 900)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        LONG,
+        f"{LONG}=1",
+        f"{LONG}.json=",
+        f"backbone_blocks={NUMBERS}",
+        f"backbone_blocks=[{LONG}]",
+        f"steps={NUMBERS}",
+        f"seed={LONG}",
+        f"seed={'9' * 4000}",
+        f"text_encoder={LONG}\0",
+        f"use_bert={NUMBERS}",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_long_values_are_quoted_in_part(write, override):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write({}), [override])
+    assert len(str(caught.value).replace(str(write({})), "")) < 250
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f'{{"{LONG}": 1}}', "unknown key 'x{100}…'$"),
+        (f'{{"{LONG}": 1, "{LONG}": 2}}', 'key "x{99}… occurs twice'),
+        (f'{{"seed": "{LONG}\\u0000"}}', 'the text "x{99}… contains the character NUL'),
+    ],
+)
+def test_long_texts_of_a_file_are_quoted_in_part(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "the name of the config is empty; name a file such as config/config.json"),
+        (".", r"^\.: cannot be used \(Is a directory\); name a JSON file of settings"),
+        ("/proc/self/mem", r"^/proc/self/mem: cannot be used \(Input/output error\); name a JSON"),
+        ("/dev/zero", "/dev/zero: has more than 1,000,000 bytes; is this a file of settings"),
+        (LONG, r"^x{100}…: cannot be used \(File name too long\); name a JSON file of settings"),
+    ],
+)
+def test_paths_that_are_no_config(path, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)

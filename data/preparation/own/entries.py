@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.errors import shown
 from config.json_text import read_lines
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
@@ -25,7 +26,6 @@ from data.preparation.json_fields import (
     four_numbers,
     parse_json,
     refusal,
-    shown,
     whole_number,
 )
 from data.preparation.wording import plural

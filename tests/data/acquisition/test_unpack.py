@@ -68,7 +68,7 @@ def test_flat_leaves_out_folders_and_refuses_two_files_of_one_name(pack, tmp_pat
         "c.bin": 5,
     }
     path = pack(FILES | {"set/other/a.txt": b"four"})
-    with pytest.raises(UnpackError, match=r"two members for the file a\.txt"):
+    with pytest.raises(UnpackError, match=r'two members for the file "a\.txt"'):
         unpack(path, tmp_path / "out", ("*.txt",), flat=True)
 
 
@@ -115,7 +115,7 @@ def test_a_member_that_leads_outside_is_refused_and_nothing_is_written(pack, tmp
 )
 def test_links_and_special_files_are_refused(pack, tmp_path, kind, description):
     path = pack(FILES | {"set/link": b"target"}, kind=kind)
-    with pytest.raises(UnpackError, match=f"'set/link' is {description}"):
+    with pytest.raises(UnpackError, match=f'"set/link" is {description}'):
         unpack(path, tmp_path / "out", ("*.txt",))
     assert not (tmp_path / "out").exists()
 
@@ -130,7 +130,7 @@ def test_a_file_without_a_name_is_refused_and_the_root_folder_is_not(pack, tmp_p
 
 def test_an_archive_without_what_is_wanted_says_what_it_holds(pack, tmp_path):
     with pytest.raises(
-        UnpackError, match=r"no member matches photos/\*; it contains set/a\.txt, set/d"
+        UnpackError, match=r'no member matches photos/\*; it contains "set/a\.txt", "set/d'
     ):
         unpack(pack(FILES), tmp_path / "out", ("photos/*",))
     with pytest.raises(UnpackError, match="it contains nothing"):
@@ -273,7 +273,7 @@ def test_a_directory_that_lies_about_sizes_bounds_what_is_written(pack, tmp_path
 def test_methods_that_expand_in_memory_are_refused(tmp_path, compression):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as archive:
         archive.writestr("a.txt", b"one")
-    with pytest.raises(UnpackError, match=r"'a\.txt' is neither stored nor deflated"):
+    with pytest.raises(UnpackError, match=r'"a\.txt" is neither stored nor deflated'):
         unpack(tmp_path / "a.zip", tmp_path / "out", ("*",))
 
 
