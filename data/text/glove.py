@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from config.errors import UserError
+from config.errors import MAX_SHOWN, UserError, shown
 
 GUIDE = "see data/README.md, section 'Word vectors', for how to download one"
 # Longer lines are no words with vectors; a line is read into memory as a whole.
@@ -90,6 +90,11 @@ def glove_entries(
                         continue
                 if not line:
                     continue
+                if b"  " in line or line.startswith(b" "):
+                    raise UserError(
+                        f"{name}:{number}: single spaces must separate a word and its numbers, "
+                        f"found {_shown(line)}; the file is damaged, download it again"
+                    )
                 surplus = line.count(b" ") - embed_dim
                 if surplus:
                     end = _end_of_word(name, number, line, surplus)
@@ -154,6 +159,8 @@ def parse_vector(place: str, text: bytes) -> np.ndarray:
         UserError: the text contains anything but finite numbers of float32.
     """
     try:
+        if b"_" in text:  # `float` accepts 1_0, as Python does.
+            raise ValueError
         values = np.array([float(field) for field in text.split(b" ")])
         if not (np.abs(values) <= _LARGEST).all():
             raise ValueError
@@ -170,12 +177,12 @@ def _is_number(field: bytes) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return b"_" not in field
 
 
 def _shown(line: bytes) -> str:
-    text = line[:60].decode("utf-8", "replace")
-    return repr(text + ("…" if len(line) > 60 else ""))
+    """The beginning of a line as messages quote it."""
+    return shown(line[: 4 * (MAX_SHOWN + 1)].decode("utf-8", "replace"))
 
 
 @contextlib.contextmanager
@@ -203,7 +210,7 @@ def _choose_member(archive: zipfile.ZipFile, path: Path, embed_dim: int) -> str:
         if not name.lower().endswith(".txt") or name.startswith("__MACOSX/"):
             continue
         if info.compress_type not in _METHODS:
-            raise UserError(f"{path}: {name!r} is neither stored nor deflated; pack it again")
+            raise UserError(f"{path}: {shown(name)} is neither stored nor deflated; pack it again")
         with archive.open(info) as file:
             # Limited, since a binary file may contain no line end for gigabytes.
             first = file.readline(MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8).rstrip()

@@ -190,10 +190,18 @@ def test_words_beyond_ascii(glove):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (TEXT + b"cat 1 2\n", r"vectors\.txt:8: expected a word and 3 numbers, found 2: 'cat 1 2'"),
+        (TEXT + b"cat 1 2\n", r"vectors\.txt:8: expected a word and 3 numbers, found 2: .cat 1 2."),
         (TEXT + b"cat", r"vectors\.txt:8: expected a word and 3 numbers, found 0"),
         (TEXT + b"cat 1 2 3 4\n", r"vectors\.txt:8: expected a word and 3 numbers, found 4"),
-        (TEXT + b"cat 1 x 3\n", r"vectors\.txt:8: expected finite numbers, found '1 x 3'"),
+        (TEXT + b"cat 1 x 3\n", r"vectors\.txt:8: expected finite numbers, found .1 x 3."),
+        (TEXT + b"cat 1 2_0 3\n", r"vectors\.txt:8: expected finite numbers, found .1 2_0 3."),
+        (
+            TEXT + b"cow  1 2 3\n",
+            r'vectors\.txt:8: single spaces must .*found "cow  1 2 3"; the file',
+        ),
+        (TEXT + b"cow 1  2 3\n", r"vectors\.txt:8: single spaces must separate a word and its"),
+        (TEXT + b"cow  2 3\n", r"vectors\.txt:8: single spaces must separate a word and its"),
+        (TEXT + b" cow 1 2 3\n", r"vectors\.txt:8: single spaces must separate a word and its"),
         (TEXT + b"cat 1 nan 3\n", r"vectors\.txt:8: expected finite numbers"),
         (TEXT + b"cat 1 inf 3\n", r"vectors\.txt:8: expected finite numbers"),
         (TEXT + b"cat 1 1e39 3\n", r"vectors\.txt:8: expected finite numbers"),
@@ -256,7 +264,7 @@ def test_an_archive_that_expands_without_end_takes_bounded_memory(tmp_path, suff
 def test_members_that_expand_in_memory_at_once_are_refused(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "v.zip", "w", method) as archive:
         archive.writestr("v.txt", TEXT)
-    with pytest.raises(UserError, match=r"'v\.txt' is neither stored nor deflated"):
+    with pytest.raises(UserError, match=r'"v\.txt" is neither stored nor deflated'):
         build_word_table(str(tmp_path / "v.zip"), ["the"], 3)
 
 
