@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,7 @@ class FeatureStore:
         self._row_bytes = sum(counts) * np.dtype(dtype).itemsize
         self._ends = np.cumsum(counts)[:-1]
         self._descriptor = -1
+        self._unmarking = threading.Lock()  # Samples are read in several threads.
         self._marks = np.zeros((len(self.rows), 3), MARK)
         with contextlib.suppress(FileNotFoundError):
             self._open(os.O_RDONLY)
@@ -129,7 +131,7 @@ class FeatureStore:
         """
         self._check_space()
         message = f"{self.folder}: another process computes these features; waiting for it to end"
-        with locked(self.folder / "lock", message, wait=True):
+        with locked(self._lock_path, message, wait=True):
             for path in (self._marks_path, self._key_path):
                 remove_partial_files(path)
             write_text(self._key_path, self._key)
@@ -176,9 +178,9 @@ class FeatureStore:
             with no_space_named(self._features_path, self.bytes):
                 os.fsync(self._descriptor)
         except OSError:
-            self._read_marks()  # What has been written since the last flush may be lost.
+            self._marks = self._read_marks()  # What came after the last flush may be lost.
             raise
-        self._write_marks()
+        self._write_marks(self._marks)
 
     def read(self, image: str) -> tuple[list[np.ndarray], tuple[int, int]]:
         """Features of an image in the store's dtype, and its (width, height) in pixels.
@@ -203,6 +205,10 @@ class FeatureStore:
         return features, (width, height)
 
     @property
+    def _lock_path(self) -> Path:
+        return self.folder / "lock"
+
+    @property
     def _key_path(self) -> Path:
         return self.folder / "key.json"
 
@@ -218,26 +224,33 @@ class FeatureStore:
         self._descriptor = os.open(self._features_path, flags, 0o666)
         # Not at the end of the process, when threads may still be reading.
         weakref.finalize(self, os.close, self._descriptor).atexit = False
-        self._read_marks()
+        self._marks = self._read_marks()
 
-    def _read_marks(self) -> None:
-        """Reads the marks of those rows that the file of the features contains."""
-        self._marks = np.zeros((len(self.rows), 3), MARK)
+    def _read_marks(self) -> np.ndarray:
+        """The marks on the disk of those rows that the file of the features contains."""
+        marks = np.zeros((len(self.rows), 3), MARK)
         with contextlib.suppress(FileNotFoundError):
-            marks = np.fromfile(self._marks_path, MARK)
-            if marks.size == self._marks.size:  # Otherwise damaged.
+            stored = np.fromfile(self._marks_path, MARK)
+            if stored.size == marks.size:  # Otherwise damaged.
                 rows_in_file = os.fstat(self._descriptor).st_size // self._row_bytes
-                self._marks[:rows_in_file] = marks.reshape(self._marks.shape)[:rows_in_file]
+                marks[:rows_in_file] = stored.reshape(marks.shape)[:rows_in_file]
+        return marks
 
-    def _write_marks(self) -> None:
-        write_bytes(self._marks_path, self._marks.tobytes(), durable=True)
+    def _write_marks(self, marks: np.ndarray) -> None:
+        write_bytes(self._marks_path, marks.tobytes(), durable=True)
 
     def _damaged(self, image: str) -> DamagedCacheError:
-        self._marks[self.rows[image]] = 0
+        row = self.rows[image]
+        self._marks[row] = 0
         try:
-            self._write_marks()
+            with self._unmarking, locked(self._lock_path, "another process writes the marks"):
+                marks = self._read_marks()  # Another process may have added some.
+                marks[row] = 0
+                self._write_marks(marks)
         except OSError:
             way_out = f"delete {self.folder} and run the same command again"
+        except UserError:
+            way_out = "run the same command again once no other process computes features there"
         else:
             way_out = "run the same command again, which computes them anew"
         return DamagedCacheError(

@@ -349,3 +349,25 @@ def test_damage_in_a_folder_that_cannot_be_written_names_the_way_out(tmp_path, m
     monkeypatch.setattr(feature_store, "write_bytes", refuse)
     with pytest.raises(DamagedCacheError, match=f"damaged; delete {store.folder} and run"):
         open_store(tmp_path).read("a.jpg")
+
+
+def test_damage_keeps_the_marks_that_another_process_has_added(tmp_path):
+    reader = fill(open_store(tmp_path), ["a.jpg"])
+    fill(open_store(tmp_path), ["b.jpg", "c.jpg"])
+    flip(reader.folder / "features.bin", 5)
+    with pytest.raises(DamagedCacheError, match="run the same command again, which computes them"):
+        reader.read("a.jpg")
+    assert open_store(tmp_path).missing == ["a.jpg"]
+
+
+def test_damage_writes_no_mark_while_another_process_computes(tmp_path):
+    reader = fill(open_store(tmp_path), IMAGES)
+    flip(reader.folder / "features.bin", 5)
+    before = (reader.folder / "marks.bin").read_bytes()
+    with open_store(tmp_path).writing():
+        with pytest.raises(DamagedCacheError, match="again once no other process computes"):
+            reader.read("a.jpg")
+        assert (reader.folder / "marks.bin").read_bytes() == before
+    with pytest.raises(DamagedCacheError, match="which computes them anew"):
+        reader.read("a.jpg")
+    assert_complete(fill(open_store(tmp_path), ["a.jpg"]))
