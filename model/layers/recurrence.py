@@ -3,7 +3,8 @@
 Keras multiplies the inputs of each word and splits the recurrent kernel into its gates anew at
 every step, forward and backward; with 1024 units that costs more than the recurrence itself. Here
 the inputs of all words are multiplied at once, the kernel is split once, and the loop is unrolled
-over the fixed number of words. Variables and results are those of Keras' layers.
+over the fixed number of words. Variables and results are those of Keras' layers; the input dropout
+is that of Keras 2.2.4, with one mask per gate (Keras 3 draws one for all gates).
 """
 
 from collections.abc import Callable
@@ -56,17 +57,13 @@ class _UnrolledLoop(keras.layers.RNN):
             sequences: (N, T, D), T fixed.
             initial_state: tensors (N, units).
             mask: (N, T) bool, False where a step leaves the state unchanged; or None.
-            training: whether to apply the input dropout.
+            training: whether to apply the input dropout, with one mask per gate and expression.
 
         Returns:
             (last output (N, units), outputs (N, T, units), final states).
         """
-        if training and self.cell.dropout:
-            # One dropout mask for all words of an expression.
-            sequences = sequences * self.cell.get_dropout_mask(sequences[:, 0])[:, None]
-        projected = tf.unstack(
-            ops.matmul(sequences, self.cell.kernel) + self.cell.bias, axis=1
-        )  # T tensors (N, gates·units)
+        projected = self._project(sequences, training)  # (N, T, gates·units)
+        projected = tf.unstack(projected, axis=1)
         if mask is None:
             keep = [None] * len(projected)
         else:
@@ -84,6 +81,24 @@ class _UnrolledLoop(keras.layers.RNN):
             states = new_states
             outputs.append(states[0])
         return outputs[-1], tf.stack(outputs, axis=1), states
+
+    def _project(self, sequences: tf.Tensor, training: bool) -> tf.Tensor:
+        """Multiplies the inputs of all words: (N, T, D) → (N, T, gates·units)."""
+        cell, kernel = self.cell, tf.convert_to_tensor(self.cell.kernel)
+        if not (training and cell.dropout):
+            return tf.matmul(sequences, kernel) + cell.bias
+        # As in Keras 2.2.4, each gate has a mask of its own, which is the same for all words.
+        words, width = sequences.shape[1:]
+        gates = kernel.shape[1] // cell.units
+        masks = keras.random.dropout(
+            tf.ones((gates, tf.shape(sequences)[0], 1, width), sequences.dtype),
+            cell.dropout,
+            seed=cell.seed_generator,
+        )
+        masked = tf.reshape(sequences * masks, (gates, -1, width))  # (gates, N·T, D)
+        kernels = tf.transpose(tf.reshape(kernel, (width, gates, cell.units)), (1, 0, 2))
+        projected = tf.transpose(tf.matmul(masked, kernels), (1, 0, 2))  # (N·T, gates, units)
+        return tf.reshape(projected, (-1, words, gates * cell.units)) + cell.bias
 
 
 @keras.saving.register_keras_serializable("mcn")

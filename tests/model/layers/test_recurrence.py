@@ -1,4 +1,4 @@
-"""The recurrent cells: gradients as in Keras, and settings that they refuse."""
+"""The recurrent cells: gradients as in Keras, dropout as in Keras 2, and settings they refuse."""
 
 import keras
 import numpy as np
@@ -66,3 +66,101 @@ def test_inference_does_not_change_the_dropout_of_training(layer_class):
     layer.cell.seed_generator.state.assign([3, 0])
     layer(x, training=False)
     np.testing.assert_array_equal(layer(x, training=True), first)
+
+
+GATES = {GRU: 3, LSTM: 4}
+RATE, WORDS = 0.3, 5
+
+
+def masks_of(layer, n, width):
+    """The input dropout of one training call, (N, T, gates, D), seen through identity kernels."""
+    gates = GATES[type(layer)]
+    layer.build((n, WORDS, width))
+    layer.cell.kernel.assign(np.tile(np.eye(width), gates))
+    layer.cell.bias.assign(np.zeros(gates * width))
+    step, inputs = layer._make_step(), []
+    layer._make_step = lambda: lambda states, x: inputs.append(x) or step(states, x)
+    layer(tf.ones((n, WORDS, width)), training=True)
+    return np.stack(inputs, axis=1).reshape(n, WORDS, gates, width)
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_each_gate_has_its_own_dropout_mask_for_all_words(layer_class, go_backwards):
+    n, width = 40, 50
+    layer = layer_class(width, dropout=RATE, seed=3, go_backwards=go_backwards)
+    masks = masks_of(layer, n, width)
+    np.testing.assert_array_equal(masks, np.repeat(masks[:, :1], WORDS, axis=1))
+    masks = masks[:, 0]  # (N, gates, D)
+    np.testing.assert_allclose(np.unique(masks), [0.0, 1 / (1 - RATE)], rtol=1e-6)
+    kept = masks > 0
+    # Shares of independent draws: within five standard deviations of their expectations.
+    for gate in range(GATES[layer_class]):
+        near = 5 * np.sqrt(RATE * (1 - RATE) / (n * width))
+        assert kept[:, gate].mean() == pytest.approx(1 - RATE, abs=near)
+        for other in range(gate):
+            both, expected = (kept[:, gate] & kept[:, other]).mean(), (1 - RATE) ** 2
+            near = 5 * np.sqrt(expected * (1 - expected) / (n * width))
+            assert both == pytest.approx(expected, abs=near)
+    assert len({sample.tobytes() for sample in kept}) == n
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+def test_dropout_scales_inputs_and_gradients_by_the_masks(layer_class):
+    """As a layer without dropout whose gates read the masked inputs."""
+    n, width, units = 3, 4, 6
+    x = tf.constant(np.random.default_rng(0).normal(size=(n, WORDS, width)), tf.float32)
+    layer = layer_class(units, dropout=RATE, seed=5)
+    masks = keras.random.dropout(tf.ones((GATES[layer_class], n, 1, width)), RATE, seed=5)
+    layer.build(x.shape)
+    layer.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in layer.weights])
+    kernel, bias = layer.cell.kernel, layer.cell.bias
+    with tf.GradientTape(persistent=True) as tape:
+        gates = tf.split(kernel.value, len(masks), axis=1)
+        projected = [tf.matmul(x * mask, gate) for mask, gate in zip(masks, gates, strict=True)]
+        expected = tf.concat(projected, axis=-1) + bias
+        expected_loss = tf.reduce_sum(tf.sin(expected))
+        found = layer._project(x, training=True)
+        loss = tf.reduce_sum(tf.sin(found))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for variable in (kernel.value, bias.value):
+        gradient = tape.gradient(loss, variable)
+        np.testing.assert_allclose(gradient, tape.gradient(expected_loss, variable), atol=1e-4)
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+def test_dropout_acts_in_training_only_and_anew_in_each_call(layer_class):
+    x = tf.ones((3, WORDS, 8))
+    layer, without = layer_class(6, dropout=RATE, seed=3), layer_class(6)
+    for each in (layer, without):
+        each.build(x.shape)
+    without.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(layer(x), without(x))
+    np.testing.assert_array_equal(without(x, training=True), without(x))
+    first, second = layer(x, training=True), layer(x, training=True)
+    assert np.abs(first - layer(x)).max() > 1e-3
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+def test_the_directions_have_masks_of_their_own(layer_class):
+    keras.utils.set_random_seed(0)
+    both = keras.layers.Bidirectional(layer_class(8, dropout=RATE), merge_mode="sum")
+    both.build((4, WORDS, 8))
+    forward, backward = (masks_of(each, 4, 8) for each in (both.forward_layer, both.backward_layer))
+    assert not np.array_equal(forward, backward)
+
+
+@pytest.mark.parametrize("layer_class", [GRU, LSTM])
+def test_the_state_of_the_seed_decides_the_masks(layer_class):
+    """It is a variable of the layer, so that a resumed training draws the same masks."""
+    layer = layer_class(8, dropout=RATE, seed=3)
+    x = tf.ones((4, WORDS, 8))
+    layer(x, training=True)
+    state = np.array(layer.cell.seed_generator.state)
+    expected = layer(x, training=True)
+    other = layer_class(8, dropout=RATE, seed=9)
+    other.build(x.shape)
+    other.set_weights(layer.get_weights())
+    other.cell.seed_generator.state.assign(state)
+    np.testing.assert_array_equal(other(x, training=True), expected)
