@@ -228,6 +228,8 @@ class _MaskFolder(Masks):
         path = self.folder / f"{referent.mask_id}.npy"
         array = _mapped_array(path)
         _check_size(path, referent, (array.shape[1], array.shape[0]), (width, height))
+        if array.dtype.kind == "i" and (array < 0).any():
+            raise DataError(f"{path}: not a readable mask (it contains negative numbers); {REMEDY}")
         return (array > 0).reshape(height, width).astype(np.uint8)
 
 

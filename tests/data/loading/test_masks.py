@@ -227,6 +227,14 @@ def test_other_arrays_are_not_masks(tmp_path, kind):
         open_masks(tmp_path).read(referent(), 6, 4)
 
 
+def test_negative_numbers_are_no_mask(tmp_path):
+    values = np.zeros((4, 6), np.int16)
+    values[1, 2] = -1
+    np.save(tmp_path / "7.npy", values)
+    with pytest.raises(DataError, match=rf"7\.npy: not a readable mask .*negative.*{REMEDY}"):
+        open_masks(tmp_path).read(referent(), 6, 4)
+
+
 def header(shape, dtype="|u1"):
     text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
