@@ -18,6 +18,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "yolo_anchors.txt"
 MIN_SIZE, MAX_SIZE = 0.01, 1e6  # Pixels.
 MAX_BYTES = 10_000  # Of a file.
 MAX_ITERATIONS = 300
+EXPECTED = f'expected one line "w,h,  w,h,  w,h" of {N_ANCHORS} sizes in pixels'
 N_RESTARTS = 8
 
 
@@ -32,28 +33,27 @@ def read_anchors(path: str | os.PathLike) -> np.ndarray:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    expected = f'expected one line "w,h,  w,h,  w,h" of {N_ANCHORS} sizes in pixels'
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: the file has more than {MAX_BYTES:,} bytes; {expected}")
+        raise DataError(f"{path}: the file has more than {MAX_BYTES:,} bytes; {EXPECTED}")
     try:
         text = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file; {expected}") from None
+        raise DataError(f"{path}: not a text file; {EXPECTED}") from None
     if not text:
-        raise DataError(f"{path}: the file is empty; {expected}")
+        raise DataError(f"{path}: the file is empty; {EXPECTED}")
     numbers = []
     for field in text.split(","):
         try:
             numbers.append(float(field))
         except ValueError:
             shown = repr(field.strip()[:50])
-            raise DataError(f"{path}: {shown} is not a number; {expected}") from None
+            raise DataError(f"{path}: {shown} is not a number; {EXPECTED}") from None
         if not MIN_SIZE <= numbers[-1] <= MAX_SIZE:
-            raise DataError(f"{path}: {numbers[-1]:g} is not a size in pixels; {expected}")
+            raise DataError(f"{path}: {numbers[-1]:g} is not a size in pixels; {EXPECTED}")
     if len(numbers) != 2 * N_ANCHORS:
-        raise DataError(f"{path}: found {len(numbers)} numbers; {expected}")
+        raise DataError(f"{path}: found {len(numbers)} numbers; {EXPECTED}")
     return np.array(numbers, np.float32).reshape(-1, 2)
 
 
@@ -69,7 +69,10 @@ def write_anchors(path: str | os.PathLike, anchors_wh_px: np.ndarray) -> None:
     if anchors.shape != (N_ANCHORS, 2):
         raise ValueError(f"{path}: expected anchors of shape (3, 2), got {anchors.shape}")
     if not ((anchors >= MIN_SIZE) & (anchors <= MAX_SIZE)).all():
-        raise DataError(f"{path}: {anchors.tolist()} are no sizes of anchors in pixels")
+        raise DataError(
+            f"{path}: cannot store {anchors.tolist()}: anchors are sizes of {MIN_SIZE:g} to "
+            f"{MAX_SIZE:,.0f} pixels"
+        )
     check_anchor_target(path)
     pairs = [",".join(f"{size:.2f}".rstrip("0").rstrip(".") for size in pair) for pair in anchors]
     write_text(path, ",  ".join(pairs) + "\n")
@@ -79,7 +82,7 @@ def check_anchor_target(path: str | os.PathLike) -> None:
     """Checks that `write_anchors` may create or replace a file.
 
     Raises:
-        DataError: the file exists, and holds the published anchors or is no anchor file.
+        DataError: the file exists, and holds the published anchors or something else.
     """
     path = Path(path)
     if path.resolve() == PUBLISHED:
@@ -88,7 +91,9 @@ def check_anchor_target(path: str | os.PathLike) -> None:
         try:
             read_anchors(path)
         except DataError:
-            raise DataError(f"{path}: this is no file of anchors; choose another file") from None
+            raise DataError(
+                f"{path}: this file does not contain anchors ({EXPECTED}); choose another file"
+            ) from None
 
 
 def shape_iou(boxes_wh: np.ndarray, anchors_wh: np.ndarray) -> np.ndarray:
