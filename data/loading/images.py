@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from config.errors import UserError
+from data.loading import png
 from data.loading.errors import DataError
 
 EXIF_ORIENTATION = 0x0112
@@ -51,7 +52,11 @@ def faults_of(name: str | os.PathLike) -> Iterator[None]:
         if not _is_raised_in_pillow(error.__traceback__):
             raise
         reason = str(error) or type(error).__name__
-        raise DataError(f"{name}: not a readable image ({reason}); replace the file") from None
+        raise _damaged(name, reason) from None
+
+
+def _damaged(name: str | os.PathLike, reason: str) -> DataError:
+    return DataError(f"{name}: not a readable image ({reason}); replace the file")
 
 
 @contextmanager
@@ -72,7 +77,13 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
     with faults_of(name), Image.open(path) as image:
         if image.format in _PROGRAMS:
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
+        is_png = image.format == "PNG"
+        if is_png and (fault := png.fault_of_header(image)):
+            raise _damaged(name, fault)
         yield image
+        is_decoded = not getattr(image, "tile", ())
+        if is_png and is_decoded and (fault := png.fault_of_pixels(image, path)):
+            raise _damaged(name, fault)
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:

@@ -80,14 +80,14 @@ def test_errors_of_other_code_pass_unchanged(tmp_path):
         assert caught.value is error
 
 
-def png(*chunks, size=(4, 3), rows=None):
+def png(*chunks, size=(4, 3), rows=None, color_type=0):
     """A gray PNG image with further chunks (kind, content) before its pixels, black by default."""
 
     def chunk(kind, content):
         check = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + check
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, color_type, 0, 0, 0))
     rows = bytes((size[0] + 1) * size[1]) if rows is None else rows
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in chunks) + pixels
@@ -116,6 +116,14 @@ def test_whatever_pillow_raises_names_the_file(tmp_path, case):
     assert isinstance(caught.value, raised)
     for read in (read_image, read_photograph):
         with memory_within(150_000_000), pytest.raises(DataError, match=rf"^{path}: "):
+            read(path)
+
+
+def test_a_palette_image_without_a_palette_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(color_type=3))
+    for read in (read_image, read_photograph, conversion_of):
+        with pytest.raises(DataError, match=r"not a readable image \(its palette is missing\)"):
             read(path)
 
 

@@ -1,0 +1,80 @@
+"""PNG files whose compressed stream ends early, although properly, are refused; others are not."""
+
+import itertools
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.loading.errors import DataError
+from data.loading.images import conversion_of, opened_image, read_image
+from data.loading.png import _ADAM7, _CHANNELS, _pixel_bytes
+from utils.prediction.photographs import read_photograph
+
+SIZE = (13, 11)
+KINDS = [(0, 1), (0, 8), (0, 16), (2, 8), (2, 16), (3, 2), (3, 8), (4, 8), (6, 8), (6, 16)]
+MISSING = "not a readable image .its last rows are missing.; replace the file"
+
+
+def chunk(kind, content):
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
+def rows_of(color_type, depth, interlaced, value):
+    """The bytes of each row, in the order of the file."""
+    width, height = SIZE
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    rows = []
+    for left, top, across, down in passes:
+        columns = len(range(left, width, across))
+        length = -(-columns * _CHANNELS[color_type] * depth // 8)
+        rows += [b"\0" + bytes([value]) * length] * len(range(top, height, down))
+    return rows
+
+
+def write(path, color_type, depth, interlaced, rows, pieces=1):
+    header = struct.pack(">IIBBBBB", *SIZE, depth, color_type, 0, 0, interlaced)
+    packed = zlib.compress(b"".join(rows))
+    step = -(-len(packed) // pieces)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"PLTE", bytes(12))
+    for start in range(0, len(packed), step):
+        content += chunk(b"IDAT", packed[start : start + step])
+    path.write_bytes(content + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_stream_that_ends_after_any_row_is_refused(tmp_path, kind, interlaced):
+    for value in (0, 1):  # Black pictures, too, are whole or not.
+        rows = rows_of(*kind, interlaced, value)
+        assert _pixel_bytes(*SIZE, kind[1], kind[0], interlaced) == len(b"".join(rows))
+        whole = write(tmp_path / "whole.png", *kind, interlaced, rows)
+        for read in (read_image, read_photograph):
+            assert read(whole).size == SIZE
+            assert read(write(tmp_path / "a.png", *kind, interlaced, rows, 3)).size == SIZE
+        for kept, pieces in itertools.product(range(1, len(rows)), (1, 3)):
+            path = write(tmp_path / "short.png", *kind, interlaced, rows[:kept], pieces)
+            for read in (read_image, read_photograph):
+                with pytest.raises(DataError, match=rf"^{path}: "):
+                    read(path)
+        with pytest.raises(DataError, match=MISSING):
+            read_image(write(tmp_path / "short.png", *kind, 0, rows_of(*kind, 0, value)[:5]))
+
+
+def test_only_decoded_pixels_are_examined(tmp_path):
+    path = write(tmp_path / "short.png", 0, 8, 0, rows_of(0, 8, 0, 1)[:5])
+    assert conversion_of(path) is None
+    with pytest.raises(DataError, match=MISSING), opened_image(path) as image:
+        image.load()
+
+
+def test_black_pictures_of_any_size_are_read(tmp_path):
+    """The stream of a large one expands in many pieces."""
+    path = tmp_path / "black.png"
+    for size in ((1, 1), (3000, 1000)):
+        Image.new("RGB", size).save(path)
+        assert not np.asarray(read_image(path)).any()
