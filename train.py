@@ -27,12 +27,14 @@ def main() -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="start afresh; an earlier run in log_path is moved to <log_path>.old-<date>",
+        help="start afresh; once everything is loaded, an earlier run in log_path is moved to "
+        "<log_path>.old-<date>",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="run two training steps and two batches of validation, and write nothing",
+        help="run two training steps and two batches of validation, write nothing, and ignore "
+        "cache_features",
     )
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
@@ -47,9 +49,10 @@ def main() -> None:
         dry_run=arguments.dry_run,
     )
     if state is not None and state.best_det_acc is not None:
+        thresh, best = state.settings["det_acc_thresh"], 100 * state.best_det_acc
         print(
-            f"Best Acc@{config.det_acc_thresh:g} {100 * state.best_det_acc:.2f} % after epoch "
-            f"{state.best_epoch}: {config.log_path}/best.weights.h5"
+            f"Best Acc@{thresh:g} {best:.2f} % after epoch {state.best_epoch}: "
+            f"{config.log_path}/best.weights.h5"
         )
 
 

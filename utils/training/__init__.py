@@ -1,4 +1,4 @@
-"""Training, resumable bit by bit. Start with `trainer.py`, the loop.
+"""Training, resumable with bit-identical results. Start with `trainer.py`, the loop.
 
 `builder.py` builds a run from its config. `train_step.py` is the compiled step, `optimizer.py` and
 `schedule.py` update the weights, `distribution.py` selects the devices, and `feature_cache.py`

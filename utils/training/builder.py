@@ -25,7 +25,7 @@ from utils.training.distribution import is_chief, make_strategy
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints
-from utils.training.run.folder import check_resumption, held_folder, move_away
+from utils.training.run.folder import check_resumption, check_stays, held_folder
 from utils.training.run.settings import run_settings
 from utils.training.run.state import RunState
 from utils.training.trainer import Trainer
@@ -38,7 +38,8 @@ def train(
 
     Args:
         config: the settings of the run.
-        overwrite: move an earlier run in `log_path` away and start afresh.
+        overwrite: move an earlier run in `log_path` away and start afresh, once everything is
+            loaded.
         force: resume an earlier run whatever has changed in its settings.
         dry_run: run two training steps and two batches of validation instead, and write nothing.
 
@@ -50,14 +51,13 @@ def train(
         config.signals.Stopped: a signal asked to stop; everything has been saved.
     """
     if dry_run:
-        config = config.replace(cache_features=0)
         build_trainer(config, force=force, dry_run=True, fresh=overwrite).try_out()
         return None
-    if overwrite and (old := move_away(config.log_path)):
-        say(f"{config.log_path}: the earlier run is now in {old}")
-    trainer = build_trainer(config, force=force)
+    if overwrite:
+        check_stays(config.pretrained_weights, config.log_path)
+    trainer = build_trainer(config, force=force, fresh=overwrite)
     try:
-        return trainer.run()
+        return trainer.run(fresh=overwrite)
     finally:
         if bad := trainer.training_set.bad_samples | trainer.evaluator.bad_images:
             what = f"{len(bad):,} images or masks"
@@ -75,7 +75,7 @@ def build_trainer(
     Args:
         config: the settings of the run.
         force: accept any change of the settings of the run to resume.
-        dry_run: whether to write nothing, not even caches.
+        dry_run: whether to write nothing, not even caches; features are not cached then.
         fresh: whether to ignore an earlier run in the log folder.
 
     Raises:
@@ -103,7 +103,7 @@ def build_trainer(
         )
     with strategy.scope():
         model = build_network(config, report=say if chief else _silent)
-        if config.cache_features:
+        if config.cache_features and not dry_run:
             bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
             store = build_feature_store(config, model, training_set.images, bad_images)
             training_set = replace(training_set, features=store)

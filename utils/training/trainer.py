@@ -28,9 +28,9 @@ from utils.evaluation.pictures import draw_panels
 from utils.prediction.grounder import Grounder
 from utils.training.distribution import distribute, is_chief
 from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
-from utils.training.run.folder import held_folder
-from utils.training.run.log import RunLog, plain
-from utils.training.run.settings import first_step
+from utils.training.run.folder import held_folder, move_away
+from utils.training.run.log import RunLog, plain, write_epochs
+from utils.training.run.resumption import resumed_state
 from utils.training.run.state import RunState
 from utils.training.schedule import learning_rate
 from utils.training.train_step import TrainStep, make_train_step
@@ -83,11 +83,15 @@ class Trainer:
         self.steps_per_epoch = self._count_steps()
         self._step: TrainStep | None = None
 
-    def run(self) -> RunState:
+    def run(self, *, fresh: bool = False) -> RunState:
         """Trains to the last epoch and returns the state of the run.
 
         Resumes where an earlier run in the log folder stopped. A signal to stop saves the state
-        after the current step.
+        after the current step. A run that is complete already changes nothing.
+
+        Args:
+            fresh: whether to start afresh. An earlier run in the log folder is moved away, once
+                validation has found its files.
 
         Raises:
             UserError, OSError: the state, a sample or a loss cannot be used, or a file cannot be
@@ -95,18 +99,26 @@ class Trainer:
             config.signals.Stopped: a signal asked to stop; everything is saved.
         """
         config = self.config
-        with held_folder(config.log_path) if self.chief else nullcontext(), deferred_stop() as stop:
-            state = self._restored()
-            if state.epoch < config.epoches:
+        with deferred_stop() as stop:
+            if fresh:
                 self._try_validation(stop)
-            else:
-                self._say_complete()
-            with RunLog(config.log_path, config.to_dict()) if self.chief else nullcontext() as log:
-                if log is not None and state.history:
-                    log.epochs(state.history)  # A stop may have come before they were written.
-                while state.epoch < config.epoches:
-                    state = self.train_epoch(state, stop)
-                    state = self._complete_epoch(state, log, stop)
+                if self.chief and (old := move_away(config.log_path)):
+                    say(f"{config.log_path}: the earlier run is now in {old}")
+            with held_folder(config.log_path) if self.chief else nullcontext():
+                state = self._start_state(fresh)
+                if state.epoch >= config.epoches:
+                    if self.chief:
+                        self._report_finished(state)
+                    return state
+                if not fresh:
+                    self._try_validation(stop)
+                settings = config.to_dict()
+                with RunLog(config.log_path, settings) if self.chief else nullcontext() as log:
+                    if log is not None and state.history:
+                        log.epochs(state.history)  # A stop may have come before they were written.
+                    while state.epoch < config.epoches:
+                        state = self.train_epoch(state, stop)
+                        state = self._complete_epoch(state, log, stop)
         return state
 
     def try_out(self) -> None:
@@ -121,9 +133,10 @@ class Trainer:
         loss = self._read(state, unread).losses.result().get("loss", math.nan)
         with deferred_stop() as stop:
             self._try_validation(stop)
+        uncached = ", and cache_features was ignored" if self.config.cache_features else ""
         say(
             f"Dry run: {len(unread)} training steps, mean loss {loss:.3f}, and "
-            f"{TRIED_BATCHES} batches of validation; nothing was written. An epoch has "
+            f"{TRIED_BATCHES} batches of validation; nothing was written{uncached}. An epoch has "
             f"{self.steps_per_epoch:,} steps"
         )
 
@@ -185,39 +198,24 @@ class Trainer:
             log.images(epoch, "val", panels)
         return result
 
-    def _restored(self) -> RunState:
-        """The state to continue from, with network and optimizer restored to it."""
-        state = self.checkpoints.restore()
-        if state is None:
-            return RunState(self.config.start_epoch, settings=self.settings)
-        step = state.step and first_step(
-            state.settings, self.settings, state.step, len(self.training_set)
-        )
-        where = f" at step {step:,} of {self.steps_per_epoch:,}" if step else ""
-        if self.chief:
-            doing = f"in epoch {state.epoch + 1}{where}" if step else f"after epoch {state.epoch}"
-            say(f"{self.checkpoints.last_path}: resuming {doing}")
-            state = self._with_best_checked(state)
-        step = min(step, self.steps_per_epoch)
-        return dataclasses.replace(state, step=step, settings=self.settings)
+    def _start_state(self, fresh: bool) -> RunState:
+        """The state to begin with, with network and optimizer restored to it."""
+        state = None
+        if not fresh:
+            state = resumed_state(
+                self.checkpoints, self.settings, len(self.training_set), self.steps_per_epoch
+            )
+        return state or RunState(self.config.start_epoch, settings=self.settings)
 
-    def _say_complete(self) -> None:
-        say(f"All {self.config.epoches} epochs are complete; raise epoches to train longer.")
+    def _report_finished(self, state: RunState) -> None:
+        """Says that nothing is left to train; writes only records that a kill has prevented."""
+        say(
+            f"All {self.config.epoches} epochs are complete, and nothing was changed; raise "
+            "epoches to train longer, or start afresh with --overwrite."
+        )
         if self.config.lr_schedule == "cosine":
             say("The cosine schedule will span all of them: the learning rate rises again.")
-
-    def _with_best_checked(self, state: RunState) -> RunState:
-        """Forgets the best accuracy if its weights are lost, so that the next ones are saved."""
-        if state.best_epoch is None or (fault := self.checkpoints.fault_of_best()) is None:
-            return state
-        say(
-            f"warning: {self.checkpoints.best_path}: {fault}; the weights of epoch "
-            f"{state.best_epoch} with Acc@{self.config.det_acc_thresh:g} "
-            f"{100 * (state.best_det_acc or 0):.2f} % are lost, and those of the next epoch will "
-            "be saved as the best",
-            sys.stderr,
-        )
-        return dataclasses.replace(state, best_det_acc=None, best_epoch=None)
+        write_epochs(self.config.log_path, state.history, self.config.det_acc_thresh)
 
     def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""

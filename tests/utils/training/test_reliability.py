@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
@@ -319,7 +320,9 @@ def test_a_dry_run_writes_nothing(tiny_set, tmp_path, capsys):
     assert train(config, dry_run=True) is None
     assert sorted(root.rglob("*")) == before
     assert not (tmp_path / "log").exists()
-    assert "Dry run: 2 training steps, mean loss" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Dry run: 2 training steps, mean loss" in printed
+    assert "nothing was written, and cache_features was ignored" in printed
 
 
 def test_a_dry_run_names_what_is_missing(tiny_set, tmp_path):
@@ -350,13 +353,99 @@ def test_a_weight_that_is_not_finite_is_never_saved(new_trainer, tmp_path):
     def break_and_complete(state, log, stop):
         average = trainer.model.get_layer("fusion_bn").moving_variance
         average.assign(np.full(average.shape, np.inf))
+        trainer.checkpoints.save(state)
         return complete(state, log, stop)
 
     trainer._complete_epoch = break_and_complete
-    with pytest.raises(CheckpointError, match="fusion_bn/moving_variance is not finite"):
+    message = "^epoch 1, step 3: fusion_bn/moving_variance is not finite"
+    with pytest.raises(CheckpointError, match=message):
         trainer.run()
     assert trainer.checkpoints.restore().step == 3
     assert not (tmp_path / "best.weights.h5").exists()
+
+
+def files_of(folder):
+    """Content and modification time of every file."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_finished_run_that_starts_again_changes_nothing(new_trainer, tmp_path, capsys):
+    finished = new_trainer(tmp_path, epoches=1).run()
+    before = files_of(tmp_path)
+    capsys.readouterr()
+    assert new_trainer(tmp_path, epoches=1).run() == finished
+    assert files_of(tmp_path) == before
+    printed = capsys.readouterr().out
+    assert "All 1 epochs are complete, and nothing was changed; raise epoches" in printed
+    assert "--overwrite" in printed
+    assert "resuming" not in printed
+
+
+@pytest.mark.parametrize("missing", ["pretrained_weights", "anchors_file", "image_path"])
+def test_overwriting_moves_nothing_before_everything_is_found(
+    new_trainer, tmp_path, missing, capsys
+):
+    trainer = new_trainer(tmp_path / "log", epoches=1)
+    trainer.run()
+    before = files_of(tmp_path)
+    with pytest.raises((UserError, OSError), match="nowhere"):
+        train(trainer.config.replace(**{missing: str(tmp_path / "nowhere")}), overwrite=True)
+    assert files_of(tmp_path) == before
+    assert "the earlier run is now in" not in capsys.readouterr().out
+
+
+def test_overwriting_never_moves_the_weights_to_start_from(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path / "log", epoches=1)
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.run()
+    best = tmp_path / "log" / "best.weights.h5"
+    config = trainer.config.replace(pretrained_weights=str(best))
+    with pytest.raises(RunFolderError, match="copy it to another folder"):
+        train(config, overwrite=True)
+    assert best.exists()
+
+
+def test_only_the_chief_moves_the_earlier_run_and_no_worker_resumes_it(new_trainer, tmp_path):
+    new_trainer(tmp_path / "log", epoches=1).run()
+    before = files_of(tmp_path)
+    worker = new_trainer(tmp_path / "log", epoches=1)
+    worker.chief = worker.checkpoints.writer = False
+    initial = state_of(worker)
+    worker.train_epoch = counted(worker.train_epoch, trained := [])
+    worker.run(fresh=True)
+    assert [(state.epoch, state.step) for state in trained] == [(0, 0)]
+    assert len(initial) == len(state_of(worker))
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", ["det_acc_thresh", "evaluate_set"])
+def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept(
+    new_trainer, tiny_set, tmp_path, capsys, change
+):
+    trainer = new_trainer(tmp_path / "log", epoches=1)
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.run()
+    best = (tmp_path / "log" / "best.weights.h5").read_bytes()
+    (tmp_path / "val.txt").write_bytes(Path(tiny_set.paths["train_set"]).read_bytes())
+    changed = {"det_acc_thresh": 0.7, "evaluate_set": str(tmp_path / "val.txt")}[change]
+    capsys.readouterr()
+    resumed = new_trainer(tmp_path / "log", epoches=2, **{change: changed})
+    evaluate = resumed.evaluate
+    resumed.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.1}
+    state = resumed.run()
+    assert (state.best_epoch, state.best_det_acc) == (2, 0.1)
+    kept = tmp_path / "log" / "best.epoch1.weights.h5"
+    assert kept.read_bytes() == best
+    assert (tmp_path / "log" / "best.weights.h5").exists()
+    [line] = [line for line in capsys.readouterr().err.splitlines() if str(kept) in line]
+    assert "epoch 1 with Acc@0.5 90.00 % " in line
+    assert f"another {change};" in line
 
 
 def test_a_run_killed_before_its_last_record_writes_it_when_started_again(new_trainer, tmp_path):

@@ -1,6 +1,6 @@
 """What a training run leaves on disk. Start with `state.py`, the progress of a run.
 
 `checkpoints.py` saves and restores it with network and optimizer, `settings.py` compares the
-settings of a run with those it is resumed with, `folder.py` guards the log folder, and `log.py`
-writes the records for people.
+settings of a run with those it is resumed with, `resumption.py` adapts its state to them,
+`folder.py` guards the log folder, and `log.py` writes the records for people.
 """

@@ -87,7 +87,7 @@ class Checkpoints:
             text = json.dumps(state.to_dict()).encode()
             file["run_state"] = np.frombuffer(text, np.uint8)
             for group, variables in self._variables().items():
-                _write_group(file.create_group(group), variables)
+                _write_group(file.create_group(group), variables, state.position)
         if self.last_path.exists() and not self._last_is_damaged:
             _keep(self.last_path, self.previous_path)
         next_path.replace(self.last_path)
@@ -146,8 +146,20 @@ class Checkpoints:
         """
         if self.writer:
             for variable in self.model.variables:
-                _finite(variable)
+                _finite(variable, self.best_path.name)
             save_weights(self.model, self.best_path)
+
+    def keep_best(self, epoch: int) -> Path:
+        """Renames `best.weights.h5`, of this epoch, so that the next best do not replace it.
+
+        Returns:
+            The new path.
+        """
+        name = f"best.epoch{epoch}"
+        names = (name, *(f"{name}-{number}" for number in range(2, 10_000)))
+        paths = (self.folder / f"{name}.weights.h5" for name in names)
+        kept = next(path for path in paths if not path.exists())
+        return self.best_path.rename(kept)
 
     def fault_of_best(self) -> str | None:
         """What is wrong with `best.weights.h5`: None if it is complete and unchanged."""
@@ -220,8 +232,8 @@ def _run_state(file: h5py.File) -> RunState:
 def _unusable(folder: Path, damages: list[str]) -> CheckpointError:
     return CheckpointError(
         f"{'; '.join(damages)}. Start afresh with --overwrite, which keeps this folder under "
-        f"another name; to start from the best weights, also set "
-        f"pretrained_weights={folder / BEST}, with the path that the folder then has"
+        f"another name; to start from the best weights, copy {folder / BEST} to another folder "
+        "before and set pretrained_weights to the copy"
     )
 
 
@@ -238,19 +250,22 @@ def _keep(path: Path, copy: Path) -> None:
     temporary.unlink(missing_ok=True)
 
 
-def _write_group(group: h5py.Group, variables: Iterable[keras.Variable]) -> None:
+def _write_group(group: h5py.Group, variables: Iterable[keras.Variable], position: str) -> None:
     for index, variable in enumerate(variables):
-        dataset = group.create_dataset(f"{index:05d}", data=_finite(variable))
+        dataset = group.create_dataset(f"{index:05d}", data=_finite(variable, position))
         dataset.attrs["path"] = variable.path
 
 
-def _finite(variable: keras.Variable) -> np.ndarray:
-    """The value of a variable; raises CheckpointError if it is NaN or infinite."""
+def _finite(variable: keras.Variable, saved: str) -> np.ndarray:
+    """The value of a variable; raises CheckpointError if it is NaN or infinite.
+
+    The step that made it so is one of those after the last state: the message names what is saved.
+    """
     array = np.asarray(variable.numpy())
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(
-            f"{variable.path} is not finite; nothing was saved, so the earlier state stays. "
-            f"{WHAT_HELPS}"
+            f"{saved}: {variable.path} is not finite; nothing was saved, so the earlier state "
+            f"stays. {WHAT_HELPS}"
         )
     return array
 

@@ -74,20 +74,38 @@ def check_resumption(
     return [*changes.refused, *changes.printed]
 
 
+def check_stays(weights: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Checks that `move_away` would not move the weights that a run starts from.
+
+    Args:
+        weights: config.pretrained_weights; empty for none.
+        folder: config.log_path.
+
+    Raises:
+        RunFolderError: it would, and the run could not be resumed without them.
+    """
+    if weights and Path(weights).resolve().is_relative_to(Path(folder).resolve()):
+        raise RunFolderError(
+            f"pretrained_weights = {weights}: --overwrite would move this file with the earlier "
+            "run; copy it to another folder and set pretrained_weights to the copy"
+        )
+
+
 def move_away(folder: str | os.PathLike) -> Path | None:
     """Renames the folder of an earlier run to "<folder>.old-<date>", for a fresh start.
 
     Cached features stay in the folder of the new run.
 
     Returns:
-        The new path; None if there was no folder.
+        The new path; None if there was no folder, or nothing else in it.
 
     Raises:
         UserError: another process is training in it.
         OSError: it cannot be renamed.
     """
     folder = Path(folder)
-    if not folder.exists():
+    _check_is_folder(folder)
+    if not folder.exists() or {path.name for path in folder.iterdir()} <= {LOCK, FEATURES}:
         return None
     dated = f"{folder.name}.old-{datetime.date.today().isoformat()}"
     names = (dated, *(f"{dated}-{number}" for number in range(2, 10_000)))

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +77,8 @@ class RunLog:
                     tf.summary.image(f"{name}/{number}", np.asarray(image)[None])
 
     def epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Writes `epochs.jsonl` and redraws the curves.
-
-        Args:
-            history: the record of each epoch, see `plain`.
-        """
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in history]
-        with _optional(self.folder / EPOCHS):
-            write_text(self.folder / EPOCHS, "".join(lines))
-        with _optional(self.folder / CURVES):
-            curves = draw_curves(history, self._det_thresh)
-            if curves is not None:
-                save_png(self.folder / CURVES, curves)
+        """Writes `epochs.jsonl` and redraws the curves, see `write_epochs`."""
+        write_epochs(self.folder, history, self._det_thresh)
 
     def close(self) -> None:
         """Flushes and closes the event file."""
@@ -117,6 +107,29 @@ class RunLog:
             except Exception:
                 self._writer = None
                 raise
+
+
+def write_epochs(
+    folder: str | os.PathLike, history: Sequence[Mapping[str, Any]], det_thresh: float
+) -> None:
+    """Draws the curves of a run and writes its `epochs.jsonl`, unless that is written already.
+
+    Args:
+        folder: the log folder.
+        history: the record of each epoch, see `plain`.
+        det_thresh: IoU from which a box counts as right, for the legend.
+    """
+    path, curves_path = Path(folder) / EPOCHS, Path(folder) / CURVES
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in history)
+    with suppress(OSError):
+        if path.read_bytes() == text.encode():
+            return
+    with _optional(curves_path):
+        curves = draw_curves(history, det_thresh)
+        if curves is not None:
+            save_png(curves_path, curves)
+    with _optional(path):  # Last: once it is there, the curves are, too.
+        write_text(path, text)
 
 
 def plain(value: Any) -> Any:

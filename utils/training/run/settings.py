@@ -17,6 +17,9 @@ ARCHITECTURE = (
 )  # fmt: skip
 # Scores, or the steps of a run, cannot be compared across changes of these.
 FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
+# What the accuracy of the same weights depends on; of the files, the contents count.
+MEASURED_WITH = ("input_size", "word_len", "det_acc_thresh")
+MEASURED_ON = ("evaluate_set", "anchors_file")
 
 
 @dataclass
@@ -59,6 +62,17 @@ def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Ch
         listed = changes.refused if key in FIXED else changes.printed
         listed.append(f"{key}: {saved[key]} → {current[key]}")
     return changes
+
+
+def score_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Returns the settings in which the scores of two runs differ, so that they do not compare.
+
+    Args:
+        saved, current: of `run_settings`.
+    """
+    settings = [key for key in MEASURED_WITH if key in saved and saved[key] != current[key]]
+    files = [key for key in MEASURED_ON if saved["contents"][key] != current["contents"][key]]
+    return [*files, *settings]
 
 
 def first_step(

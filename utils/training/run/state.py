@@ -64,6 +64,13 @@ class RunState:
     history: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def position(self) -> str:
+        """The last step done, for messages."""
+        if self.step:
+            return f"epoch {self.epoch + 1}, step {self.step}"
+        return f"epoch {self.epoch}"
+
     def is_improved_by(self, det_acc: float) -> bool:
         """Whether an accuracy exceeds the best one so far. NaN never does."""
         return det_acc > (-math.inf if self.best_det_acc is None else self.best_det_acc)

@@ -413,6 +413,15 @@ def test_a_damaged_best_file_is_recognized(tmp_path, damage, fault):
     assert found is None if fault is None else fault in found
 
 
+def test_kept_best_weights_replace_no_others(tmp_path):
+    checkpoints = Checkpoints(tmp_path, *small_network())
+    for content, name in ((b"1", "best.epoch3.weights.h5"), (b"2", "best.epoch3-2.weights.h5")):
+        checkpoints.best_path.write_bytes(content)
+        assert checkpoints.keep_best(3) == tmp_path / name
+        assert not checkpoints.best_path.exists()
+    assert (tmp_path / "best.epoch3.weights.h5").read_bytes() == b"1"
+
+
 def test_best_weights_are_those_at_the_call(tmp_path):
     model, other = build_mcn(network_config()), build_mcn(network_config(seed=1))
     checkpoints = Checkpoints(tmp_path, model, keras.optimizers.Adam())

@@ -89,6 +89,13 @@ def test_overwriting_keeps_the_earlier_run_and_the_cached_features(folder):
     assert move_away(folder.with_name("none")) is None
 
 
+def test_cached_features_alone_are_no_earlier_run(tmp_path):
+    with held_folder(tmp_path / "run"):
+        (tmp_path / "run" / "features").mkdir()
+    assert move_away(tmp_path / "run") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_second_process_is_refused_and_moves_nothing(folder):
     code = """
 import sys

@@ -4,7 +4,12 @@ import shutil
 
 import pytest
 
-from utils.training.run.settings import compare_settings, first_step, run_settings
+from utils.training.run.settings import (
+    compare_settings,
+    first_step,
+    run_settings,
+    score_changes,
+)
 
 
 @pytest.fixture
@@ -78,3 +83,20 @@ def test_positions_are_converted_to_another_batch_size(step, old, new, expected)
     """Ten samples: 5 steps of two, 3 of four, 4 of three; no sample is left out."""
     saved, current = {"batch_size": old}, {"batch_size": new}
     assert first_step(saved, current, step, samples=10) == (4 if new == 3 else expected)
+
+
+@pytest.mark.parametrize("key", ["evaluate_set", "anchors_file"])
+def test_scores_of_other_contents_do_not_compare(config, key, tmp_path):
+    saved = run_settings(config)
+    moved = tmp_path / "moved"
+    shutil.copyfile(getattr(config, key), moved)
+    config = config.replace(**{key: str(moved)})
+    assert score_changes(saved, run_settings(config)) == []
+    moved.write_bytes(moved.read_bytes().rstrip() + b" ")
+    assert score_changes(saved, run_settings(config)) == [key]
+
+
+def test_scores_of_other_settings_do_not_compare(config):
+    saved = run_settings(config)
+    changed = config.replace(det_acc_thresh=0.7, input_size=128, lr=0.5, seed=3)
+    assert score_changes(saved, run_settings(changed)) == ["input_size", "det_acc_thresh"]

@@ -1,0 +1,74 @@
+"""The state that a run resumes from, and whether its best weights still count."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from config.command_line import say
+from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.settings import first_step, score_changes
+from utils.training.run.state import RunState
+
+
+def resumed_state(
+    checkpoints: Checkpoints, settings: Mapping[str, Any], samples: int, steps_per_epoch: int
+) -> RunState | None:
+    """Restores a run and adapts its state to the settings that it is resumed with.
+
+    Prints where the run resumes, and why if its best accuracy is forgotten: its weights are lost,
+    or other settings have measured it. The next weights are then saved as the best. A run whose
+    epochs are complete is returned as it is.
+
+    Args:
+        checkpoints: restores network and optimizer.
+        settings: of `utils.training.run.settings.run_settings`.
+        samples: samples per epoch.
+        steps_per_epoch: steps per epoch, of the current batch size.
+
+    Returns:
+        The state to continue from; None if there is none.
+
+    Raises:
+        CheckpointError: as `Checkpoints.restore`.
+        OSError: the best weights of other settings cannot be renamed.
+    """
+    state = checkpoints.restore()
+    if state is None or state.epoch >= settings["epoches"]:
+        return state
+    step = state.step and first_step(state.settings, settings, state.step, samples)
+    step = min(step, steps_per_epoch)
+    if checkpoints.writer:
+        where = f"after epoch {state.epoch}"
+        if step:
+            where = f"in epoch {state.epoch + 1} at step {step:,} of {steps_per_epoch:,}"
+        say(f"{checkpoints.last_path}: resuming {where}")
+        state = _with_best_checked(state, checkpoints, settings)
+    return replace(state, step=step, settings=dict(settings))
+
+
+def _with_best_checked(
+    state: RunState, checkpoints: Checkpoints, settings: Mapping[str, Any]
+) -> RunState:
+    """Forgets the best accuracy if its weights are lost or later ones cannot be compared."""
+    if state.best_epoch is None:
+        return state
+    thresh = state.settings.get("det_acc_thresh", settings["det_acc_thresh"])
+    score = f"Acc@{thresh:g} {100 * (state.best_det_acc or 0):.2f} %"
+    best = f"the weights of epoch {state.best_epoch} with {score}"
+    next_ones = "those of the next epoch will be saved as the best"
+    if fault := checkpoints.fault_of_best():
+        say(
+            f"warning: {checkpoints.best_path}: {fault}; {best} are lost, and {next_ones}",
+            sys.stderr,
+        )
+    elif changed := score_changes(state.settings, settings):
+        kept = checkpoints.keep_best(state.best_epoch)
+        say(
+            f"warning: {best} were evaluated with another {', '.join(changed)}; they are now in "
+            f"{kept}, and {next_ones}",
+            sys.stderr,
+        )
+    else:
+        return state
+    return replace(state, best_det_acc=None, best_epoch=None)
