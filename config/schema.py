@@ -183,7 +183,7 @@ class Config:
 
     # Training.
     pretrained_weights: str = setting(
-        "data/weights/darknet.weights.h5",
+        "data/weights/darknet.h5",
         "weights to start from: a file with a backbone or a whole network, or a registered name "
         "such as imagenet; empty trains from scratch",
         path=True,

@@ -1,7 +1,8 @@
-"""Download public data sets and word vectors, verify them and extract them to where the configs
+"""Download public data sets, word vectors and weights, verify them and store them where the configs
 expect them.
 
     python data/download.py refcoco coco-train2014 glove
+    python data/download.py darknet mcn-refcoco-darknet
 
 Run the same command again to resume an interrupted download. Existing files are skipped.
 """
@@ -9,6 +10,8 @@ Run the same command again to resume an interrupted download. Existing files are
 import argparse
 import os
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:  # run as a file: make the project's packages importable from any folder
@@ -18,29 +21,67 @@ from config.command_line import BAD_INPUT, add_output_argument, exit_code
 from config.errors import UserError
 from config.files import bytes_text, locked, write_text
 from config.schema import PROJECT_ROOT
-from data.acquisition.archives import SOURCES, Archive
-from data.acquisition.fetch import fetch
+from data.acquisition.archives import SOURCES, Archive, Download, WeightFile
+from data.acquisition.fetch import Examine, fetch
 from data.acquisition.unpack import unpack
 
 DATA_FOLDER = PROJECT_ROOT / "data"
+WIDTH_OF_NAMES = 21
+NOTES = """\
+Each data set has its own license; see data/README.md. If you have the photographs already, set
+image_path in the config to their folder instead of downloading them again.
+
+The authors' weights are on OneDrive. Their addresses could not be tried when this was written. If
+they do not work, the error message names the page to open in a browser and where to put the file;
+the same command then recognizes it. docs/weights.md lists all links."""
 
 
-def obtain(archive: Archive, output: Path, keep: bool = False) -> str:
-    """Downloads and extracts one archive, unless its files exist.
+def obtain(download: Download, output: Path, keep: bool = False) -> str:
+    """Downloads one file, and extracts it if it is an archive, unless its files exist.
 
     Args:
-        archive: what to download.
-        output: folder for raw/, images/ and words/; archives are downloaded to its downloads/.
-        keep: whether to keep the archive after extraction.
+        download: what to download.
+        output: folder for raw/, images/, words/ and weights/; archives are downloaded to its
+            downloads/.
+        keep: whether to keep an archive after extraction.
 
     Returns:
         A sentence that says what was done.
 
     Raises:
-        UserError: another process is downloading the archive to the same folder.
+        UserError: another process is downloading the file to the same folder.
         DownloadError, UnpackError, NoSpaceError: see `data.acquisition.fetch.fetch` and
             `data.acquisition.unpack.unpack`.
     """
+    if isinstance(download, Archive):
+        return _obtain_archive(download, output, keep)
+    return _obtain_file(download, output)
+
+
+def _obtain_file(download: Download, output: Path) -> str:
+    folder = output / download.folder
+    existed = (folder / download.file).is_file()
+    with locked(output / "downloads" / f"{download.file}.lock", _taken(download, output)):
+        path = fetch(download, folder, examine=_examiner(download))
+        os.sync()
+    size = bytes_text(path.stat().st_size)
+    return f"{download.file}: {size} {'exist as' if existed else '→'} {path}"
+
+
+def _examiner(download: Download) -> Examine | None:
+    """Identifies weight files by their content; None for other files."""
+    if not isinstance(download, WeightFile):
+        return None
+    from model.weights.inspection import difference
+
+    return lambda path: difference(path, download.holds.backbone, download.holds.part)
+
+
+def _taken(download: Download, output: Path) -> str:
+    return f"{download.file}: another process is downloading it to {output}; wait for its end"
+
+
+def _obtain_archive(archive: Archive, output: Path, keep: bool) -> str:
     downloads, folder = output / "downloads", output / archive.folder
     record = downloads / f"{archive.file}.files"
     if _is_complete(record, folder, archive.n_files):
@@ -50,8 +91,7 @@ def obtain(archive: Archive, output: Path, keep: bool = False) -> str:
             f"{archive.file}: its {archive.n_files:,} files exist in {folder} (not downloaded by "
             "this command, so not verified)"
         )
-    message = f"{archive.file}: another process is downloading it to {output}; wait for its end"
-    with locked(downloads / f"{archive.file}.lock", message):
+    with locked(downloads / f"{archive.file}.lock", _taken(archive, output)):
         path = fetch(archive, downloads)
         files = unpack(path, folder, archive.members, archive.flat, archive.n_files)
         os.sync()  # A crash of the machine must not lose files whose archive is deleted.
@@ -84,20 +124,28 @@ def _exists_from_elsewhere(archive: Archive, folder: Path) -> bool:
 def _table() -> str:
     rows = []
     for name, source in SOURCES.items():
-        sizes = [archive.size for archive in source.archives if archive.size is not None]
-        known = len(sizes) == len(source.archives)
-        size = f" ({bytes_text(sum(sizes))})" if known else ""
-        folders = ", ".join(dict.fromkeys(archive.folder for archive in source.archives))
-        rows.append(f"  {name:15} {source.about}{size}\n{'':17} → DIR/{folders}")
+        text = f"{source.about}{_size(source.downloads)}"
+        folders = ", ".join(dict.fromkeys(download.folder for download in source.downloads))
+        indent = " " * (WIDTH_OF_NAMES + 3)
+        about = textwrap.fill(text, 98, initial_indent=indent, subsequent_indent=indent)
+        rows.append(f"  {name:{WIDTH_OF_NAMES}} {about.lstrip()}\n{indent}→ DIR/{folders}")
     return "\n".join(rows)
+
+
+def _size(downloads: Sequence[Download]) -> str:
+    """The total size in parentheses."""
+    exact = [download.size for download in downloads]
+    sizes = [size or download.about_bytes for size, download in zip(exact, downloads, strict=True)]
+    if None in sizes:
+        return " (size unknown)"
+    total = bytes_text(sum(size for size in sizes if size is not None))
+    return f" ({'about ' * (None in exact)}{total})"
 
 
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"available:\n{_table()}\n\nEach data set has its own license; see data/README.md. "
-        "If you have the photographs\nalready, set image_path in the config to their folder "
-        "instead of downloading them again.",
+        epilog=f"available:\n{_table()}\n\n{NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -106,7 +154,7 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add_output_argument(
         parser,
         None,
-        "folder in which raw/, images/ and words/ are created (default: the project's data/)",
+        "folder of raw/, images/, words/ and weights/ (default: the project's data/)",
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep the archives in DIR/downloads after extraction"
@@ -127,8 +175,8 @@ def _run(options: argparse.Namespace) -> int:
     failed = False
     for name in dict.fromkeys(options.names):
         try:
-            for archive in SOURCES[name].archives:
-                print(obtain(archive, output, options.keep), flush=True)
+            for download in SOURCES[name].downloads:
+                print(obtain(download, output, options.keep), flush=True)
         except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True

@@ -21,6 +21,10 @@ MAY_IMPORT = {
     "utils": {"config", "data", "model", "utils"},
     "entry point": {"config", "utils", "data.support"},
 }
+# What a module may import beyond that, with the reason.
+EXCEPTIONS = {
+    "data.download": ({"model.weights.inspection"}, "identifies weight files by their content"),
+}
 # The packages of a wing from top to bottom: each may import those of the same line and below, in
 # no circle. "" are modules at the wing's own level that are no commands.
 ORDER = {
@@ -174,8 +178,9 @@ def may_import(allowed, module):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_wings_import_only_what_they_may(path):
     wing = path.relative_to(ROOT).parts[0] if path.parent != ROOT else "entry point"
+    allowed = MAY_IMPORT[wing] | EXCEPTIONS.get(module_of(path), (set(), ""))[0]
     ours = [m for m in imports(path) if m[0].split(".")[0] in {*WINGS, "tests"}]
-    assert [(m, line) for m, line in ours if not may_import(MAY_IMPORT[wing], m)] == []
+    assert [(m, line) for m, line in ours if not may_import(allowed, m)] == []
 
 
 def test_no_two_modules_import_each_other():

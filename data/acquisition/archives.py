@@ -1,53 +1,93 @@
-"""The public data sets: their archives with addresses, sizes and checksums."""
+"""What can be downloaded by name: data sets, word vectors and weights, with their addresses."""
 
 from dataclasses import dataclass
+
+from config.run_files.released import FOLDER, RELEASED, ReleasedFile
 
 _UNC = "https://bvisionweb1.cs.unc.edu/licheng/referit/data/"
 # "id_" after the time requests the original file from the Internet Archive, without its banner.
 _ARCHIVED = "https://web.archive.org/web/{time}id_/" + _UNC
 _REFER_PAGE = "https://github.com/lichengunc/refer"
 _GLOVE_PAGE = "https://nlp.stanford.edu/projects/glove/"
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# No weight file is larger, so what sends more is something else.
+_MOST_WEIGHT_BYTES = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Archive:
-    """One zip archive to download and extract.
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """One file to download.
 
     Attributes:
         file: its file name.
-        urls: addresses, the original one first.
-        folder: where its members are extracted to, relative to the output folder.
-        members: patterns of the wanted members; "*" matches any characters, "/" included.
-        n_files: number of wanted members.
-        size: size of the archive in bytes, if known.
-        sha256: its checksum in hexadecimal digits, if known.
-        flat: whether members are extracted into `folder` itself, without the archive's folders.
-        page: web page where people can get the archive or ask for it.
+        urls: addresses, to try in this order; for archives, the original one first.
+        folder: folder for its content, relative to the output folder.
+        size: size in bytes, if it is known exactly.
+        about_bytes: approximate size, if it is known.
+        most_bytes: bound for the size; None if there is none.
+        sha256: checksum in hexadecimal digits, if known.
+        signature: first bytes of the file, as far as all files of its kind have them in common.
+        kind: what files with this signature are, with its article.
+        page: web page where people can get the file or ask for it.
     """
 
     file: str
     urls: tuple[str, ...]
     folder: str
+    size: int | None = None
+    about_bytes: int | None = None
+    most_bytes: int | None = None
+    sha256: str | None = None
+    signature: bytes = b""
+    kind: str = "a file"
+    page: str = ""
+
+    @property
+    def most(self) -> int | None:
+        """The size that must not be exceeded, if there is one."""
+        return self.most_bytes if self.size is None else self.size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive(Download):
+    """One zip archive to download and extract.
+
+    Attributes:
+        members: patterns of the wanted members; "*" matches any characters, "/" included.
+        n_files: number of wanted members.
+        flat: whether members are extracted into `folder` itself, without the archive's folders.
+    """
+
     members: tuple[str, ...]
     n_files: int
-    size: int | None = None
-    sha256: str | None = None
     flat: bool = False
-    page: str = ""
+    signature: bytes = b"PK\x03\x04"
+    kind: str = "a zip file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile(Download):
+    """One weight file to download into `folder`.
+
+    Attributes:
+        holds: what it must be.
+    """
+
+    holds: ReleasedFile
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set or file of word vectors, which the command line refers to by name.
+    """A data set, word vectors or weights, which the command line refers to by name.
 
     Attributes:
         about: description for the help text.
-        archives: archives to download, all of which are needed.
+        downloads: the files to download, all of which are needed.
         next_step: what to do after the download.
     """
 
     about: str
-    archives: tuple[Archive, ...]
+    downloads: tuple[Download, ...]
     next_step: str = ""
 
 
@@ -80,6 +120,26 @@ def _glove(file: str, member: str, size: int, sha256: str) -> Archive:
         size=size,
         sha256=sha256,
         page=_GLOVE_PAGE,
+    )
+
+
+def _weights(released: ReleasedFile) -> Source:
+    keras = released.file.endswith(".h5")
+    file = WeightFile(
+        file=released.file,
+        urls=released.urls,
+        folder=FOLDER,
+        size=released.size,
+        about_bytes=released.about_bytes,
+        most_bytes=_MOST_WEIGHT_BYTES,
+        signature=_HDF5_SIGNATURE if keras else b"",
+        kind="an HDF5 file" if keras else "a file",
+        page=released.page,
+        holds=released,
+    )
+    test = f"python test.py --weights data/{FOLDER}/{released.file} --splits "
+    return Source(
+        released.about, (file,), test + " ".join(released.scores) if released.scores else ""
     )
 
 
@@ -193,4 +253,5 @@ SOURCES: dict[str, Source] = {
         ),
         "set word_embed=data/words/glove.840B.300d.txt in the config or with --set",
     ),
+    **{released.name: _weights(released) for released in RELEASED},
 }

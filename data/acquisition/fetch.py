@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from config.errors import UserError
@@ -22,13 +23,15 @@ from config.files import (
     remove_partial_files,
     write_text,
 )
-from data.acquisition.archives import Archive
+from data.acquisition.archives import Archive, Download
 from data.support.progress import Progress
 
 CHUNK_BYTES = 1 << 18
 # Status codes after which the same request may succeed.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-_ZIP_SIGNATURE = b"PK\x03\x04"
+
+# Says how a file differs from the expected one, or None.
+Examine = Callable[[Path], str | None]
 
 
 class DownloadError(UserError):
@@ -44,25 +47,28 @@ class _ConnectionLostError(Exception):
 
 
 def fetch(
-    archive: Archive,
+    download: Download,
     folder: Path,
     attempts: int = 4,
     pause_s: float = 2.0,
     timeout_s: float = 60.0,
+    examine: Examine | None = None,
 ) -> Path:
-    """Downloads an archive into a folder, unless it exists there.
+    """Downloads a file into a folder, unless it exists there.
 
-    Only one process may download an archive at a time.
+    Only one process may download a file at a time.
 
     Args:
-        archive: what to download; its addresses are tried in order.
+        download: what to download; its addresses are tried in order.
         folder: where the file and, until it is complete, its part are stored.
         attempts: consecutive failed attempts without progress before an address is given up.
         pause_s: seconds before the same address is tried again.
         timeout_s: seconds to wait for a response or for more data.
+        examine: judges a complete file by its content, if no checksum is known; says how it
+            differs from the expected one.
 
     Returns:
-        Path of the file, which has the size and checksum of `archive` where these are known.
+        Path of the file, which has the size and checksum of `download` where these are known.
 
     Raises:
         DownloadError: no address provides the file, or a different file of this name exists.
@@ -70,31 +76,40 @@ def fetch(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path, part = folder / archive.file, folder / f"{archive.file}.part"
+    path, part = folder / download.file, folder / f"{download.file}.part"
     if path.is_file():
-        mismatch = _mismatch(path, archive)
+        mismatch = _mismatch(path, download, examine)
         if mismatch:
             raise DownloadError(
-                f"{path} exists, but {mismatch}; delete it and run the same command again"
+                f"{path} exists, but {mismatch}; delete it and run the same command again, or get "
+                f"the file from {download.page} in a browser"
             )
         return path
     remove_partial_files(_note_path(part))
     faults = []
-    for url in archive.urls:
-        print(f"{archive.file} ← {url}", file=sys.stderr, flush=True)
+    for url in download.urls:
+        print(f"{download.file} ← {url}", file=sys.stderr, flush=True)
         try:
-            _fetch_from(url, archive, part, attempts, pause_s, timeout_s)
+            _fetch_from(url, download, part, attempts, pause_s, timeout_s, examine)
         except _MirrorError as fault:
             faults.append(f"  {url}\n    {fault}")
             continue
         part.replace(path)
         _note_path(part).unlink(missing_ok=True)
         return path
-    raise DownloadError(_all_failed(archive, path, part, faults))
+    if not part.exists():
+        _note_path(part).unlink(missing_ok=True)
+    raise DownloadError(_all_failed(download, path, part, faults))
 
 
 def _fetch_from(
-    url: str, archive: Archive, part: Path, attempts: int, pause_s: float, timeout_s: float
+    url: str,
+    download: Download,
+    part: Path,
+    attempts: int,
+    pause_s: float,
+    timeout_s: float,
+    examine: Examine | None,
 ) -> None:
     """Downloads from one address; afterwards `part` is the complete, verified file."""
     left, responded = attempts, False
@@ -102,8 +117,8 @@ def _fetch_from(
     while True:
         before = _size(part)
         try:
-            if not before or before != archive.size:
-                responded = _transfer(url, archive, part, timeout_s, responded)
+            if not before or before != download.size:
+                responded = _transfer(url, download, part, timeout_s, responded)
         except _ConnectionLostError as fault:
             responded = True
             left = attempts if _size(part) > before else left - 1
@@ -111,7 +126,7 @@ def _fetch_from(
                 raise _MirrorError(f"{fault}, {attempts} times in a row") from None
             time.sleep(pause_s)
             continue
-        mismatch = _mismatch(part, archive)
+        mismatch = _mismatch(part, download, examine)
         if mismatch is None:
             return
         part.unlink()
@@ -120,7 +135,7 @@ def _fetch_from(
         resumed = False  # The part may have belonged to another file: start over once.
 
 
-def _transfer(url: str, archive: Archive, part: Path, timeout_s: float, responded: bool) -> bool:
+def _transfer(url: str, download: Download, part: Path, timeout_s: float, responded: bool) -> bool:
     """Appends the missing data to `part`, over one connection.
 
     Args:
@@ -130,7 +145,8 @@ def _transfer(url: str, archive: Archive, part: Path, timeout_s: float, responde
     Returns:
         True: the address responds.
     """
-    if archive.size is not None and _size(part) > archive.size:
+    most = download.most
+    if most is not None and _size(part) > most:
         part.unlink()
     start, note = _size(part), _read_note(part)
     headers = {"User-Agent": "mcn-download", "Accept-Encoding": "identity"}
@@ -149,22 +165,22 @@ def _transfer(url: str, archive: Archive, part: Path, timeout_s: float, responde
         raise (_ConnectionLostError if responded else _MirrorError)(fault) from None
     with response:
         offset, total = _content_range(response, start)
-        _check_response(response, archive, total)
+        _check_response(response, download, total)
         if offset and note.get("total") not in (None, total):
             raise _restart(part)
         # If the server ignores the range, the data that exist are kept only if a checksum
         # verifies the result.
-        keep = start if archive.sha256 else offset
+        keep = start if download.sha256 else offset
         check_free_space(
             part.parent,
-            (archive.size or total or 0) - keep,
-            f"The rest of {archive.file}" if keep else archive.file,
+            (download.size or total or download.about_bytes or 0) - keep,
+            f"The rest of {download.file}" if keep else download.file,
             "free some space or choose another --output",
         )
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
         note = {"url": url, "validator": validator, "total": total}
         write_text(_note_path(part), json.dumps(note))
-        _copy(response, archive, part, offset, keep, archive.size or total)
+        _copy(response, download, part, offset, keep, download.size or total)
     return True
 
 
@@ -199,17 +215,20 @@ def _content_range(response: http.client.HTTPResponse, start: int) -> tuple[int,
 
 
 def _check_response(
-    response: http.client.HTTPResponse, archive: Archive, total: int | None
+    response: http.client.HTTPResponse, download: Download, total: int | None
 ) -> None:
     if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise _MirrorError("it sends a web page instead of the file")
-    if None not in (archive.size, total) and total != archive.size:
-        raise _MirrorError(f"it offers a file of {total:,} bytes instead of {archive.size:,}")
+    if None not in (download.size, total) and total != download.size:
+        raise _MirrorError(f"it offers a file of {total:,} bytes instead of {download.size:,}")
+    most = download.most
+    if total is not None and most is not None and total > most:
+        raise _MirrorError(f"it offers a file of {total:,} bytes, more than {most:,}")
 
 
 def _copy(
     response: http.client.HTTPResponse,
-    archive: Archive,
+    download: Download,
     part: Path,
     offset: int,
     keep: int,
@@ -224,19 +243,19 @@ def _copy(
     """
     done = offset
     chunk = _read(response, done, total)
-    if not offset and not chunk.startswith(_ZIP_SIGNATURE):
-        raise _MirrorError("it sends something other than a zip file")
+    if not offset and not chunk.startswith(download.signature):
+        raise _MirrorError(f"it sends something other than {download.kind}")
     with (
         no_space_named(part, total),
         part.open("ab" if keep else "wb") as file,
-        Progress(total, archive.file, unit="B", start=offset) as progress,
+        Progress(total, download.file, unit="B", start=offset) as progress,
     ):
         while chunk:
             file.write(chunk[max(keep - done, 0) :])
             done += len(chunk)
             progress.update(done)
-            if archive.size is not None and done > archive.size:
-                raise _MirrorError(f"it sends more than the expected {archive.size:,} bytes")
+            if download.most is not None and done > download.most:
+                raise _MirrorError(f"it sends more than the expected {download.most:,} bytes")
             chunk = _read(response, done, total)
     if total is not None and done < total:
         raise _connection_lost(done, total, "the connection ended")
@@ -254,17 +273,20 @@ def _connection_lost(done: int, total: int | None, reason: object) -> _Connectio
     return _ConnectionLostError(f"connection lost after {bytes_text(done)}{of} ({reason})")
 
 
-def _mismatch(path: Path, archive: Archive) -> str | None:
-    """How a file differs from the expected archive, or None."""
+def _mismatch(path: Path, download: Download, examine: Examine | None) -> str | None:
+    """How a file differs from the expected one, or None."""
     size = _size(path)
-    if archive.size is not None and size != archive.size:
-        return f"it has {size:,} bytes instead of {archive.size:,}"
-    if archive.sha256 is not None:
-        sha256 = _sha256(path, archive.file)
-        if sha256 != archive.sha256:
-            return f"its SHA-256 is {sha256} instead of {archive.sha256}"
-    elif not zipfile.is_zipfile(path):
-        return "it is a truncated or damaged zip file"
+    if download.size is not None and size != download.size:
+        return f"it has {size:,} bytes instead of {download.size:,}"
+    if download.sha256 is not None:
+        sha256 = _sha256(path, download.file)
+        if sha256 != download.sha256:
+            return f"its SHA-256 is {sha256} instead of {download.sha256}"
+    elif isinstance(download, Archive):
+        if not zipfile.is_zipfile(path):
+            return "it is a truncated or damaged zip file"
+    elif examine is not None:
+        return examine(path)
     return None
 
 
@@ -289,18 +311,19 @@ def _read_note(part: Path) -> dict:
     return note if isinstance(note, dict) else {}
 
 
-def _all_failed(archive: Archive, path: Path, part: Path, faults: list[str]) -> str:
-    lines = [f"{archive.file} could not be downloaded:", *faults]
+def _all_failed(download: Download, path: Path, part: Path, faults: list[str]) -> str:
+    lines = [f"{download.file} could not be downloaded:", *faults]
     if _size(part):
         lines.append(
             f"The partial download ({bytes_text(_size(part))}) is kept; run the same command to "
             "resume."
         )
+    is_archive = isinstance(download, Archive)
     lines.append(
-        "Manual download: get the file in another way (a browser, a colleague's copy; see "
-        f"{archive.page}), save it as\n  {path}\n"
-        "and run the same command again, which verifies and extracts it."
+        f"Manual download: get the file from {download.page} in a browser, or in another way, save "
+        f"it as\n  {path}\nand run the same command again, which verifies "
+        f"{'and extracts it' if is_archive else 'it'}."
     )
-    if archive.sha256:
-        lines.append(f"Its SHA-256 is {archive.sha256}.")
+    if download.sha256:
+        lines.append(f"Its SHA-256 is {download.sha256}.")
     return "\n".join(lines)

@@ -18,9 +18,16 @@ from model.weights.darknet import (
     full_size_contents,
     read_darknet,
 )
-from model.weights.hdf5 import FileLayer, content_of, open_hdf5, read_layers, text_attribute
+from model.weights.hdf5 import (
+    FileLayer,
+    WeightsError,
+    content_of,
+    open_hdf5,
+    read_layers,
+    text_attribute,
+)
 from model.weights.keras_backbone import backbone_of_layers, is_caffe_vgg, network_order
-from model.weights.layouts import BACKBONE, NETWORK
+from model.weights.layouts import BACKBONE, NETWORK, TRUNK
 from model.weights.native import (
     TRAINED_ON,
     Contents,
@@ -37,12 +44,14 @@ from model.weights.published import (
 
 # Filters of the first convolution of the full-size backbones.
 FIRST_FILTERS = {"darknet": 32, "vgg": 64}
-VGG_CONVOLUTIONS = 13
+TRUNK_CONVOLUTIONS = {"darknet": 52, "vgg": 13}
 FULL_BLOCKS = [1, 2, 8, 8, 4]
 # The six convolutions behind the trunk of a backbone look like this many residual blocks.
-TAIL_BLOCKS = 3
+TAIL_CONVOLUTIONS, TAIL_BLOCKS = 6, 3
 BOX_FILTERS = 15
 HEAD_FILTERS = 512
+# Settings of the size of a network, which descriptions contain unless it is the full one.
+SIZE_KEYS = ("backbone_width", "backbone_blocks", "head_width")
 # Names of the backbone's convolutions in our files start with this.
 BACKBONE_PREFIX = "backbone_"
 
@@ -57,6 +66,7 @@ class Description:
         layers: number of layers with weights; None if the format does not tell.
         parameters: number of values.
         precision: dtypes of the values.
+        part: which of `model.weights.layouts.PARTS` it fills; None if that is not known.
         settings: config keys of networks that the file fits, with their values.
         classes: number of classes of the detector in it; None if it is not a detector.
         trained_on: "coco" for all of COCO, "imagenet", the text of its mark, or None if unknown.
@@ -68,6 +78,7 @@ class Description:
     layers: int | None
     parameters: int
     precision: str
+    part: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     classes: int | None = None
     trained_on: str | None = None
@@ -123,6 +134,31 @@ def describe(path: str | os.PathLike) -> Description:
     return description
 
 
+def difference(path: str | os.PathLike, backbone: str, part: str) -> str | None:
+    """How a file differs from a part of the full-size network.
+
+    Args:
+        path: the file.
+        backbone: the backbone that it must have.
+        part: which of `model.weights.layouts.PARTS` it must fill.
+
+    Returns:
+        A clause such as "it is a web page, not a weight file", or None if it does not differ.
+    """
+    try:
+        description = describe(path)
+    except WeightsError as error:
+        return f"it {str(error).removeprefix(f'{path}: ')}"
+    settings = description.settings
+    if (settings.get("backbone"), description.part) != (backbone, part):
+        wanted = "an MCN" if part == NETWORK else f"the {part} of a network"
+        return f"it holds {description.kind}, not {wanted} with {backbone}"
+    scaled = [f"{key}={settings[key]}" for key in SIZE_KEYS if settings.get(key, 1) != 1]
+    if scaled:
+        return f"it belongs to a network of another size ({' '.join(scaled)})"
+    return None
+
+
 def _describe_darknet(path: str) -> Description:
     file = read_darknet(path)
     version = ".".join(map(str, file.version))
@@ -133,6 +169,7 @@ def _describe_darknet(path: str) -> Description:
         description.kind += "of a network whose length is not known"
         return description
     backbone, what, description.classes = contents
+    description.part = TRUNK if "classifier" in what else BACKBONE
     description.kind += f"{what}, {backbone} backbone"
     description.settings = {"backbone": backbone}
     if description.classes == COCO_CLASSES and file.seen == OFFICIAL_YOLOV3_SEEN:
@@ -147,6 +184,7 @@ def _describe_darknet(path: str) -> Description:
 def _describe_native(
     description: Description, contents: Contents, file: h5py.File, layers: Sequence[FileLayer]
 ) -> None:
+    description.part = contents.part
     if contents.part == NETWORK:
         text = text_settings_of_groups(layer_groups(file))
         _describe_network(description, layers, contents.backbone, text)
@@ -163,6 +201,7 @@ def _describe_published(description: Description, layers: Sequence[FileLayer]) -
     backbone = backbone_of_published(layers)
     if backbone is None:
         return
+    description.part = NETWORK
     _describe_network(description, layers, backbone, text_settings_of_layers(layers))
     description.kind = f"published MCN checkpoint, {description.kind}"
 
@@ -239,9 +278,10 @@ def _describe_backbone(description: Description, layers: Sequence[FileLayer]) ->
     if backbone is None or convolutions[0].shapes()[0][:3] != (3, 3, 3):
         return
     description.settings = _backbone_settings(convolutions, backbone)
+    description.part = _part_of_length(backbone, len(convolutions))
     if is_caffe_vgg(layers):
         description.kind = "VGG-16 of Keras Applications (expects BGR in 0..255 minus the mean)"
-        if len(convolutions) == VGG_CONVOLUTIONS:
+        if len(convolutions) == TRUNK_CONVOLUTIONS["vgg"]:
             description.trained_on = "imagenet"
             description.reason = "its layers are those of Keras Applications"
         return
@@ -252,6 +292,14 @@ def _describe_backbone(description: Description, layers: Sequence[FileLayer]) ->
     if heads:
         description.classes = heads[0] // ANCHORS_PER_SCALE - 5
         description.kind += f", with {len(heads)} heads of YOLOv3 for {description.classes} classes"
+
+
+def _part_of_length(backbone: str, convolutions: int) -> str | None:
+    """The part of a full-size backbone that a number of convolutions fills."""
+    trunk = TRUNK_CONVOLUTIONS[backbone]
+    if convolutions >= trunk + TAIL_CONVOLUTIONS:
+        return BACKBONE
+    return TRUNK if convolutions >= trunk else None
 
 
 def _is_head(convolution: FileLayer) -> bool:

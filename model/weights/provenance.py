@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from config.run_files.released import COCO, COCO_CLEAN, released_of
 from model.weights.darknet import COCO_CLASSES
 from model.weights.hdf5 import is_name
 from model.weights.inspection import describe
+from model.weights.layouts import NETWORK
 
-COCO, COCO_CLEAN, REFCOCO_TRAIN = "coco", "coco-clean", "refcoco-train"
+REFCOCO_TRAIN = "refcoco-train"
 DATASET = re.compile(r"(refcoco(?:\+|g)?)(?![a-z+])")
 
 
@@ -64,8 +66,9 @@ def leak_warning(
 def training_set(weights: str | os.PathLike) -> tuple[str | None, str]:
     """What weights were trained on, and how that is known.
 
-    A detector of COCO's 80 classes counts as trained on all of COCO unless its file is marked,
-    because the file itself does not tell.
+    The files that `data/download.py` fetches are known by their names. Another detector of
+    COCO's 80 classes counts as trained on all of COCO unless its file is marked, because the file
+    itself does not tell.
 
     Args:
         weights: a file, or a registered name such as "imagenet".
@@ -81,7 +84,12 @@ def training_set(weights: str | os.PathLike) -> tuple[str | None, str]:
     description = describe(weights)
     if description.trained_on is not None:
         return description.trained_on, description.reason
+    released = released_of(weights)
+    if released is not None and released.part != NETWORK:
+        return released.trained_on, "as released under this name"
     name = Path(weights).name.lower()
+    if released is not None and released.trained_on in ("refcoco", "refcoco+"):
+        return REFCOCO_TRAIN, "according to its name"
     if re.search(r"finetuned?[_ ]*(on[_ ]*)?refcoco", name):
         return REFCOCO_TRAIN, "according to its name"
     if description.classes == COCO_CLASSES:

@@ -18,6 +18,7 @@ class Served:
         status: status code; any but 200 is an error response.
         failures: the number of times that the error response is sent.
         span: a Content-Range to send instead of the correct one.
+        location: an address to redirect to.
         asked: the Range header of every request, "" if there was none.
     """
 
@@ -31,6 +32,7 @@ class Served:
     failures: int = 1_000_000
     span: str | None = None
     etag: str = '"one"'
+    location: str | None = None
     asked: list = field(default_factory=list)
 
 
@@ -41,6 +43,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         wanted = self.headers.get("Range", "")
         served.asked.append(wanted)
+        if served.location:
+            self.send_response(302)
+            self.send_header("Location", served.location)
+            self.end_headers()
+            return None
         if served.status != 200 and served.failures > 0:
             served.failures -= 1
             return self.send_error(served.status)

@@ -14,6 +14,7 @@ from tests.model.weights.weight_fixtures import (
     fresh_pair,
     write_applications_vgg,
     write_keras2,
+    write_published,
     yolo_head_arrays,
 )
 
@@ -112,3 +113,18 @@ def test_registered_names():
 def test_training_from_scratch():
     assert leak_warning("", REFCOCO) is None
     assert leak_warning(None, REFCOCO) is None
+
+
+def test_released_files_are_known_by_name(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    clean = detector(folder / "darknet.h5", 80)
+    assert training_set(clean) == ("coco-clean", "as released under this name")
+    assert leak_warning(clean, REFCOCO) is None
+    leak = detector(folder / "darknet_coco.h5", 20)
+    assert "pretrained on all of COCO (as released under this name)" in leak_warning(leak, REFCOCO)
+    assert leak_warning(leak, ["data/anns/refclef/train.txt"]) is None
+    trained = write_published(folder / "mcn_refcoco+_darknet.h5", fresh_pair("darknet").source)
+    assert "refcocog" in leak_warning(trained, ["data/anns/refcocog/train.txt"])
+    # The same name in another folder says nothing.
+    assert "80 classes" in leak_warning(detector(tmp_path / "darknet.h5", 80), REFCOCO)
