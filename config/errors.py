@@ -28,6 +28,10 @@ class NoSpaceError(UserError, OSError):
     """A disk is too full for a file; the message names the file and the sizes."""
 
 
+class FolderError(UserError, OSError):
+    """A folder cannot be created; the message names the file that is in the way."""
+
+
 def message_of(error: Exception, path: str | os.PathLike | None = None) -> str:
     """The message of an error; for one of the system, the file and the reason.
 

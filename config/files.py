@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from config.errors import NoSpaceError, UserError
+from config.errors import FolderError, NoSpaceError, UserError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # File systems allow 255 bytes per name; a character of UTF-8 has at most four.
@@ -40,9 +40,10 @@ def written_atomically(
 
     Raises:
         NoSpaceError: the disk is full.
+        FolderError: the path leads through a file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
     try:
         with no_space_named(path, needed_bytes), temporary.open("x+b") as file:
@@ -139,9 +140,10 @@ def locked(path: str | os.PathLike, message: str, *, wait: bool = False) -> Iter
 
     Raises:
         UserError: another process holds the lock, and `wait` is not set.
+        FolderError: the path leads through a file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,6 +179,20 @@ def file_sha256(path: str | os.PathLike, on_read: Callable[[int], object] | None
             if on_read is not None:
                 on_read(done)
     return digest.hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and its missing parents.
+
+    Raises:
+        FolderError: it is a file, or its path leads through one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        inside = "" if file == folder else f", so {folder} cannot be created"
+        raise FolderError(f"{file} is not a folder{inside}; choose another folder") from None
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         return _list_evaluation_images(options)
     raw = read_raw_set(options.data_root, options.dataset, options.split)
     size = bytes_text(needed_bytes(raw, options.generate_mask))
-    print(f"preparing {options.dataset} ({options.split}), which needs about {size}")
+    print(f"{options.dataset} ({options.split}) needs about {size} in {options.output_dir}")
     summary = prepare_set(raw, options.output_dir, options.generate_mask, options.overwrite)
     _print_summary(summary, options)
     _print_notes(summary, options)

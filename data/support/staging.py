@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import NoSpaceError
-from config.files import locked, no_space_named
+from config.files import locked, make_folder, no_space_named
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ def replaced_together(
 
     Raises:
         UserError: another process is replacing the first target.
+        FolderError: the path of a target leads through a file.
         NoSpaceError: the disk is full; the message names the target.
     """
     resolved = [Path(os.path.realpath(target)) for target in targets]
     for target in resolved:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     first = resolved[0]
     message = f"another process is writing {targets[0]}; wait until it has ended"
     with no_space_named(first), locked(lock_file(first), message):

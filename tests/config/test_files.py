@@ -9,13 +9,14 @@ import threading
 
 import pytest
 
-from config.errors import NoSpaceError, UserError
+from config.errors import FolderError, NoSpaceError, UserError
 from config.files import (
     bytes_text,
     check_free_space,
     file_sha256,
     free_bytes,
     locked,
+    make_folder,
     remove_partial_files,
     write_bytes,
     write_text,
@@ -47,6 +48,17 @@ def test_an_interruption_leaves_the_old_file(tmp_path):
         interrupted()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match=f"^{tmp_path}/file is not a folder; choose another fo"):
+        make_folder(tmp_path / "file")
+    inside = tmp_path / "file" / "a" / "b"
+    message = f"^{tmp_path}/file is not a folder, so {inside} cannot be created; choose another"
+    for write in (write_text, locked):
+        with pytest.raises(FolderError, match=message):
+            write(inside / "x", "text").__enter__()
 
 
 def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):

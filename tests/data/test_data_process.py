@@ -228,6 +228,22 @@ def test_mistakes_end_with_a_sentence(raw, tmp_path, capsys, options, fault):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "output"),
+    [("out", "out"), ("out", "out/sets"), ("out/anns", "out"), ("out/anns/refcoco", "out")],
+)
+def test_a_file_where_a_folder_is_needed_is_named(raw, tmp_path, capsys, file, output):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert main(["--data_root", str(raw.root), "--output_dir", str(tmp_path / output)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path} is ")
+    assert "choose another " in error
+    assert error.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("train.txt", "masks")]
+
+
 def test_an_interruption_leaves_no_lines(raw, tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

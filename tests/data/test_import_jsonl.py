@@ -128,7 +128,7 @@ def test_polygons_that_extend_beyond_the_image_are_reported(photos, capsys):
         ({"image": "mask.txt"}, "key 'image': {folder}/mask.txt: not a readable image"),
         (
             {"image": "a ~ b.jpg"},
-            "key 'image' or 'expressions': referent with mask-id 2: the image name 'a ~ b",
+            "key 'image' or 'expressions': referent with mask-id 2: the image name \"a ~ b",
         ),
         ({"image": "../x.jpg"}, "key 'image' is ../x.jpg, which is not inside {folder}"),
         ({"expressions": None}, "key 'expressions' is missing, but must be a list of expressions"),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from config.errors import UserError
-from config.files import check_free_space
+from config.files import bytes_text, check_free_space
 from data.loading.annotations import Referent, write_annotations
 from data.loading.masks import write_masks
 from data.preparation.json_fields import EntryError
@@ -115,6 +115,7 @@ def import_data(
             run = _Import(data, options, pool, workers)
             images = run.open_images(image_path)
             needed = _needed_bytes(data.entries, images)
+            print(f"the import of {name} needs about {bytes_text(needed)} in {output}")
             remedy = "free some space or choose another --output"
             check_free_space(output, needed, f"the import of {name}", remedy)
             write_masks(new_masks, run.prepare(images))

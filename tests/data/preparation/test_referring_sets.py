@@ -1,6 +1,7 @@
 """Preparation is a transaction: interrupted, killed or on a full disk, the former set stays."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,8 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_set(raw, small_disk, monke
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {disk / 'out/masks/refcoco/masks.jsonl'}: the disk is full")
     assert state(disk / "out") == before
+    assert {path.name for path in (disk / "out/masks").iterdir()} == {"refcoco"}
+    assert {path.name for path in (disk / "out/anns").iterdir()} == {"refcoco", ".refcoco.lock"}
     (disk / "other").unlink()
     assert run(raw, disk, "--generate_mask", "--overwrite") == 0
     assert len(read_lines(disk)) == 5
@@ -185,7 +188,8 @@ def test_the_space_needed_is_estimated_and_said(tmp_path, capsys):
         assert actual <= needed_bytes(raw_set, generate_mask) <= within * actual
     command = ["--data_root", str(tmp_path / "raw"), "--output_dir", str(tmp_path / "out")]
     assert main(command) == 0
-    assert "preparing refcoco (unc), which needs about " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.search(rf"^refcoco \(unc\) needs about .* kB in {tmp_path / 'out'}$", said, re.M)
 
 
 def test_masks_of_polygons_need_no_more_than_estimated(raw, tmp_path):

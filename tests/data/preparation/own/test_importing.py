@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -137,7 +138,9 @@ def test_the_space_is_checked_before_anything_is_written(photos, small_disk, mon
     monkeypatch.setattr(importing, "write_masks", lambda *_: 1 / 0)
     path = photos.write(*[thing(expressions=["long " * 200])] * 100)
     assert photos.run(path) == 2
-    assert "the import of mine needs 1" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert re.search(rf"^the import of mine needs about 1.* in {photos.out}", said.out, re.M)
+    assert "the import of mine needs 1" in said.err
 
 
 def test_the_estimate_of_the_space_is_not_too_small(photos):
