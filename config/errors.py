@@ -32,6 +32,14 @@ class FolderError(UserError, OSError):
     """A folder cannot be created; the message names the file that is in the way."""
 
 
+class Hdf5Error(UserError):
+    """An HDF5 file cannot be used; the message says what is wrong, without the file's name."""
+
+
+class RefusedHdf5Error(Hdf5Error):
+    """The file contains something that neither weights nor training states contain."""
+
+
 def message_of(error: Exception, path: str | os.PathLike | None = None) -> str:
     """The message of an error; for one of the system, the file and the reason.
 

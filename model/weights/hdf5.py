@@ -16,8 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from config.errors import UserError
-from config.hdf5_file import Hdf5Error, RefusedHdf5Error, check_name, items_of, opened_hdf5
+from config.errors import Hdf5Error, RefusedHdf5Error, UserError
+from config.hdf5_file import items_of, opened_hdf5
+from config.hdf5_file.examination import check_name
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"

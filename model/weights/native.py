@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from config.hdf5_file import LONGEST_NAME, Hdf5Error, written_hdf5
+from config.errors import Hdf5Error
+from config.hdf5_file import written_hdf5
+from config.hdf5_file.examination import LONGEST_NAME
 from model.weights.hdf5 import (
     FileLayer,
     WeightsError,

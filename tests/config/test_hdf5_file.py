@@ -6,17 +6,16 @@ import h5py
 import numpy as np
 import pytest
 
-from config.errors import NoSpaceError
+from config.errors import Hdf5Error, NoSpaceError
 from config.hdf5_file import (
     CHECKSUM,
-    HEAP,
     SEALED_BY,
-    Hdf5Error,
     checksum,
     items_of,
     opened_hdf5,
     written_hdf5,
 )
+from config.hdf5_file.encoding import HEAP
 from tests.limits import memory_within
 
 

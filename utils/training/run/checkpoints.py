@@ -20,9 +20,9 @@ import h5py
 import keras
 import numpy as np
 
-from config.errors import UserError
+from config.errors import Hdf5Error, UserError
 from config.files import remove_partial_files
-from config.hdf5_file import CHECKSUM, Hdf5Error, opened_hdf5, written_hdf5
+from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
 from model.weights import save_weights
 from utils.training.run.state import RunState
 
