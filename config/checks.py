@@ -1,10 +1,6 @@
-"""Checks of settings: keys, types, bounds and combinations. Used by `config.schema`."""
+"""Checks of settings: overrides, keys and combinations. Used by `config.schema`."""
 
-import dataclasses
 import difflib
-import json
-import sys
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -13,8 +9,6 @@ from config.json_text import parse_json
 
 # Spellings of keys that are accepted in place of those of `Config`.
 SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
-LONGEST_LIST = 1000
-TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 
 
 def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
@@ -70,65 +64,6 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], source: str) -> No
             near = difflib.get_close_matches(key[:MAX_SHOWN], known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ConfigError(f"{source}: unknown key '{shortened(key)}'{hint}")
-
-
-def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -> Any:
-    """Checks the value of one setting and converts it to its declared type.
-
-    Integers are accepted as numbers, and booleans as switches 0 and 1.
-
-    Args:
-        spec: field of `Config`, made by `config.schema.setting`.
-        declared: type of the field: int, float, str or a list of one of them.
-        value: the value, as JSON gives it.
-        source: where it comes from, for error messages.
-
-    Raises:
-        ConfigError: the type, a choice or a bound does not fit.
-    """
-    meta = spec.metadata
-    listed = typing.get_origin(declared) is list
-    element = typing.get_args(declared)[0] if listed else declared
-
-    def refuse(allowed: str) -> NoReturn:
-        raise ConfigError(f"{source}: {spec.name} = {shown(value)}: must be {allowed}")
-
-    def convert(item: Any) -> Any:
-        if element is float and type(item) is int and abs(item) <= sys.float_info.max:
-            return float(item)
-        if meta["choices"] == [0, 1] and type(item) is bool:
-            return int(item)
-        if type(item) is not element:
-            refuse(("a list, each " if listed else "") + TYPE_NAMES[element])
-        if element is str and not _is_text(item):
-            refuse("text without NUL and undecodable characters")
-        return item
-
-    if spec.name == "about" and isinstance(value, str):
-        return [value]
-    if listed and not isinstance(value, list):
-        default: Any = spec.default_factory
-        refuse(f"a list like {json.dumps(default())}")
-    if listed and len(value) > LONGEST_LIST:
-        raise ConfigError(f"{source}: {spec.name}: has {len(value):,} entries, at most 1,000 fit")
-    if meta["path"] and value == "" and not meta["or_empty"]:
-        refuse("a path, not empty")
-    typed = [convert(item) for item in value] if listed else convert(value)
-    if meta["choices"] is not None and typed not in meta["choices"]:
-        refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))
-    for item in typed if listed else [typed]:
-        if meta["low"] is not None and not item >= meta["low"]:
-            refuse(f"at least {meta['low']:.10g}")
-        if meta["high"] is not None and not item <= meta["high"]:
-            refuse(f"at most {meta['high']:.10g}")
-    return typed
-
-
-def _is_text(text: str) -> bool:
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def check_combination(values: Mapping[str, Any]) -> None:

@@ -14,19 +14,14 @@ import os
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.checks import (
-    canonical_keys,
-    check_combination,
-    converted,
-    parse_override,
-    refuse_unknown,
-)
+from config.checks import canonical_keys, check_combination, parse_override, refuse_unknown
 from config.errors import ConfigError, message_of
 from config.json_text import parse_json
+from config.setting import converted, setting
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 1_000_000  # Of a config; those of devices never end.
@@ -37,45 +32,6 @@ OBSOLETE_KEYS = {
     "jemb_drop_out": "was never read by the published implementation",
     "iou_thresh": "is replaced by det_acc_thresh",
 }
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: Sequence[Any] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    path: bool = False,
-    or_name: bool = False,
-    or_empty: bool = False,
-) -> Any:
-    """Declares one setting.
-
-    Args:
-        default: the default value; lists are copied for each `Config`.
-        help: one sentence for people who read or override the setting.
-        choices: the allowed values, if they can be listed.
-        low, high: inclusive bounds of a number, or of every number of a list.
-        path: whether the value is a file or folder, made absolute as the module describes.
-        or_name: whether a path without "/" and "." is the name of something else, kept as it is.
-        or_empty: whether a path may be empty.
-
-    Returns:
-        A dataclass field.
-    """
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "path": path,
-        "or_name": or_name,
-        "or_empty": or_empty,
-    }
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)

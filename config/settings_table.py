@@ -9,9 +9,9 @@ import json
 import typing
 from typing import Any
 
-from config.checks import TYPE_NAMES
 from config.files import write_text
 from config.schema import FIELDS, PROJECT_ROOT, TYPES, Config
+from config.setting import TYPE_NAMES
 
 TABLE = PROJECT_ROOT / "docs" / "settings.md"
 # Headings, and the first key below each of them.
