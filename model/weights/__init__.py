@@ -6,7 +6,7 @@ assigned, and reported array by array. The functions below are the API; the comm
     python -m model.weights inspect FILE ...        identifies files
     python -m model.weights convert IN OUT          converts a file to a .weights.h5 of this project
 
-Start with `hdf5.py`, which identifies files and lists their layers. `transfer.py` matches layers
+Start with `hdf5`, which identifies files and lists their layers. `transfer.py` matches layers
 and fills variables, and `layouts.py` describes the parts of the network and the order of layers in
 files of other projects. There is one reader per format:
 
@@ -24,14 +24,8 @@ import os
 from typing import TYPE_CHECKING
 
 from model.weights.darknet import match_darknet, read_darknet
-from model.weights.hdf5 import (
-    WeightsError,
-    content_of,
-    is_keras2,
-    is_name,
-    open_hdf5,
-    read_layers,
-)
+from model.weights.hdf5.content import WeightsError, content_of, is_name, open_hdf5
+from model.weights.hdf5.layers import is_keras2, read_layers
 from model.weights.keras_backbone import match_keras_backbone
 from model.weights.layouts import BACKBONE, FOREIGN_BACKBONES, NETWORK, part_of
 from model.weights.native import contents_of, match_native, write_native

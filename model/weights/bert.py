@@ -16,14 +16,8 @@ import tensorflow as tf
 from config.bert.checkpoint_index import CheckpointIndexError, check_index
 from config.bert.folder import BertFolder, read_bert_folder
 from model.text_encoders.bert import BertEncoder
-from model.weights.hdf5 import (
-    FETCH_AGAIN,
-    WeightsError,
-    listed,
-    open_hdf5,
-    own_arrays,
-    shapes_text,
-)
+from model.weights.hdf5.content import FETCH_AGAIN, WeightsError, listed, open_hdf5
+from model.weights.hdf5.layers import own_arrays, shapes_text
 from model.weights.native import layer_groups, match_layers
 from model.weights.transfer import LoadReport, Match, Transfer, fill
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.weights.hdf5 import FETCH_AGAIN, WeightsError
+from model.weights.hdf5.content import FETCH_AGAIN, WeightsError
 from model.weights.layouts import backbone_slots
 from model.weights.transfer import Match, Slot, Transfer, slot_transfers
 

@@ -18,14 +18,8 @@ from model.weights.darknet import (
     full_size_contents,
     read_darknet,
 )
-from model.weights.hdf5 import (
-    FileLayer,
-    WeightsError,
-    content_of,
-    open_hdf5,
-    read_layers,
-    text_attribute,
-)
+from model.weights.hdf5.content import WeightsError, content_of, open_hdf5
+from model.weights.hdf5.layers import FileLayer, read_layers, text_attribute
 from model.weights.keras_backbone import backbone_of_layers, is_caffe_vgg, network_order
 from model.weights.layouts import BACKBONE, NETWORK, TRUNK
 from model.weights.native import (

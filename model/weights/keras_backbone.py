@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.weights.hdf5 import FileLayer, WeightsError
+from model.weights.hdf5.content import WeightsError
+from model.weights.hdf5.layers import FileLayer
 from model.weights.layouts import backbone_slots
 from model.weights.transfer import Match, Slot, check_backbone, layer_transfers
 

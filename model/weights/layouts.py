@@ -8,7 +8,7 @@ as two convolutions, one for each half of the input channels.
 
 from typing import TYPE_CHECKING
 
-from model.weights.hdf5 import layer_kind
+from model.weights.hdf5.layers import layer_kind
 from model.weights.transfer import Slot
 
 if TYPE_CHECKING:

@@ -29,13 +29,12 @@ import numpy as np
 from config.errors import Hdf5Error
 from config.hdf5_file import written_hdf5
 from config.hdf5_file.examination import LONGEST_NAME
-from model.weights.hdf5 import (
+from model.weights.hdf5.content import WeightsError, listed
+from model.weights.hdf5.layers import (
     FileLayer,
-    WeightsError,
     group_of,
     layer_kind,
     layer_name,
-    listed,
     own_arrays,
     text_attribute,
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config.run_files.released import COCO, COCO_CLEAN, released_of
 from model.weights.darknet import COCO_CLASSES
-from model.weights.hdf5 import is_name
+from model.weights.hdf5.content import is_name
 from model.weights.inspection import describe
 from model.weights.layouts import NETWORK
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from model.weights.hdf5 import FileLayer, WeightsError, listed
+from model.weights.hdf5.content import WeightsError, listed
+from model.weights.hdf5.layers import FileLayer
 from model.weights.keras_backbone import backbone_of_layers
 from model.weights.layouts import mcn_slots
 from model.weights.transfer import Match, check_backbone, check_shapes, layer_transfers

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.weights.hdf5 import FETCH_AGAIN, FileLayer, WeightsError, layer_text, listed, shapes_text
+from model.weights.hdf5.content import FETCH_AGAIN, WeightsError, listed
+from model.weights.hdf5.layers import FileLayer, layer_text, shapes_text
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from model.weights.darknet import BACKBONE_VALUES, TRUNK_VALUES, DarknetFile, match_darknet
-from model.weights.hdf5 import open_hdf5, read_layers
+from model.weights.hdf5.content import open_hdf5
+from model.weights.hdf5.layers import read_layers
 from model.weights.keras_backbone import match_keras_backbone
 from model.weights.layouts import backbone_slots, mcn_slots
 from tests.parity.published import manifest

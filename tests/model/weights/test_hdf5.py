@@ -6,7 +6,8 @@ import zipfile
 import pytest
 
 from model.weights import load_weights
-from model.weights.hdf5 import WeightsError, content_of, open_hdf5, read_layers
+from model.weights.hdf5.content import WeightsError, content_of, open_hdf5
+from model.weights.hdf5.layers import read_layers
 from tests.model.weights.weight_fixtures import fresh_pair, untouched
 
 

@@ -9,7 +9,7 @@ import pytest
 from config.hdf5_file import CHECKSUM, SEALED_BY
 from model.mcn import visual_backbone, visual_trunk
 from model.weights import WeightsError, load_pretrained, load_weights, save_weights
-from model.weights.hdf5 import open_hdf5
+from model.weights.hdf5.content import open_hdf5
 from model.weights.layouts import part_of
 from model.weights.native import layer_groups, match_layers
 from model.weights.published import text_settings_of

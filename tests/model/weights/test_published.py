@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.weights import WeightsError, load_pretrained, load_weights
-from model.weights.hdf5 import read_layers
+from model.weights.hdf5.layers import read_layers
 from model.weights.published import check_text_settings, text_settings_of, text_settings_of_layers
 from tests.model.weights.weight_fixtures import (
     file_layers,
