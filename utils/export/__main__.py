@@ -5,10 +5,15 @@
 
 writes exported/whole.onnx. Its inputs are an RGB image of any size, (h, w, 3) uint8, and the word
 vectors of one expression; its outputs are the box in pixels of the image, its score, and the mask
-probability of every pixel. exported/whole.onnx.json describes inputs and outputs. --part all also
-writes the image encoder and the grounder, with which one encoded image serves many expressions.
+score of every pixel. exported/whole.onnx.json describes inputs and outputs. --part all also writes
+the image encoder and the grounder, with which one encoded image serves many expressions.
 
-Needs for ONNX: pip install -c constraints.txt -r requirements-export.txt
+    python -m utils.export --bundle my_grounder --vocabulary data/anns/refcoco/train.txt
+
+writes a folder with whole.onnx, word vectors and ground.py, which needs numpy, pillow and
+onnxruntime alone: python my_grounder/ground.py photo.jpg "woman on the left".
+
+Needs for ONNX and bundles: pip install -c constraints.txt -r requirements-export.txt
 """
 
 import argparse
@@ -33,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = PARTS if options.part == "all" else (options.part,)
 
     quiet_tensorflow()
+    if options.bundle is not None:
+        from utils.export.bundle import write_bundle
+
+        path = write_bundle(config, options.weights, options.bundle, options.vocabulary)
+        print(f"{path}  {bytes_text(_bytes_of(path))}")
+        return
+
     from utils.export.files import export
 
     for path in export(config, options.weights, options.format, options.output, parts):
@@ -43,7 +55,15 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
     add_config_arguments(parser)
     add_weights_argument(parser, help="weights to export (default: evaluate_model)")
-    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="file format")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--format", choices=list(SUFFIXES), help="file format")
+    kind.add_argument("--bundle", metavar="DIR", help="write a self-contained folder to DIR")
+    parser.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="text file with the words that the bundle is to know (default: all of word_embed, if "
+        "they are few)",
+    )
     add_output_argument(parser, default="exported", help="output folder")
     parser.add_argument(
         "--part",

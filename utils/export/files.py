@@ -17,7 +17,7 @@ from config.json_text import parse_json
 from config.schema import Config
 from data.support.staging import replaced_together
 from utils.export.formats import SUFFIXES, ExportError
-from utils.export.graph import build_exportables
+from utils.export.graph import Exportable, build_exportables
 from utils.prediction.grounder import load_grounder
 
 ONNX_OPSET = 17
@@ -64,12 +64,16 @@ def export(
     grounder = load_grounder(config, weights, precision="float32", distribute="one")
     print(grounder.weights_report)
     exportables = build_exportables(grounder, bool(config.use_nls))
-    write = {"savedmodel": _write_savedmodel, "onnx": _write_onnx, "tflite": _write_tflite}
+    write = {"savedmodel": _write_savedmodel, "onnx": write_onnx, "tflite": _write_tflite}
     for part, path in zip(parts, paths, strict=True):
         exportable, description = exportables[part], _description_of(path, file_format)
-        text = _described(config, weights or config.evaluate_model, exportable)
-        needed = sum(tf.size(x).numpy() * x.dtype.size for x in exportable.variables)
-        check_free_space(output, needed, str(path), "free some space or name another --output")
+        text = described(config, weights or config.evaluate_model, exportable)
+        check_free_space(
+            output,
+            variable_bytes(exportable),
+            str(path),
+            "free some space or name another --output",
+        )
         is_ours = functools.partial(_is_ours, checked=(path.name, description.name))
         with replaced_together(path, description, is_ours=is_ours) as (new, new_description):
             write[file_format](exportable, new)
@@ -99,7 +103,7 @@ def _check_replaceable(path, file_format):
         raise ExportError(
             f"{path}: something else is in the way; remove it or name another --output"
         )
-    if description.exists() and not _is_description(description):
+    if description.exists() and not is_description(description):
         raise ExportError(
             f"{description}: something else is in the way; remove it or name another --output"
         )
@@ -111,7 +115,8 @@ def _description_of(path: Path, file_format: str) -> Path:
     return path.with_name(name)
 
 
-def _is_description(path: Path) -> bool:
+def is_description(path: Path) -> bool:
+    """Whether a file is the description of an export."""
     try:
         content = parse_json(path.read_bytes(), path) if path.is_file() else None
     except UserError:
@@ -149,7 +154,17 @@ def _full_disk_named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _write_onnx(exportable, path):
+def variable_bytes(exportable: Exportable) -> int:
+    """Size of the variables, which is nearly that of an exported file."""
+    return sum(tf.size(x).numpy() * x.dtype.size for x in exportable.variables)
+
+
+def write_onnx(exportable: Exportable, path: Path) -> None:
+    """Writes an ONNX file.
+
+    Raises:
+        ExportError: ONNX cannot express the network.
+    """
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     import onnx
     import tf2onnx
@@ -192,10 +207,10 @@ def _concrete(exportable):
     return exportable.function.get_concrete_function()
 
 
-def _described(config, weights, exportable):
+def described(config: Config, weights: str | os.PathLike, exportable: Exportable) -> str:
     """The JSON text that describes inputs, outputs and settings."""
 
-    def described(specs):
+    def specified(specs):
         return {
             name: {
                 "shape": spec.shape.as_list(),
@@ -206,8 +221,8 @@ def _described(config, weights, exportable):
         }
 
     details = {
-        "inputs": described({spec.name: spec for spec in exportable.function.input_signature}),
-        "outputs": described(_concrete(exportable).structured_outputs),
+        "inputs": specified({spec.name: spec for spec in exportable.function.input_signature}),
+        "outputs": specified(_concrete(exportable).structured_outputs),
         "settings": {key: getattr(config, key) for key in SETTINGS},
         "weights": Path(weights).name,
     }

@@ -106,22 +106,28 @@ def _whole(network, use_nls):
         box, score, probability = (part[0] for part in network.locate(features, words[None]))
         mask = place_mask_in_graph(probability, round_box(box, size), score, geometry, use_nls)
         return {
-            "box_xyxy_px": unletterbox_box_in_graph(box, geometry),
+            "box_xyxy_px": _clipped(unletterbox_box_in_graph(box, geometry), shape),
             "score": score,
-            "mask_probability": mask,
+            "mask_score": mask,
         }
 
-    value_range = "0..2, since ASNLS is applied" if use_nls else "0..1"
+    value_range = "0..2, since ASNLS has weighed the probabilities" if use_nls else "0..1"
     about = {
         "image": "(h, w, 3) RGB in 0..255",
         "words": network.about_words,
-        "box_xyxy_px": "left, top, right, bottom in pixels of the image, neither rounded nor "
-        "clipped to it",
+        "box_xyxy_px": "left, top, right, bottom in pixels of the image, clipped to it but not "
+        "rounded",
         "score": "confidence of the box in 0..1",
-        "mask_probability": f"(h, w) in {value_range}; a pixel belongs to the mask where it "
+        "mask_score": f"(h, w) in {value_range}; a pixel belongs to the mask where it "
         "exceeds segment_thresh",
     }
     return Exportable(whole, _variables(network.model), about)
+
+
+def _clipped(box, image_shape):
+    """Clips a box, which can reach into the gray border of the letterbox, to the image."""
+    height, width = tf.cast(image_shape[0], tf.float32), tf.cast(image_shape[1], tf.float32)
+    return tf.clip_by_value(box, 0.0, tf.stack([width, height, width, height]))
 
 
 def _image_encoder(network):

@@ -1,0 +1,191 @@
+"""A bundle grounds expressions as the project does, in an environment without the project."""
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import venv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.errors import NoSpaceError
+from config.files import free_bytes
+from config.schema import load_config
+from data.loading.annotations import read_annotations
+from predict import DEMO_WEIGHTS
+from tests.tiny import network_config
+from utils.export import bundle
+from utils.export.__main__ import main
+from utils.export.bundle import write_bundle
+from utils.export.formats import ExportError
+from utils.prediction.predictor import Predictor
+
+pytestmark = pytest.mark.slow
+
+DEMO_MODEL = DEMO_WEIGHTS.parent
+FILES = ["ground.py", "vectors.npy", "whole.onnx", "whole.onnx.json", "words.txt"]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    for package in ("tf2onnx", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    return load_config(DEMO_MODEL / "config.json")
+
+
+@pytest.fixture(scope="module")
+def folder(demo, tmp_path_factory):
+    """The bundle of the demo network."""
+    return write_bundle(demo, DEMO_WEIGHTS, tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of an environment with numpy, pillow and onnxruntime alone."""
+    pytest.importorskip("onnxruntime")
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    waiting, seen = ["numpy", "pillow", "onnxruntime"], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        distribution = importlib.metadata.distribution(name)
+        for requirement in distribution.requires or ():
+            if "extra ==" not in requirement:
+                waiting.append(re.match(r"[\w.-]+", requirement)[0])
+        for top in {file.parts[0] for file in distribution.files if file.parts[0] != ".."}:
+            if not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    return home / "bin/python"
+
+
+def run(python, *arguments, cwd):
+    command = [python, "-I", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_ground_agrees_with_the_predictor_without_tensorflow(demo, folder, python, tmp_path):
+    assert names(folder) == FILES
+    assert run(python, "-c", "import tensorflow", cwd=tmp_path).returncode == 1
+    predictor = Predictor.from_config(demo, DEMO_WEIGHTS)
+    for referent in read_annotations(demo.evaluate_set)[:3]:
+        # Of odd sizes, so that both letterboxes have to resize.
+        scene = Image.open(DEMO_MODEL / "scenes" / referent.image).convert("RGB")
+        photo = tmp_path / f"{referent.image}.png"
+        scene.resize((150, 110), Image.Resampling.BICUBIC).save(photo)
+        expressions = [*referent.expressions, "frobnicate square"]
+        done = run(
+            python, folder / "ground.py", photo, *expressions, "--masks", "masks", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [result["expression"] for result in results] == expressions
+        predictor.set_image(photo)
+        for result, expected in zip(results, predictor.predict(expressions), strict=True):
+            np.testing.assert_allclose(result["box_xyxy"], expected.box_xyxy, atol=0.5)
+            assert result["score"] == pytest.approx(expected.score, abs=5e-3)
+            assert tuple(result["unknown_words"]) == expected.unknown_words
+            mask = np.asarray(Image.open(tmp_path / result["mask"]))
+            assert mask.shape == expected.mask.shape
+            assert np.mean(mask != expected.mask) < 2e-3
+
+
+def test_as_a_library(demo, folder, python, tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+        "import numpy as np\nfrom PIL import Image\nfrom ground import ground\n"
+        "image = np.zeros((40, 60, 3), np.uint8)\n"
+        "(result,) = ground(image, 'the red circle')\n"
+        "assert result['mask'].shape == (40, 60) and result['mask'].dtype == bool\n"
+        "x1, y1, x2, y2 = result['box_xyxy']\n"
+        "assert 0 <= x1 <= x2 <= 60 and 0 <= y1 <= y2 <= 40\n"
+        f"long = ground(Image.fromarray(image), ['red ' * {demo.word_len + 2}])[0]\n"
+        "assert long['unread_words'] == ['red', 'red']\n"
+        "try: ground(Image.new('I;16', (8, 8)), ['red'])\n"
+        "except ValueError as error: print(error)\n"
+    )
+    done = run(python, "-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "more than 8 bits" in done.stdout
+
+
+def test_masks_never_replace_a_file(folder, python, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    (tmp_path / "photo_1.png").write_text("mine")
+    done = run(python, folder / "ground.py", "photo.png", "red", "--masks", ".", cwd=tmp_path)
+    assert done.returncode == 1
+    assert (tmp_path / "photo_1.png").read_text() == "mine"
+
+
+def test_the_script_is_short(folder):
+    assert len((folder / "ground.py").read_text().splitlines()) < 120
+
+
+def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(bundle, "write_onnx", lambda _, path: path.write_bytes(b"network"))
+    (tmp_path / "words.txt").write_text("image.jpg 1,2,3 red\ncircle frobnicate red-circle")
+    target = tmp_path / "bundle"
+    arguments = ["--config", str(DEMO_MODEL / "config.json"), "--weights", str(DEMO_WEIGHTS)]
+    arguments += ["--bundle", str(target), "--vocabulary", str(tmp_path / "words.txt")]
+    main(arguments)
+    assert f"{target}  " in capsys.readouterr().out
+    words = (target / "words.txt").read_text().splitlines()
+    assert words == ["circle", "red", "red-circle"]
+    vectors = np.load(target / "vectors.npy")
+    assert vectors.shape == (4, demo.embed_dim)
+    assert not vectors[0].any()
+
+    for name in ("notes.txt", "ground.py"):
+        (target / name).write_text("mine")
+    (tmp_path / "words.txt").write_text("red")
+    main(arguments)
+    assert (target / "words.txt").read_text() == "red\n"
+    assert names(target) == sorted([*FILES, "ground.py.2", "notes.txt"])
+    assert (target / "ground.py.2").read_text() == "mine"
+    assert (target / "ground.py").read_text() != "mine"
+
+    # A full disk or anything else that goes wrong keeps the former bundle.
+    monkeypatch.setattr(bundle, "write_onnx", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+
+
+def test_a_full_disk_keeps_the_former_bundle(demo, small_disk):
+    disk = small_disk(20_000_000)
+    (disk / "other").write_bytes(bytes(free_bytes(disk) - 2_000_000))
+    with pytest.raises(NoSpaceError, match=r"disk/bundle.*needs"):
+        write_bundle(demo, DEMO_WEIGHTS, disk / "bundle")
+    assert names(disk) == ["other"]
+
+
+def test_folders_of_others_are_refused(demo, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"mine")
+    (tmp_path / "file").write_bytes(b"mine")
+    for name in ("photos", "file"):
+        with pytest.raises(ExportError, match=rf"{name}: something else is in the way"):
+            write_bundle(demo, DEMO_WEIGHTS, tmp_path / name)
+
+
+def test_words_that_cannot_be_bundled(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "MOST_WORDS", 3)
+    with pytest.raises(ExportError, match="--vocabulary FILE"):
+        write_bundle(demo, DEMO_WEIGHTS, tmp_path / "b")
+    (tmp_path / "w.txt").write_text("frobnicate")
+    with pytest.raises(ExportError, match="none of its words has a vector"):
+        write_bundle(demo, DEMO_WEIGHTS, tmp_path / "b", tmp_path / "w.txt")
+    pieces = network_config(text_encoder="bert", bert_path=str(tmp_path))
+    with pytest.raises(ExportError, match="--format onnx"):
+        write_bundle(pieces, DEMO_WEIGHTS, tmp_path / "b")
