@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from config.run_files.commands import prepare_command
 from config.run_files.released import FOLDER, RELEASED, ReleasedFile
 
 _UNC = "https://bvisionweb1.cs.unc.edu/licheng/referit/data/"
@@ -9,6 +10,7 @@ _UNC = "https://bvisionweb1.cs.unc.edu/licheng/referit/data/"
 _ARCHIVED = "https://web.archive.org/web/{time}id_/" + _UNC
 _REFER_PAGE = "https://github.com/lichengunc/refer"
 _GLOVE_PAGE = "https://nlp.stanford.edu/projects/glove/"
+_BERT = "https://storage.googleapis.com/bert_models/2018_10_18"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # No weight file is larger, so what sends more is something else.
 _MOST_WEIGHT_BYTES = 1_000_000_000
@@ -143,13 +145,6 @@ def _weights(released: ReleasedFile) -> Source:
     )
 
 
-def _prepare(dataset: str, split: str) -> str:
-    return (
-        f"python data/data_process.py --data_root data/raw --output_dir data --dataset {dataset} "
-        f"--split {split} --generate_mask"
-    )
-
-
 SOURCES: dict[str, Source] = {
     "refcoco": Source(
         "RefCOCO: expressions and annotations",
@@ -162,7 +157,7 @@ SOURCES: dict[str, Source] = {
                 sha256="7f924bb7ed8dc4568058e4ff626281918d56e5206f4c868c5a80f088f38c8bf0",
             ),
         ),
-        _prepare("refcoco", "unc"),
+        prepare_command("refcoco"),
     ),
     "refcoco+": Source(
         "RefCOCO+: expressions and annotations",
@@ -175,7 +170,7 @@ SOURCES: dict[str, Source] = {
                 sha256="5f1238112d63199e68da54a28f201471909b21ded7ed79a57d51b4c1443c6b45",
             ),
         ),
-        _prepare("refcoco+", "unc"),
+        prepare_command("refcoco+"),
     ),
     "refcocog": Source(
         "RefCOCOg: expressions and annotations",
@@ -188,7 +183,7 @@ SOURCES: dict[str, Source] = {
                 sha256="3d1f7e5b2ff2205940bf59de55f861f5f2cc1403fb980669933a7f9af1aa8211",
             ),
         ),
-        _prepare("refcocog", "umd"),
+        prepare_command("refcocog"),
     ),
     "refclef": Source(
         "ReferIt: expressions and annotations, and its 19,997 photographs of SAIAPR TC-12",
@@ -209,7 +204,7 @@ SOURCES: dict[str, Source] = {
                 page="https://www.imageclef.org/SIAPRdata",
             ),
         ),
-        _prepare("refclef", "berkeley"),
+        prepare_command("refclef"),
     ),
     "coco-train2014": Source(
         "COCO's 82,783 photographs for RefCOCO, RefCOCO+ and RefCOCOg",
@@ -252,6 +247,22 @@ SOURCES: dict[str, Source] = {
             ),
         ),
         "set word_embed=data/words/glove.840B.300d.txt in the config or with --set",
+    ),
+    "bert": Source(
+        "BERT of Google, uncased, 12 layers of 768 channels, for text_encoder=bert",
+        (
+            Archive(
+                file="uncased_L-12_H-768_A-12.zip",
+                urls=(f"{_BERT}/uncased_L-12_H-768_A-12.zip",),
+                folder="weights/bert",
+                members=("*/bert_config.json", "*/vocab.txt", "*/bert_model.ckpt.[id]*"),
+                n_files=4,
+                about_bytes=407_727_028,
+                flat=True,
+                page="https://github.com/google-research/bert",
+            ),
+        ),
+        "pip install -c constraints.txt -r requirements-bert.txt",
     ),
     **{released.name: _weights(released) for released in RELEASED},
 }

@@ -6,7 +6,7 @@
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from config.bert.folder import read_bert_folder
 from config.command_line import counted
 from config.errors import UserError
+from config.run_files.commands import command_for
+from config.run_files.missing import missing_files
 from config.schema import PROJECT_ROOT, Config
 from data.loading.anchors import N_ANCHORS, read_anchors, write_anchors
 from data.loading.annotations import Referent, read_annotations
@@ -102,18 +104,18 @@ def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | N
         (A, 2) float32, width and height in input pixels of the anchors proposed for train_set;
         None if it cannot be read or has too few different boxes.
     """
-    sets = _read_sets(config, report)
-    _check_weights(config, report)
+    missing = _check_needed_files(config, report)
+    sets = _read_sets(config, missing, report)
     findings = {
         key: _check_files(config, key, referents, report, decode) for key, referents in sets.items()
     }
     _check_shared_images(config, sets, report)
-    _check_expressions(config, sets, report)
+    _check_expressions(config, sets, missing, report)
     if "train_set" not in sets:
         return None
     boxes = input_box_sizes(sets["train_set"], findings["train_set"].sizes, config.input_size)
     _check_boxes(config, boxes, report)
-    return _check_anchors(config, boxes, report)
+    return _check_anchors(config, boxes, missing, report)
 
 
 def write_proposal(path: str | os.PathLike, proposal: np.ndarray | None) -> None:
@@ -131,13 +133,17 @@ def write_proposal(path: str | os.PathLike, proposal: np.ndarray | None) -> None
     print(f"\nproposed anchors → {path}; use them with --set anchors_file={path}")
 
 
-def _read_sets(config: Config, report: Report) -> _Sets:
+def _read_sets(config: Config, missing: Collection[str], report: Report) -> _Sets:
     """Reads the sets that can be read; a file that both keys name is read once."""
+    if {"train_set", "evaluate_set"} <= {*missing}:
+        return {}
     report.heading("sets")
     sets: _Sets = {}
     key_of_path: dict[str, str] = {}
     for key in ("train_set", "evaluate_set"):
         path = getattr(config, key)
+        if key in missing:
+            continue
         if path in key_of_path:
             report.oddity(
                 f"{key} is the same file as {key_of_path[path]}: scores on training images are "
@@ -199,29 +205,39 @@ def _open_masks(annotation_file: str, folder: str) -> tuple[Masks | None, list[s
     return masks, faults
 
 
-def _check_weights(config: Config, report: Report) -> None:
-    """Reports files of weights that a training would look for in vain."""
-    report.heading("weights to start from")
+def _check_needed_files(config: Config, report: Report) -> set[str]:
+    """Reports files that a training would look for in vain, and how to get each of them.
+
+    Returns:
+        The config keys of the missing files.
+    """
+    report.heading("files that training needs")
+    missing = missing_files(config)
+    for file in missing:
+        report.problem(str(file))
+    if not missing:
+        report.line("none is missing")
     name = config.pretrained_weights
     if not name:
         report.line("pretrained_weights is empty: trained from scratch")
-    elif "/" not in name and "." not in name:
+    elif not {"/", "."} & set(name):
         report.line(f"pretrained_weights: those that the backbone registers as {name}")
-    elif Path(name).is_file() and Path(name).stat().st_size:
+    elif Path(name).exists():
         report.line(f"pretrained_weights: {_short(name)}")
-    else:
-        what = "an empty file" if Path(name).is_file() else "no such file"
-        report.problem(
-            f"pretrained_weights: {_short(name)}: {what}; docs/weights.md says which files can be "
-            "used, and an empty value trains from scratch"
-        )
-    if config.text_input == "pieces":
+    if config.text_input == "pieces" and Path(config.bert_path).is_dir():
         try:
             read_bert_folder(config.bert_path, weights=True)
         except (OSError, UserError) as error:
             report.problem(f"bert_path: {error}")
         else:
             report.line(f"bert_path: {_short(config.bert_path)}")
+    if not Path(config.evaluate_model).exists():
+        making = command_for(config.evaluate_model) or "train.py"
+        report.line(
+            f"evaluate_model: {_short(config.evaluate_model)} does not exist yet; written by: "
+            f"{making}"
+        )
+    return {file.key for file in missing}
 
 
 def _check_shared_images(config: Config, sets: _Sets, report: Report) -> None:
@@ -247,7 +263,9 @@ def _check_shared_images(config: Config, sets: _Sets, report: Report) -> None:
         report.line("there is no other split")
 
 
-def _check_expressions(config: Config, sets: _Sets, report: Report) -> None:
+def _check_expressions(
+    config: Config, sets: _Sets, missing: Collection[str], report: Report
+) -> None:
     for key, referents in sets.items():
         report.heading(f"words per expression in {key} (word_len = {config.word_len})")
         _report_lengths(expression_lengths(referents), config.word_len, report)
@@ -256,7 +274,7 @@ def _check_expressions(config: Config, sets: _Sets, report: Report) -> None:
             f"text_encoder={config.text_encoder} counts word pieces, [CLS] and [SEP] included, so "
             "it truncates more than shown"
         )
-    elif sets:
+    elif sets and "word_embed" not in missing:
         _check_vectors(config, sets, report)
 
 
@@ -315,14 +333,17 @@ def _check_boxes(config: Config, boxes_wh: np.ndarray, report: Report) -> None:
     report.bars(labels, np.histogram(roots, edges)[0].tolist())
 
 
-def _check_anchors(config: Config, boxes_wh: np.ndarray, report: Report) -> np.ndarray | None:
+def _check_anchors(
+    config: Config, boxes_wh: np.ndarray, missing: Collection[str], report: Report
+) -> np.ndarray | None:
     """Compares the anchors of the config with anchors by k-means, which are returned."""
     report.heading("anchors (width × height in input pixels)")
     current_iou = None
     try:
         anchors = read_anchors(config.anchors_file)
     except (OSError, UserError) as error:
-        report.problem(str(error))
+        if "anchors_file" not in missing:
+            report.problem(str(error))
     else:
         if len(boxes_wh):
             current_iou = mean_best_iou(boxes_wh, anchors)

@@ -164,13 +164,19 @@ def save_mask(content):
             lambda p: p.add("train", "0.png", (55, 5, 70, 20), ("x",)),
             "boxes whose center lies outside the image: 1 (mask-id 8 on 0.png)",
         ),
-        (lambda p: p.settings.update(train_set="none.txt"), "none.txt: no such annotation file"),
-        (lambda p: p.settings.update(word_embed="words/none.txt"), "no such file, folder or"),
+        (
+            lambda p: p.settings.update(train_set="none.txt"),
+            "none.txt: no such file or folder; data/README.md says how to",
+        ),
+        (
+            lambda p: p.settings.update(word_embed="words/none.txt"),
+            "words/none.txt: no such file or folder; data/README.md lists sources of word vectors",
+        ),
         (lambda p: p.settings.update(embed_dim=5), "the config key embed_dim is 5"),
         (lambda p: p.settings.update(anchors_file="none.txt"), "none.txt"),
         (
             lambda p: p.settings.update(pretrained_weights=str(p.folder / "none.weights.h5")),
-            "pretrained_weights: {folder}/none.weights.h5: no such file; docs/weights.md says",
+            "pretrained_weights: {folder}/none.weights.h5: no such file or folder; docs/weights.md",
         ),
         (
             lambda p: (

@@ -1,0 +1,88 @@
+"""Which files that a run needs are missing, each with the command that fetches or makes it."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.errors import UserError
+from config.run_files.commands import command_for
+from config.schema import PROJECT_ROOT, Config
+
+# Config keys of the files and folders that a task needs, besides those of the text encoder.
+TRAINING = (
+    "train_set", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "pretrained_weights",
+)  # fmt: skip
+EVALUATION = ("evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file")
+# What to do about a missing file that no command makes.
+REMEDIES = {
+    "train_set": "data/README.md says how to prepare or import a set",
+    "evaluate_set": "data/README.md says how to prepare or import a set",
+    "seg_gt_path": "data/README.md says how to prepare masks",
+    "image_path": "set it to the folder of the images",
+    "anchors_file": "data/yolo_anchors.txt holds the published ones",
+    "word_embed": "data/README.md lists sources of word vectors",
+    "bert_path": "data/README.md says where to get a BERT",
+    "pretrained_weights": "docs/weights.md says which files can be used and where to get them; an "
+    "empty value trains from scratch",
+    "evaluate_model": "train.py writes it; docs/weights.md says where to get trained weights",
+}
+
+
+@dataclass(frozen=True)
+class MissingFile:
+    """A file or folder that a run needs and that does not exist, or is empty.
+
+    Attributes:
+        key: the config key that names it.
+        path: the file.
+        command: what fetches or makes it; None if that is not known.
+    """
+
+    key: str
+    path: Path
+    command: str | None
+
+    def __str__(self) -> str:
+        what = "an empty file" if self.path.is_file() else "no such file or folder"
+        remedy = f"get it with: {self.command}" if self.command else REMEDIES[self.key]
+        return f"{self.key}: {_short(self.path)}: {what}; {remedy}"
+
+
+def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[MissingFile]:
+    """Finds the files of a run that do not exist.
+
+    Args:
+        config: the settings.
+        keys: `TRAINING` or `EVALUATION`; the word vectors or the BERT are added.
+
+    Returns:
+        One entry per key, in the order of `keys`. Names that are not files, such as "imagenet" or
+        that of a spaCy package, are left out.
+    """
+    text = "bert_path" if config.text_input == "pieces" else "word_embed"
+    found = []
+    for key in (*keys, text):
+        value = getattr(config, key)
+        is_name = key in ("pretrained_weights", "word_embed") and not {"/", "."} & set(value)
+        path = Path(value)
+        if is_name or path.is_dir() or (path.is_file() and path.stat().st_size):
+            continue
+        found.append(MissingFile(key, path, command_for(path)))
+    return found
+
+
+def check_no_file_missing(config: Config, keys: Iterable[str] = TRAINING) -> None:
+    """Raises `UserError` that lists all files of `missing_files`, if there are any."""
+    missing = missing_files(config, keys)
+    if len(missing) == 1:
+        raise UserError(str(missing[0]))
+    if missing:
+        lines = "\n".join(f"  {file}" for file in missing)
+        raise UserError(f"{len(missing)} files or folders of this run are missing:\n{lines}")
+
+
+def _short(path: str | os.PathLike) -> str:
+    """Makes a path relative to the project if it is inside."""
+    path = Path(path)
+    return str(path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path)
