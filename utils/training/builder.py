@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from config.command_line import say
+from config.run_files.missing import check_no_file_missing
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
@@ -86,6 +87,7 @@ def build_trainer(
     chief = is_chief(strategy)
     if chief:
         say(device_line())
+    check_no_file_missing(config)
     anchors_px = read_anchors(config.anchors_file)
     training_set, evaluator = build_sets(config, keep_words=not dry_run)
     settings = run_settings(config)
