@@ -192,7 +192,7 @@ def test_tensorboard_serves_curves_and_pictures(trained):
     ("settings", "message"),
     [
         (["batchsize=8"], "unknown key 'batchsize'; did you mean 'batch_size'?"),
-        (["train_set=nowhere.txt"], "nowhere.txt: no such annotation file"),
+        (["train_set=nowhere.txt"], "nowhere.txt: no such file or folder"),
         (["word_embed=missing.txt"], "missing.txt"),
     ],
 )
