@@ -193,7 +193,7 @@ def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_p
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_set": "/none/train.txt"}, r"/none/train\.txt: no such annotation file"),
+        ({"train_set": "/none/train.txt"}, r"/none/train\.txt: no such file or folder"),
         ({"anchors_file": "/none/anchors.txt"}, r"/none/anchors\.txt"),
         ({"word_embed": "/none/glove.txt"}, r"/none/glove\.txt"),
         ({"embed_dim": 9}, "embed_dim"),
