@@ -11,6 +11,7 @@ from tests.model.weights.weight_fixtures import (
     detector_layers,
     edited,
     refused,
+    write_copy,
     write_keras2,
     write_published,
 )
@@ -105,6 +106,18 @@ KERAS2 = [
 ]
 
 
+def write_native(path, pair):
+    save_weights(pair.source, path)
+
+
+def write_detector(path, pair):
+    write_keras2(path, detector_layers(backbone_arrays(pair.source)))
+
+
+def write_checkpoint(path, pair):
+    write_published(path, pair.source)
+
+
 def assert_refused(model, path, message):
     for load in (load_weights, load_pretrained):
         with refused(model, match=rf"{path.name}: .*{message}"):
@@ -114,7 +127,7 @@ def assert_refused(model, path, message):
 @pytest.mark.parametrize(("change", "message"), NATIVE)
 def test_files_of_this_project(tmp_path, darknet, change, message):
     path = tmp_path / "malformed.weights.h5"
-    save_weights(darknet.source, path)
+    write_copy(path, write_native)
     with edited(path) as file:
         change(file)
     assert_refused(darknet.target, path, message)
@@ -123,7 +136,7 @@ def test_files_of_this_project(tmp_path, darknet, change, message):
 @pytest.mark.parametrize(("change", "message"), KERAS2)
 def test_files_of_keras_2(tmp_path, darknet, change, message):
     path = tmp_path / "malformed.h5"
-    write_keras2(path, detector_layers(backbone_arrays(darknet.source)))
+    write_copy(path, write_detector)
     with h5py.File(path, "r+") as file:
         change(file)
     assert_refused(darknet.target, path, message)
@@ -133,7 +146,7 @@ def test_files_of_keras_2(tmp_path, darknet, change, message):
 
 def test_published_kernel_without_units(tmp_path, darknet):
     path = tmp_path / "malformed.h5"
-    write_published(path, darknet.source)
+    write_copy(path, write_checkpoint)
     with h5py.File(path, "r+") as file:
         published_kernel_without_units(file)
     assert_refused(darknet.target, path, "is not an array, or an empty one")
@@ -142,16 +155,16 @@ def test_published_kernel_without_units(tmp_path, darknet):
 @pytest.mark.parametrize("bytes_left", [7, 8, 100, 2000, -1])
 def test_truncated_files(tmp_path, darknet, bytes_left):
     path = tmp_path / "malformed.h5"
-    write_published(path, darknet.source)
+    write_copy(path, write_checkpoint)
     path.write_bytes(path.read_bytes()[:bytes_left])
     message = "has 7 bytes, fewer than a Darknet header" if bytes_left == 7 else "truncated"
     assert_refused(darknet.target, path, message)
 
 
-def test_a_missing_first_layer_can_be_described(tmp_path, darknet):
+def test_a_missing_first_layer_can_be_described(tmp_path):
     """The number of blocks is counted from it."""
     path = tmp_path / "malformed.weights.h5"
-    save_weights(darknet.source, path)
+    write_copy(path, write_native)
     with edited(path) as file:
         del file[VARS]
     assert "MCN, darknet backbone" in str(describe(path))

@@ -38,7 +38,7 @@ def bits_of_seal(content):
 
 
 @pytest.mark.parametrize(
-    "flips", [60, pytest.param(2000, marks=pytest.mark.soak)], ids=["some", "many"]
+    "flips", [30, pytest.param(2000, marks=pytest.mark.soak)], ids=["some", "many"]
 )
 def test_flipped_bits(tmp_path, darknet, flips):
     path = tmp_path / "sealed.weights.h5"

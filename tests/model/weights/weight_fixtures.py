@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import json
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -44,6 +46,29 @@ def fresh_pair(backbone):
         if not np.array_equal(variable, value):
             variable.assign(value)
     return pair
+
+
+@functools.cache
+def _written(write, backbone):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.weights.h5"
+        return write(path, _pair(backbone)[0]), path.read_bytes()
+
+
+def write_copy(path, write, backbone="darknet"):
+    """Calls `write(path, pair)` for the first file only, and writes equal files afterwards.
+
+    Args:
+        path: the file.
+        write: writes the source of a pair; a function of a module, which counts as the same.
+        backbone: of the pair.
+
+    Returns:
+        What `write` returned.
+    """
+    returned, content = _written(write, backbone)
+    path.write_bytes(content)
+    return returned
 
 
 @functools.cache
