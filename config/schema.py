@@ -158,6 +158,12 @@ class Config:
         choices=["moving", "batch"],
     )
     batch_size: int = setting(35, "expressions per step, over all replicas", low=1, high=65536)
+    last_batch: str = setting(
+        "wrap",
+        "an incomplete last batch of an epoch: wrap fills it with the first samples of the epoch, "
+        "as published, short leaves it smaller (on one device only), drop leaves it out",
+        choices=["wrap", "short", "drop"],
+    )
     lr: float = setting(1e-3, "initial learning rate of Adam", low=0, high=10.0)
     lr_schedule: str = setting(
         "steps",

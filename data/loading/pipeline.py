@@ -126,15 +126,21 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.referents)
 
-    def plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def plan(self, epoch: int, samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Order of the referents in an epoch, and the expression that is used for each.
 
+        Args:
+            epoch: determines both.
+            samples: their number, by default that of the referents. After the last referent of the
+                order, it starts again with the first, with expressions of their own.
+
         Returns:
-            (order, choice), both (len,) int64: indices of referents, and for each of them, in
+            (order, choice), both (samples,) int64: indices of referents, and for each of them, in
             this order, the index of one of its expressions.
         """
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.referents))
+        order = np.resize(order, len(order) if samples is None else samples)
         counts = np.array([len(self.referents[i].expressions) for i in order])
         return order, rng.integers(0, counts)
 
@@ -198,7 +204,7 @@ class TrainingSet:
                     raise
                 self.bad_samples[bad] = str(error)
         raise DataError(
-            f"none of the {len(order):,} samples can be used, the last because of "
+            f"none of the {len(set(order)):,} samples can be used, the last because of "
             f"{self.bad_samples[bad]}"
         )
 
@@ -229,13 +235,28 @@ class TrainingSet:
         return np.array(rows, np.int32).reshape(-1, self.word_len)
 
 
+def samples_per_epoch(available: int, batch_size: int, last_batch: str) -> int:
+    """Number of samples in the batches of an epoch.
+
+    Args:
+        available: samples of the training set.
+        batch_size: samples per batch.
+        last_batch: what happens to an incomplete last batch: "wrap" fills it with the first samples
+            of the epoch, "short" leaves it smaller, "drop" leaves it out.
+    """
+    missing = -available % batch_size
+    if last_batch == "short" or not missing:
+        return available
+    return available + missing - (batch_size if last_batch == "drop" else 0)
+
+
 def training_batches(
     training_set: TrainingSet,
     epoch: int,
     batch_size: int,
     workers: int,
     prefetch: int,
-    drop_remainder: bool = False,
+    last_batch: str = "wrap",
     first_step: int = 0,
 ) -> tf.data.Dataset:
     """The batches of one epoch, or the rest of them.
@@ -243,10 +264,10 @@ def training_batches(
     Args:
         training_set: what to load.
         epoch: determines the order and the choice of expressions.
-        batch_size: samples per batch; the last batch may be smaller.
+        batch_size: samples per batch.
         workers: number of samples that are loaded in parallel.
         prefetch: number of batches that are prepared in advance.
-        drop_remainder: whether to drop a smaller last batch.
+        last_batch: "wrap", "short" or "drop", see `samples_per_epoch`.
         first_step: number of batches to leave out at the beginning. The others are those of the
             whole epoch, and nothing is loaded for the ones left out.
 
@@ -255,7 +276,8 @@ def training_batches(
         …; words (N, T, D) float32 or, for BERT, (N, T) int32; box_xyxy_px (N, 4) float32; mask
         (N, S/8, S/8, 1) float32; row (N,) int64, the index of the referent.
     """
-    order, choice = training_set.plan(epoch)
+    samples = samples_per_epoch(len(training_set), batch_size, last_batch)
+    order, choice = training_set.plan(epoch, samples)
     cells = training_set.input_size // training_set.stride
     spec = [
         ("ids", (training_set.word_len,), tf.int32),
@@ -284,11 +306,11 @@ def training_batches(
         shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
-    positions = tf.data.Dataset.range(first_step * batch_size, len(training_set))
+    positions = tf.data.Dataset.range(first_step * batch_size, samples)
     loaded = positions.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
-    return (
-        loaded.batch(batch_size, drop_remainder=drop_remainder).map(with_words).prefetch(prefetch)
-    )
+    # Where all batches are complete, their shape is fixed. There is no remainder to drop then.
+    batches = loaded.batch(batch_size, drop_remainder=samples % batch_size == 0)
+    return batches.map(with_words).prefetch(prefetch)
 
 
 def load_ahead(

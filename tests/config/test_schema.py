@@ -151,6 +151,12 @@ def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
         ({"jemb_dim": -1}, "jemb_dim = -1", "at least 0"),
         ({"cache_features": 2}, "cache_features = 2", "one of 0, 1"),
         ({"cache_features": 1, "free_body": 0}, "cache_features = 1", "0 if free_body is 0"),
+        ({"last_batch": "cut"}, 'last_batch = "cut"', 'one of "wrap", "short", "drop"'),
+        (
+            {"last_batch": "short", "distribute": "mirrored"},
+            'last_batch = "short"',
+            '"wrap" or "drop" on several replicas',
+        ),
         ({"use_bert": 2}, "use_bert = 2", "0 or 1"),
         ({"use_bert": "1"}, 'use_bert = "1"', "0 or 1"),
         ({"rnn_cell": "rnn"}, 'rnn_cell = "rnn"', 'one of "lstm", "gru"'),

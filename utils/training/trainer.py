@@ -20,7 +20,12 @@ from config.command_line import say
 from config.errors import UserError
 from config.schema import Config
 from config.signals import StopRequest, deferred_stop
-from data.loading.pipeline import TrainingSet, training_batches, unwrap_errors
+from data.loading.pipeline import (
+    TrainingSet,
+    samples_per_epoch,
+    training_batches,
+    unwrap_errors,
+)
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Result, flat_result, format_summary
@@ -61,7 +66,7 @@ class Trainer:
         checkpoints: saves and restores network and optimizer.
 
     Raises:
-        TrainingError: the training set is smaller than a batch, and there are several replicas.
+        TrainingError: the training set is smaller than a batch, and `last_batch` drops it.
     """
 
     def __init__(
@@ -80,7 +85,16 @@ class Trainer:
         self.training_set, self.evaluator = training_set, evaluator
         self.grounder, self.model = grounder, grounder.model
         self.optimizer, self.checkpoints = optimizer, checkpoints
-        self.steps_per_epoch = self._count_steps()
+        self.samples_per_epoch = samples_per_epoch(
+            len(training_set), config.batch_size, config.last_batch
+        )
+        self.steps_per_epoch = math.ceil(self.samples_per_epoch / config.batch_size)
+        if not self.steps_per_epoch:
+            raise TrainingError(
+                f"train_set holds {len(training_set)} referents, less than batch_size "
+                f'{config.batch_size}, and last_batch is "drop": there is nothing to train on; '
+                'reduce batch_size or set last_batch to "wrap"'
+            )
         self._step: TrainStep | None = None
 
     def run(self, *, fresh: bool = False) -> RunState:
@@ -159,7 +173,7 @@ class Trainer:
             return state
         unread: _Unread = []
         read_at = saved_at = time.monotonic()
-        samples = min(steps * config.batch_size, len(self.training_set))
+        samples = self.samples_per_epoch
         with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
             for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
                 unread.append(self._run_step(batch, epoch, step))
@@ -270,8 +284,8 @@ class Trainer:
             config.batch_size,
             config.workers,
             config.max_queue_size,
-            drop_remainder=self.strategy.num_replicas_in_sync > 1,
-            first_step=first_step,
+            config.last_batch,
+            first_step,
         )
         batches = distribute(self.strategy, batches)
         if self._step is None:
@@ -335,14 +349,3 @@ class Trainer:
             divide_at=config.steps,
             warmup=config.warmup_steps,
         )
-
-    def _count_steps(self) -> int:
-        samples, batch_size = len(self.training_set), self.config.batch_size
-        if self.strategy.num_replicas_in_sync == 1:
-            return math.ceil(samples / batch_size)
-        if samples < batch_size:
-            raise TrainingError(
-                f"train_set holds {samples} referents, less than batch_size {batch_size}; several "
-                "replicas need complete batches"
-            )
-        return samples // batch_size

@@ -19,6 +19,7 @@ from data.loading.pipeline import (
     TrainingSet,
     letterboxed_images,
     python_function,
+    samples_per_epoch,
     training_batches,
     unwrap_errors,
 )
@@ -40,6 +41,10 @@ def training_set(tiny_set):
 def batches_of(training_set, epoch=1, batch_size=2, workers=2, **kwargs):
     dataset = training_batches(training_set, epoch, batch_size, workers, prefetch=1, **kwargs)
     return list(unwrap_errors(dataset.as_numpy_iterator()))
+
+
+def rows_of(batches):
+    return np.concatenate([batch["row"] for batch in batches]).tolist()
 
 
 def tiny_mask(tiny_set, referent):
@@ -73,9 +78,9 @@ def test_plan_shows_every_referent_once_and_every_expression_some_time(training_
 
 def test_an_epoch_is_the_plan_in_batches(training_set, tiny_set):
     batches = batches_of(training_set, epoch=3)
-    assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 2]
     samples = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-    order, choice = training_set.plan(3)
+    order, choice = training_set.plan(3, 6)
     for row, (index, which) in enumerate(zip(order, choice, strict=True)):
         referent = training_set.referents[index]
         alone = dict(zip(("image", "box_xyxy_px", "mask"), training_set.sample(index), strict=True))
@@ -115,12 +120,12 @@ class Features:
         return [np.full((2, 3), IMAGES[image][0], np.float32)], IMAGES[image]
 
 
-@pytest.mark.parametrize("drop_remainder", [False, True])
+@pytest.mark.parametrize("last_batch", ["wrap", "short", "drop"])
 @pytest.mark.parametrize("cached", [False, True])
-def test_an_epoch_can_start_at_any_batch(training_set, monkeypatch, cached, drop_remainder):
+def test_an_epoch_can_start_at_any_batch(training_set, monkeypatch, cached, last_batch):
     if cached:
         training_set = dataclasses.replace(training_set, features=Features())
-    whole = batches_of(training_set, drop_remainder=drop_remainder)
+    whole = batches_of(training_set, last_batch=last_batch)
     loaded = []
     visual = TrainingSet._visual
 
@@ -131,15 +136,15 @@ def test_an_epoch_can_start_at_any_batch(training_set, monkeypatch, cached, drop
     monkeypatch.setattr(TrainingSet, "_visual", recorded)
     for first_step in range(len(whole) + 1):
         loaded.clear()
-        rest = batches_of(training_set, drop_remainder=drop_remainder, first_step=first_step)
+        rest = batches_of(training_set, last_batch=last_batch, first_step=first_step)
         assert same_batches(rest, whole[first_step:])
-        expected = [training_set.referents[row].mask_id for row in training_set.plan(1)[0]]
+        order, _ = training_set.plan(1, {"wrap": 6, "short": 5, "drop": 4}[last_batch])
+        expected = [training_set.referents[row].mask_id for row in order]
         assert sorted(loaded) == sorted(expected[2 * first_step :])
 
 
 def test_batches_name_their_referents(training_set):
-    rows = np.concatenate([batch["row"] for batch in batches_of(training_set, epoch=3)])
-    assert rows.tolist() == training_set.plan(3)[0].tolist()
+    assert rows_of(batches_of(training_set, epoch=3)) == training_set.plan(3, 6)[0].tolist()
 
 
 def test_masks_of_either_form_train_alike(training_set, tiny_set, tmp_path):
@@ -154,14 +159,56 @@ def test_the_same_epoch_twice_is_the_same_whatever_the_workers(training_set):
     assert not same_batches(once, batches_of(training_set, epoch=2))
 
 
-def test_a_short_last_batch_can_be_left_out(training_set):
-    batches = batches_of(training_set, drop_remainder=True)
-    assert [len(batch["image"]) for batch in batches] == [2, 2]
+LAST_BATCHES = [
+    # Samples of the set, batch size, last_batch, samples per epoch.
+    (5, 2, "wrap", 6), (5, 2, "short", 5), (5, 2, "drop", 4),
+    (6, 2, "wrap", 6), (6, 2, "short", 6), (6, 2, "drop", 6),
+    (5, 7, "wrap", 7), (5, 7, "short", 5), (5, 7, "drop", 0),
+    (5, 13, "wrap", 13), (1, 3, "wrap", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("available", "batch_size", "last_batch", "expected"), LAST_BATCHES)
+def test_samples_per_epoch(available, batch_size, last_batch, expected):
+    assert samples_per_epoch(available, batch_size, last_batch) == expected
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5, 7, 13])
+def test_the_last_batch_wraps_to_the_first_samples_of_the_epoch(training_set, batch_size):
+    batches = batches_of(training_set, epoch=3, batch_size=batch_size)
+    assert {len(batch["row"]) for batch in batches} == {batch_size}
+    order, _ = training_set.plan(3)
+    rows = rows_of(batches)
+    assert len(rows) == -(-len(order) // batch_size) * batch_size
+    assert rows == [order[place % len(order)] for place in range(len(rows))]
+    spec = training_batches(training_set, 3, batch_size, 1, 1).element_spec
+    assert {part.shape[0] for part in spec.values()} == {batch_size}
+
+
+def test_repeated_samples_have_an_expression_of_their_own(training_set):
+    """As the first occurrence has: the published loader chooses one whenever it loads a sample."""
+    differing = 0
+    for epoch in range(20):
+        order, choice = training_set.plan(epoch, 10)
+        np.testing.assert_array_equal(np.stack(training_set.plan(epoch)), [order[:5], choice[:5]])
+        np.testing.assert_array_equal(order[5:], order[:5])
+        differing += (choice[5:] != choice[:5]).sum()
+        words = np.concatenate([b["words"] for b in batches_of(training_set, epoch, 10)])
+        expected = training_set.words.lookup(training_set.word_ids(order, choice))
+        np.testing.assert_array_equal(words, expected)
+    assert differing > 10
+
+
+@pytest.mark.parametrize(("last_batch", "sizes"), [("short", [2, 2, 1]), ("drop", [2, 2])])
+def test_the_last_batch_can_be_short_or_dropped(training_set, last_batch, sizes):
+    batches = batches_of(training_set, epoch=3, last_batch=last_batch)
+    assert [len(batch["image"]) for batch in batches] == sizes
+    assert rows_of(batches) == training_set.plan(3)[0][: sum(sizes)].tolist()
 
 
 def test_words_without_a_vector_are_zeros(tiny_set, training_set):
     referent = Referent("a.png", (45, 10, 78, 58), 0, 2, (f"blue {UNKNOWN_WORD} box",))
-    [batch] = batches_of(dataclasses.replace(training_set, referents=[referent]))
+    [batch] = batches_of(dataclasses.replace(training_set, referents=[referent]), batch_size=1)
     assert [bool(row.any()) for row in batch["words"][0]] == [True, False, True, False]
     np.testing.assert_allclose(batch["words"][0, 2], tiny_set.words["box"], rtol=1e-6)
 
@@ -249,16 +296,12 @@ def dirty(training_set, tiny_set, tmp_path):
     )
 
 
-def rows_of(batches):
-    return np.concatenate([batch["row"] for batch in batches]).tolist()
-
-
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_bad_sample_is_replaced_by_the_next_one_of_the_plan(dirty, training_set, epoch, workers):
     batches = batches_of(dirty, epoch, workers=workers)
-    assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
-    order, choice = training_set.plan(epoch)
+    assert [len(batch["image"]) for batch in batches] == [2, 2, 2]
+    order, choice = training_set.plan(epoch, 6)
     good = [place for place, row in enumerate(order) if row in (1, 4)]
     used = [next((g for g in good if g >= place), good[0]) for place in range(len(order))]
     assert rows_of(batches) == order[used].tolist()

@@ -49,9 +49,11 @@ def new_trainer(tiny_set, tmp_path_factory):
             first.grounder, first.optimizer,
             Checkpoints(folder, first.model, first.optimizer),
         )  # fmt: skip
-        trainer._step = first._step
+        same_shapes = config.batch_size == first.config.batch_size
+        trainer._step = first._step if same_shapes else None
         trainer._batches(1)  # Builds the step, if this is the first trainer.
-        first._step = trainer._step
+        if same_shapes:
+            first._step = trainer._step
         return trainer
 
     return build
@@ -214,7 +216,7 @@ def broken_words(trainer, row):
 
 def test_a_bad_sample_in_the_last_step_of_an_epoch_is_never_saved(new_trainer, tmp_path):
     trainer = new_trainer(tmp_path)
-    row = trainer.training_set.plan(1)[0][-1]  # Alone in the last batch.
+    row = trainer.training_set.plan(1)[0][-1]  # In the last batch only.
     broken_words(trainer, row)
     with pytest.raises(TrainingError, match=r"epoch 1, step 3 of 3: not finite in"):
         trainer.run()
@@ -343,6 +345,13 @@ def test_another_batch_size_continues_at_the_same_sample(new_trainer, tmp_path):
     assert state.epoch == 1
     record = json.loads((tmp_path / "epochs.jsonl").read_text())
     assert record["train"]["loss"] > 0
+
+
+def test_a_set_smaller_than_a_batch_is_repeated_or_refused(new_trainer, tmp_path):
+    trainer = new_trainer(tmp_path, epoches=1, batch_size=7)
+    assert (trainer.samples_per_epoch, trainer.steps_per_epoch) == (7, 1)
+    with pytest.raises(TrainingError, match=r"holds 5 referents, less than batch_size 7, and last"):
+        new_trainer(tmp_path, batch_size=7, last_batch="drop")
 
 
 def test_a_weight_that_is_not_finite_is_never_saved(new_trainer, tmp_path):

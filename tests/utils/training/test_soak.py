@@ -41,11 +41,11 @@ def observed_training(tiny_set, tmp_path, monkeypatch, steps, cached):
     memory, traced = [], []
     plan = TrainingSet.plan
 
-    def observed(training_set, epoch):
+    def observed(training_set, epoch, samples=None):
         if epoch > len(memory):
             traced.append(traces())
             memory.append(resident_bytes())
-        return plan(training_set, epoch)
+        return plan(training_set, epoch, samples)
 
     monkeypatch.setattr(TrainingSet, "plan", observed)
     trainer = build_trainer(config)
