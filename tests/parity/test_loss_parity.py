@@ -1,4 +1,4 @@
-"""Loss terms, gradients, targets and frozen BatchNorm against the published implementation."""
+"""Loss terms, gradients, targets and BatchNorm against the published implementation."""
 
 import keras
 import numpy as np
@@ -124,16 +124,22 @@ def test_targets_exactly():
     np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.parametrize("case", ["x4", "x2"])
-def test_frozen_batch_norm_with_batch_statistics(case, record_property):
-    golden = np.load(GOLDEN / "golden_bn.npz")
+def golden_batch_norm(shape):
+    """The layer of golden_bn.npz before it was trained."""
     layer = BatchNorm(frozen_statistics="batch", momentum=0.99, name="bn")
-    x = golden[case]
-    layer.build(x.shape)
+    layer.build(shape)
     layer.set_weights(
         [np.array(v, np.float32) for v in
          ((1.1, 0.9, 1), (0.1, -0.2, 0.3), (0.5, 0.6, 0.7), (1.5, 1.2, 0.9))]
     )  # fmt: skip
+    return layer
+
+
+@pytest.mark.parametrize("case", ["x4", "x2"])
+def test_frozen_batch_norm_with_batch_statistics(case, record_property):
+    golden = np.load(GOLDEN / "golden_bn.npz")
+    x = golden[case]
+    layer = golden_batch_norm(x.shape)
     layer.trainable = False
     trained, tested = layer(x, training=True), layer(x, training=False)
     for ours, phase in ((trained, "train"), (tested, "test")):
@@ -143,3 +149,32 @@ def test_frozen_batch_norm_with_batch_statistics(case, record_property):
         assert error < 1e-5
     np.testing.assert_array_equal(layer.moving_mean, golden[f"{case}_frozen1_mm_after"])
     np.testing.assert_array_equal(layer.moving_variance, golden[f"{case}_frozen1_mv_after"])
+
+
+@pytest.mark.parametrize("case", ["x4", "x2"])
+def test_trained_batch_norm_normalizes_with_the_batch(case):
+    golden = np.load(GOLDEN / "golden_bn.npz")
+    layer = golden_batch_norm(golden[case].shape)
+    trained = layer(golden[case], training=True)
+    np.testing.assert_allclose(trained, golden[f"{case}_frozen0_out_train"], atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["seq4", "seq2"])
+def test_moving_statistics_differ_from_the_published_ones_by_known_factors(case):
+    """There, the share of the initial values is removed, and variances are corrected otherwise."""
+    golden = np.load(GOLDEN / "golden_bn.npz")
+    batches = golden[f"{case}_x"]
+    layer = golden_batch_norm(batches.shape[1:])
+    initial = [np.array(layer.moving_mean), np.array(layer.moving_variance)]
+    n = np.prod(batches.shape[1:-1])
+    correction = (n if case == "seq4" else n - 1) / (n - 1.001)
+    for step, batch in enumerate(batches):
+        layer(batch, training=True)
+        share = 0.99 ** (step + 1)
+        moving = [np.array(layer.moving_mean), np.array(layer.moving_variance)]
+        mean, variance = (
+            (now - share * before) / (1 - share)
+            for now, before in zip(moving, initial, strict=True)
+        )
+        np.testing.assert_allclose(mean, golden[f"{case}_mm"][step], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variance * correction, golden[f"{case}_mv"][step], rtol=1e-4)
