@@ -5,10 +5,10 @@
     python predict.py --list wanted.jsonl --output found --json
     python predict.py --serve
 
---weights is a weight file of this project or a published checkpoint (.h5; with
---set rnn_cell=gru). The settings come from --config, otherwise from the config.json that training
-leaves beside the weights. With --config alone, the weights are its evaluate_model. With neither,
-the demo network in data/demo_model/ is used, which was trained only on synthetic shapes.
+--weights is a weight file of this project or a published checkpoint (.h5). The settings come from
+--config, otherwise from the config.json that training leaves beside the weights, or from the
+checkpoint itself. With --config alone, the weights are its evaluate_model. With neither, the demo
+network in data/demo_model/ is used, which was trained only on synthetic shapes.
 
 --image is a photograph or a folder of photographs. --list is a JSON-lines file with one line
 {"image": "a.jpg", "expression": "the dog"} per expression. Photographs are rotated as their EXIF
@@ -34,9 +34,8 @@ from config.command_line import (
     run,
 )
 from config.quiet import quiet_tensorflow
-from config.schema import PROJECT_ROOT, load_config
+from config.schema import PROJECT_ROOT
 from utils.page.access import AUTH_VARIABLE, check_access
-from utils.prediction.run_folder import settings_beside
 
 DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
 
@@ -51,8 +50,11 @@ def main() -> int:
     auth = None
     if arguments.serve:
         auth = check_access(arguments.host, arguments.auth, arguments.public)
-    config_file = arguments.config or settings_beside(arguments.weights)
-    config = load_config(config_file, arguments.overrides)
+    from utils.prediction.run_folder import settings_of_weights
+
+    settings = settings_of_weights(arguments.weights, arguments.config, arguments.overrides)
+    config, arguments.weights = settings.config, settings.weights
+    settings.print_warnings()
     if arguments.serve:
         quiet_tensorflow()
         from utils.environment import device_line
@@ -106,7 +108,7 @@ def _parser():
         help="English expression for the object in --image; can be repeated",
     )
     add_weights_argument(parser, help="trained weights (default: see above)")
-    add("--config", metavar="FILE", help="JSON file with the settings (default: see above)")
+    add("--config", metavar="FILE", help="JSON file of settings (default: see above)")
     add_set_argument(parser)
     add_output_argument(parser, default="result/predict", help="folder for results")
     add("--overwrite", action="store_true", help="remove the results of earlier runs first")

@@ -1,11 +1,22 @@
-"""Evaluates weights on a split: REC accuracy, RES mask IoU, precision and inconsistency error.
+"""Evaluates weights on one or several splits: REC accuracy, RES mask IoU, precision and
+inconsistency error.
 
-    python test.py --config config/config.json --weights log/refcoco/best.weights.h5
-    python test.py --set evaluate_set=data/anns/refcoco/testA.txt --name refcoco_testA
+    python test.py --weights log/refcoco/best.weights.h5 --splits val testA testB
+    python test.py --weights data/weights/mcn_refcoco_darknet.h5 --splits val testA testB
+    python test.py --config config/config.json --set evaluate_set=data/anns/refcoco/testA.txt
 
-Weights are a file that train.py wrote or a published checkpoint (.h5, with --set rnn_cell=gru).
-Writes result.txt and result.json to <output>/<name>/. Results there of other weights or settings
-are replaced only with --overwrite.
+Weights are a file that train.py wrote or a checkpoint of the authors (.h5, which
+`python data/download.py mcn-refcoco-darknet` fetches). The settings come from --config, otherwise
+from the config.json that training leaves beside the weights, or from the checkpoint itself: its
+architecture, the data set of its name and the word vectors closest to those of its training. With
+neither --weights nor --config, the weights are evaluate_model of config/config.json.
+
+--splits names annotation files beside evaluate_set, without .txt. They are evaluated by one
+network; a table compares them, for checkpoints of the authors with the published figures.
+
+Writes result.txt and result.json to <output>/<data set>_<split>/, and the table of several splits
+to <output>/<data set>_splits.txt. Results there of other weights or settings are replaced only with
+--overwrite.
 """
 
 import argparse
@@ -18,39 +29,53 @@ from config.command_line import (
     run,
 )
 from config.quiet import quiet_tensorflow
-from config.schema import load_config
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    config = load_config(arguments.config, arguments.overrides)
+    from utils.prediction.run_folder import settings_of_weights
+
+    settings = settings_of_weights(arguments.weights, arguments.config, arguments.overrides)
+    settings.print_warnings()
     quiet_tensorflow()
 
-    from utils.evaluation.report import report
+    from utils.evaluation.splits import report_splits
 
-    annotations = Path(config.evaluate_set)
-    name = arguments.name or f"{annotations.parent.name}_{annotations.stem}"
-    folder = Path(arguments.output) / name
-    report(
-        config,
-        folder,
-        arguments.weights,
-        arguments.dump,
-        arguments.pictures,
-        arguments.overwrite,
+    report_splits(
+        settings.config,
+        settings.weights,
+        arguments.splits,
+        Path(arguments.output),
+        arguments.name,
+        dump=arguments.dump,
+        pictures=arguments.pictures,
+        overwrite=arguments.overwrite,
     )
-    print(f"Results are in {folder}/")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
-    add_weights_argument(parser, help="weights to evaluate (default: evaluate_model of the config)")
+    add_config_arguments(parser, of_weights=True)
+    add_weights_argument(parser, help="weights to evaluate (default: evaluate_model of --config)")
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        default=[],
+        metavar="SPLIT",
+        help="splits to evaluate, such as val testA testB (default: evaluate_set alone)",
+    )
     add_output_argument(parser, default="result", help="folder of the results")
     parser.add_argument(
-        "--name", help="folder of this result in --output (default: <data set>_<split>)"
+        "--name",
+        help="folder of this result in --output (default: <data set>_<split>); with --splits, the "
+        "beginning of its name in place of <data set>",
     )
-    parser.add_argument("--dump", metavar="FILE", help="write one JSON line per expression to FILE")
+    parser.add_argument(
+        "--dump",
+        metavar="FILE",
+        help="write one JSON line per expression to FILE; with several --splits, to FILE with "
+        "_<split> appended to its stem",
+    )
     parser.add_argument(
         "--pictures",
         type=int,

@@ -86,17 +86,25 @@ def _flush_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def add_config_arguments(
+    parser: argparse.ArgumentParser, of_weights: bool = False
+) -> argparse.ArgumentParser:
     """Adds `--config FILE` and `--set KEY=VALUE ...` to a parser, and returns it.
 
     Parsed values are `config` (path, str) and `overrides` (list of str), the arguments of
     `config.schema.load_config`.
+
+    Args:
+        parser: the parser of a command.
+        of_weights: whether the settings follow from the weights by default; `config` is then None
+            if the argument is omitted.
     """
+    default = "the config.json beside the weights" if of_weights else DEFAULT_CONFIG
     parser.add_argument(
         "--config",
-        default=str(PROJECT_ROOT / DEFAULT_CONFIG),
+        default=None if of_weights else str(PROJECT_ROOT / DEFAULT_CONFIG),
         metavar="FILE",
-        help=f"JSON file of settings (default: {DEFAULT_CONFIG})",
+        help=f"JSON file of settings (default: {default})",
     )
     add_set_argument(parser)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

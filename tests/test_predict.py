@@ -222,7 +222,7 @@ def test_a_signal_keeps_finished_results(folder, predict_here, tmp_path, number)
         ),
         (
             ["--image", "photos", "--expression", "a", "--weights", "alone.h5"],
-            "config.json: no such file, which would hold the settings of alone.h5",
+            "alone.h5: is empty",
         ),
         (["--list", "a", "--set", "use_nsl=0"], "did you mean 'use_nls'"),
         (

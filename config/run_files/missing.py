@@ -75,11 +75,16 @@ def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[Missin
 def check_no_file_missing(config: Config, keys: Iterable[str] = TRAINING) -> None:
     """Raises `UserError` that lists all files of `missing_files`, if there are any."""
     missing = missing_files(config, keys)
-    if len(missing) == 1:
-        raise UserError(str(missing[0]))
     if missing:
-        lines = "\n".join(f"  {file}" for file in missing)
-        raise UserError(f"{len(missing)} files or folders of this run are missing:\n{lines}")
+        raise UserError(missing_text(missing))
+
+
+def missing_text(missing: Iterable[MissingFile]) -> str:
+    """The message about missing files: one line for one of them, else a list."""
+    lines = [str(file) for file in missing]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} files or folders of this run are missing:", *lines])
 
 
 def _short(path: str | os.PathLike) -> str:

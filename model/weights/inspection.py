@@ -60,6 +60,7 @@ class Description:
         layers: number of layers with weights; None if the format does not tell.
         parameters: number of values.
         precision: dtypes of the values.
+        published: whether it is a checkpoint of the authors' implementation.
         part: which of `model.weights.layouts.PARTS` it fills; None if that is not known.
         settings: config keys of networks that the file fits, with their values.
         classes: number of classes of the detector in it; None if it is not a detector.
@@ -72,6 +73,7 @@ class Description:
     layers: int | None
     parameters: int
     precision: str
+    published: bool = False
     part: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     classes: int | None = None
@@ -195,7 +197,7 @@ def _describe_published(description: Description, layers: Sequence[FileLayer]) -
     backbone = backbone_of_published(layers)
     if backbone is None:
         return
-    description.part = NETWORK
+    description.published, description.part = True, NETWORK
     _describe_network(description, layers, backbone, text_settings_of_layers(layers))
     description.kind = f"published MCN checkpoint, {description.kind}"
 

@@ -3,30 +3,49 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
 from config.files import file_sha256, write_text
 from config.json_text import parse_json
+from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
+from data.loading.anchors import read_anchors
 from data.loading.errors import skipped_text
 from utils.environment import device_line, parameters_line, versions
 from utils.evaluation.comparison import Measurement
-from utils.evaluation.evaluator import build_evaluator
-from utils.evaluation.metrics import format_table
+from utils.evaluation.evaluator import Evaluator, build_evaluator
+from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
-from utils.prediction.grounder import load_grounder
+from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import save_png
 
-RESULT = "result.json"
+RESULT, ANCHORS = "result.json", "anchors_px"
 # The settings that scores depend on; they are written beside them.
 RECORDED_SETTINGS = (
     "evaluate_model", "evaluate_set", "anchors_file", "backbone", "text_encoder", "rnn_cell",
     "aspp_dilations", "input_size", "word_len", "word_embed", "det_acc_thresh", "segment_thresh",
     "use_nls", "precision", "on_bad_sample",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set to evaluate on, and where its results go.
+
+    Attributes:
+        set_path: annotation file.
+        folder: where result.txt and result.json are written.
+        dump: file for one JSON line per expression, in the order of the set; None for no file.
+    """
+
+    set_path: str
+    folder: Path
+    dump: Path | None = None
 
 
 def report(
@@ -54,23 +73,78 @@ def report(
         WeightsError, DataError, UserError, OSError: the weights or the data cannot be used, a file
             cannot be written, or it exists and must not be replaced.
     """
+    task = Task(config.evaluate_set, Path(folder), None if dump is None else Path(dump))
+    (result,) = report_tasks(config, [task], weights, pictures, overwrite)
+    return _table(config, task, result)
+
+
+def report_tasks(
+    config: Config,
+    tasks: Sequence[Task],
+    weights: str | os.PathLike | None = None,
+    pictures: int = 0,
+    overwrite: bool = False,
+) -> list[Result]:
+    """Evaluates weights on several sets with one network, prints the results and writes them.
+
+    Args:
+        config: the settings; those of all sets, except evaluate_set.
+        tasks: the sets.
+        weights, pictures, overwrite: as those of `report`.
+
+    Returns:
+        The result of each task, see `utils.evaluation.metrics.Metrics.result`.
+
+    Raises:
+        As `report`; files that are missing or must not be replaced are noticed before the first
+            evaluation.
+    """
     if weights is not None:
         config = config.replace(evaluate_model=str(weights))
-    folder, source = Path(folder), _source(config)
+    check_weights_exist(config.evaluate_model)
+    missing = {str(m): m for task in tasks for m in missing_files(_of(config, task), EVALUATION)}
+    if missing:
+        raise UserError(missing_text(missing.values()))
+    sources = _sources(config, tasks)
     if not overwrite:
-        _check_not_lost(folder, source, dump)
+        for task, source in zip(tasks, sources, strict=True):
+            _check_not_lost(task.folder, source, task.dump)
     print(device_line())
-    evaluator = build_evaluator(config)
-    print(f"data: {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images")
+    evaluators = [build_evaluator(_of(config, task)) for task in tasks]
+    for evaluator in evaluators:
+        print(f"data: {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images")
     grounder = load_grounder(config)
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
+    return [
+        _evaluate(config, task, evaluator, grounder, source, pictures)
+        for task, evaluator, source in zip(tasks, evaluators, sources, strict=True)
+    ]
 
+
+def _of(config: Config, task: Task) -> Config:
+    return config.replace(evaluate_set=task.set_path)
+
+
+def _table(config: Config, task: Task, result: Result) -> str:
+    return format_table(result, task.set_path, config.det_acc_thresh)
+
+
+def _evaluate(
+    config: Config,
+    task: Task,
+    evaluator: Evaluator,
+    grounder: Grounder,
+    source: dict[str, Any],
+    pictures: int,
+) -> Result:
+    """Evaluates on one set and writes its results."""
     measurements: list[Measurement] = []
-    keep = measurements.append if dump is not None or pictures else None
-    result = evaluator.evaluate(grounder, config.word_len, "evaluate", on_measured=keep)
+    keep = measurements.append if task.dump is not None or pictures else None
+    label = f"evaluate {Path(task.set_path).stem}"
+    result = evaluator.evaluate(grounder, config.word_len, label, on_measured=keep)
     measurements.sort(key=lambda case: case.index)
-    table = format_table(result, str(config.evaluate_set), config.det_acc_thresh)
+    table = _table(config, task, result)
     print(table)  # Before files are written, which may fail.
     skipped = evaluator.skipped()
     if skipped:
@@ -80,22 +154,28 @@ def report(
 
     details = {**result, "skipped": skipped, **source, "versions": versions()}
     lines = [f"{key} = {value}" for key, value in source["settings"].items()]
-    write_text(folder / "result.txt", table + "\n\n" + "\n".join(lines) + "\n")
-    write_text(folder / RESULT, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
-    if dump is not None:
+    write_text(task.folder / "result.txt", table + "\n\n" + "\n".join(lines) + "\n")
+    write_text(task.folder / RESULT, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    if task.dump is not None:
         rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
-        write_text(dump, "".join(row + "\n" for row in rows))
+        write_text(task.dump, "".join(row + "\n" for row in rows))
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
-        save_png(folder / "pictures.png", sheet)
-    return table
+        save_png(task.folder / "pictures.png", sheet)
+    return result
 
 
-def _source(config: Config) -> dict[str, Any]:
+def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
     """What results come from: the settings that scores depend on, and the hash of the weights."""
-    check_weights_exist(config.evaluate_model)
-    settings = {key: getattr(config, key) for key in RECORDED_SETTINGS}
-    return {"settings": settings, "weights_sha256": file_sha256(config.evaluate_model)}
+    anchors, sha256 = read_anchors(config.anchors_file), file_sha256(config.evaluate_model)
+    return [
+        {
+            "settings": {key: getattr(_of(config, task), key) for key in RECORDED_SETTINGS}
+            | {ANCHORS: anchors.tolist()},
+            "weights_sha256": sha256,
+        }
+        for task in tasks
+    ]
 
 
 def _check_not_lost(folder: Path, source: dict[str, Any], dump: str | os.PathLike | None) -> None:
@@ -116,6 +196,8 @@ def _check_not_lost(folder: Path, source: dict[str, Any], dump: str | os.PathLik
         key
         for key, value in source["settings"].items()
         if key != "evaluate_model" and settings.get(key) != value
+        # Results of earlier versions do not have the sizes.
+        if key != ANCHORS or key in settings
     ]
     if found.get("weights_sha256") != source["weights_sha256"]:
         changed.insert(0, "weights")

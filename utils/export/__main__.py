@@ -1,7 +1,6 @@
 """Exports a network for use without this project, as SavedModel, ONNX or TFLite.
 
-    python -m utils.export --config config/config.json --weights log/refcoco/best.weights.h5 \\
-        --format onnx --output exported
+    python -m utils.export --weights log/refcoco/best.weights.h5 --format onnx --output exported
 
 writes exported/whole.onnx. Its inputs are an RGB image of any size, (h, w, 3) uint8, and the word
 vectors of one expression; its outputs are the box in pixels of the image, its score, and the mask
@@ -28,32 +27,35 @@ from config.command_line import (
 )
 from config.files import bytes_text
 from config.quiet import quiet_tensorflow
-from config.schema import load_config
 from utils.export.formats import PARTS, SUFFIXES
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    config = load_config(options.config, options.overrides)
+    from utils.prediction.run_folder import settings_of_weights
+
+    settings = settings_of_weights(options.weights, options.config, options.overrides)
+    config, weights = settings.config, settings.weights
+    settings.print_warnings()
     parts = PARTS if options.part == "all" else (options.part,)
 
     quiet_tensorflow()
     if options.bundle is not None:
         from utils.export.bundle import write_bundle
 
-        path = write_bundle(config, options.weights, options.bundle, options.vocabulary)
+        path = write_bundle(config, weights, options.bundle, options.vocabulary)
         print(f"{path}  {bytes_text(_bytes_of(path))}")
         return
 
     from utils.export.files import export
 
-    for path in export(config, options.weights, options.format, options.output, parts):
+    for path in export(config, weights, options.format, options.output, parts):
         print(f"{path}  {bytes_text(_bytes_of(path))}")
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m utils.export", description=__doc__)
-    add_config_arguments(parser)
+    add_config_arguments(parser, of_weights=True)
     add_weights_argument(parser, help="weights to export (default: evaluate_model)")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--format", choices=list(SUFFIXES), help="file format")

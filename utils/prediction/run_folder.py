@@ -1,37 +1,168 @@
-"""The folder that training leaves behind: weight files and the settings that belong to them."""
+"""The settings that belong to a weight file: those of its training, as far as they are known."""
 
 import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+from config.command_line import DEFAULT_CONFIG
+from config.errors import UserError
+from config.run_files.commands import how_to_get
+from config.run_files.released import released_of
+from config.schema import PROJECT_ROOT, Config, load_config
+from data.loading.anchors import read_anchors
+from model.weights.inspection import describe
 
 SETTINGS_FILE = "config.json"
+# What the authors' checkpoints were trained with is no longer available; this is closest.
+PUBLISHED_VECTORS = PROJECT_ROOT / "data" / "words" / "glove.840B.300d.txt"
+# The settings that must be those of the training.
+ARCHITECTURE = (
+    "backbone", "backbone_width", "backbone_blocks", "head_width", "aspp_dilations",
+    "text_encoder", "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim",
+)  # fmt: skip
+TRAINED_WITH = (*ARCHITECTURE, "input_size", "word_len", "anchors_file", "word_embed", "bert_path")
+WITHOUT_BERT = (
+    "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim", "word_embed"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """A weight file and the settings to use it with.
+
+    Attributes:
+        weights: the file.
+        config: the settings.
+        warnings: sentences about settings that are not those of the training.
+    """
+
+    weights: str
+    config: Config
+    warnings: tuple[str, ...] = ()
+
+    def print_warnings(self) -> None:
+        """Prints the warnings to standard error."""
+        for warning in self.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def check_weights_exist(weights: str | os.PathLike) -> None:
     """Raises FileNotFoundError if there is no such weight file."""
     if not Path(weights).exists():
-        raise FileNotFoundError(
-            f"{weights}: no such weight file; name another one, or train a network (`make demo` "
-            "trains a small one)"
-        )
+        otherwise = "name another one, or train a network (`make demo` trains a small one)"
+        raise FileNotFoundError(f"{weights}: no such weight file; {how_to_get(weights, otherwise)}")
 
 
-def settings_beside(weights: str | os.PathLike) -> Path:
-    """Finds the settings with which a network was trained.
+def settings_of_weights(
+    weights: str | os.PathLike | None,
+    config_file: str | os.PathLike | None = None,
+    overrides: Sequence[str] = (),
+) -> WeightSettings:
+    """Finds the settings to use a network with.
+
+    They are, the first of these that there is:
+
+    1. overrides, key by key;
+    2. for a checkpoint of the authors, what the file itself determines, such as `rnn_cell`;
+    3. `config_file`;
+    4. the config.json that training left beside the weights;
+    5. for a checkpoint of the authors, the shipped config for the data set of its name, or else
+       config/config.json, with the word vectors closest to those of its training.
 
     Args:
-        weights: weight file of the network.
+        weights: weight file; None for the evaluate_model of `config_file`, or of
+            config/config.json.
+        config_file: JSON file of settings, if the user names one.
+        overrides: strings "key=value".
 
     Returns:
-        Path of the config.json in the same folder.
+        The settings, with a warning if `config_file` or `overrides` contradict the settings of
+        the training.
 
     Raises:
-        FileNotFoundError: there is no such weight file, or no config.json beside it.
+        FileNotFoundError: there is no such weight file, or its settings are not known.
+        ConfigError: a settings file, a key or a value cannot be used.
+        WeightsError: the settings have to come from the file, and it is no weight file.
     """
+    if weights is None:
+        default = PROJECT_ROOT / DEFAULT_CONFIG
+        weights = load_config(config_file or default, overrides).evaluate_model
     check_weights_exist(weights)
-    path = Path(weights).parent / SETTINGS_FILE
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file, which would hold the settings of {weights}; name a settings "
-            "file with --config"
-        )
-    return path
+    beside, facts = Path(weights).parent / SETTINGS_FILE, _published_facts(weights)
+    source: Path | None = beside
+    if facts:
+        source = _shipped_config(weights, facts["backbone"])
+    elif not beside.exists():
+        source = None
+    changes = [f"{key}={value}" for key, value in facts.items()]
+    if config_file is None:
+        if source is None:
+            raise FileNotFoundError(
+                f"{beside}: no such file, which would hold the settings of {weights}; name a "
+                "settings file with --config"
+            )
+        words = [f"word_embed={PUBLISHED_VECTORS}"] if facts else []
+        config = load_config(source, [*words, *changes, *overrides])
+    else:
+        config = load_config(config_file, [*changes, *overrides])
+    if source is None:
+        return WeightSettings(str(weights), config)
+    trained = load_config(source, changes)
+    if facts:
+        trained = trained.replace(word_embed=str(PUBLISHED_VECTORS))
+    warnings = _warnings(config, trained, "the file itself" if facts else str(source))
+    return WeightSettings(str(weights), config, warnings)
+
+
+def _published_facts(weights: str | os.PathLike) -> dict[str, Any]:
+    """The settings that a checkpoint of the authors determines; empty for any other file."""
+    if (Path(weights).parent / SETTINGS_FILE).exists() and released_of(weights) is None:
+        return {}
+    description = describe(weights)
+    keys = {field.name for field in fields(Config)}
+    known = {key: value for key, value in description.settings.items() if key in keys}
+    return known if description.published else {}
+
+
+def _shipped_config(weights: str | os.PathLike, backbone: str) -> Path:
+    """The shipped config for the data set that the name of a checkpoint tells."""
+    released = released_of(weights)
+    if released is not None:
+        for path in sorted((PROJECT_ROOT / "config").glob("*.json")):
+            config = load_config(path)
+            described = (Path(config.train_set).parent.name, config.backbone)
+            if described == (released.trained_on, backbone) and path.stem != "demo":
+                return path
+    return PROJECT_ROOT / DEFAULT_CONFIG
+
+
+def _warnings(config: Config, trained: Config, source: str) -> tuple[str, ...]:
+    """Warns about settings that are not those of the training."""
+    keys = set(TRAINED_WITH) - set(
+        WITHOUT_BERT if config.text_input == trained.text_input == "pieces" else ["bert_path"]
+    )
+    different = [
+        f"{key} {getattr(config, key)} instead of {getattr(trained, key)}"
+        for key in TRAINED_WITH
+        if key in keys and _differs(key, getattr(config, key), getattr(trained, key))
+    ]
+    if not different:
+        return ()
+    return (
+        f"these settings are not those with which the network was trained, according to {source}: "
+        + "; ".join(different),
+    )
+
+
+def _differs(key: str, ours: Any, theirs: Any) -> bool:
+    if key == "anchors_file":
+        try:
+            return read_anchors(ours).tolist() != read_anchors(theirs).tolist()
+        except (OSError, UserError):
+            return Path(ours).name != Path(theirs).name
+    if key in ("word_embed", "bert_path"):  # The project may have moved since.
+        return Path(ours).name != Path(theirs).name
+    return bool(ours != theirs)

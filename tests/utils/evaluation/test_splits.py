@@ -1,0 +1,159 @@
+"""Several splits by one network, each with its own folder, and their table."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from config.errors import UserError
+from config.run_files.released import SCORES
+from config.schema import PROJECT_ROOT, load_config
+from model.weights import save_weights
+from utils.evaluation import report as report_module
+from utils.evaluation.published import splits_table
+from utils.evaluation.splits import report_splits
+
+RESULTS = {"val": {"det_acc": 0.8, "seg_iou": 0.6312}, "testA": {"det_acc": 0.5, "seg_iou": 0.25}}
+CHECKPOINT = "data/weights/mcn_refcoco_darknet.h5"
+
+
+def test_the_table_compares_with_the_published_figures():
+    lines = splits_table(RESULTS, CHECKPOINT, "refcoco").splitlines()
+    assert lines[0] == f"RefCOCO: {CHECKPOINT}"
+    assert lines[1].split() == ["REC", "Acc@0.5", "RES", "mean", "IoU"]
+    assert lines[2].split() == ["ours", "published", "difference"] * 2
+    assert lines[3].split() == ["val", "80.00", "80.61", "-0.61", "63.12", "63.12", "+0.00"]
+    assert lines[4].split() == ["testA", "50.00", "83.38", "-33.38", "25.00", "65.05", "-40.05"]
+    assert len({len(line) for line in lines[2:5]}) == 1
+    assert "the authors' README" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("weights", "dataset", "thresh"),
+    [
+        ("log/refcoco/best.weights.h5", "refcoco", 0.5),
+        ("elsewhere/mcn_refcoco_darknet.h5", "refcoco", 0.5),
+        (CHECKPOINT, "refcoco+", 0.5),
+        (CHECKPOINT, "refcoco", 0.7),
+    ],
+)
+def test_nothing_is_compared_that_was_not_published(weights, dataset, thresh):
+    table = splits_table(RESULTS, weights, dataset, thresh)
+    assert "published" not in table
+    assert table.splitlines()[-1].split() == ["testA", "50.00", "25.00"]
+    assert f"Acc@{thresh:g}" in table
+
+
+def test_splits_without_published_figures_stand_beside_those_with():
+    table = splits_table(RESULTS | {"mine": RESULTS["val"]}, CHECKPOINT, "refcoco")
+    assert table.splitlines()[5].split() == ["mine", "80.00", "–", "–", "63.12", "–", "–"]
+
+
+def test_the_readme_has_the_same_figures():
+    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    figures = r"([\d.]+) / ([\d.]+)"
+    rows = re.findall(rf"^\| (\S+) (\w+) \| {figures} \| {figures} \|$", text, re.MULTILINE)
+    folders = {"RefCOCO": "refcoco", "RefCOCO+": "refcoco+", "RefCOCOg": "refcocog",
+               "ReferIt": "refclef"}  # fmt: skip
+    found: dict = {}
+    for name, split, *numbers in rows:
+        darknet, vgg = [tuple(map(float, numbers[i : i + 2])) for i in (0, 2)]
+        found.setdefault((folders[name], "darknet"), {})[split] = darknet
+        found.setdefault((folders[name], "vgg"), {})[split] = vgg
+    assert found == SCORES
+
+
+def test_the_shipped_configs_have_the_same_figures():
+    for (dataset, backbone), scores in SCORES.items():
+        stem = "config" if dataset == "refcoco" else dataset
+        file = f"{stem}{'_vgg' if backbone == 'vgg' else ''}.json"
+        about = load_config(PROJECT_ROOT / "config" / file).about[1]
+        assert about.startswith(f"Released checkpoint, {' / '.join(scores)} in percent:")
+        for index in (0, 1):
+            assert " / ".join(f"{pair[index]:.2f}" for pair in scores.values()) in about
+
+
+@pytest.fixture(scope="module")
+def prepared(network, tiny_set, tmp_path_factory):
+    """Weights under the name of a checkpoint, and a set with the splits val, testA and testB."""
+    root = tmp_path_factory.mktemp("splits")
+    anns = root / "anns" / "refcoco"
+    anns.mkdir(parents=True)
+    for split, source in {"val": "val", "testA": "train", "testB": "val"}.items():
+        shutil.copy(tiny_set.root / f"{source}.txt", anns / f"{split}.txt")
+    weights = root / "weights" / "tiny.weights.h5"
+    save_weights(network(), weights)
+    weights.rename(weights.with_name("mcn_refcoco_darknet.h5"))
+    config = tiny_set.config(evaluate_set=str(anns / "val.txt"))
+    return SimpleNamespace(
+        root=root, config=config, weights=str(weights.with_name("mcn_refcoco_darknet.h5"))
+    )
+
+
+@pytest.mark.slow
+def test_splits_are_evaluated_by_one_network(prepared, tmp_path, capsys, monkeypatch):
+    loaded, load = [], report_module.load_grounder
+    monkeypatch.setattr(
+        report_module, "load_grounder", lambda config: loaded.append(load(config)) or loaded[-1]
+    )
+    dump = str(tmp_path / "dump.jsonl")
+    arguments = (prepared.config, prepared.weights, ["val", "testA", "testB"], tmp_path)
+    report_splits(*arguments, dump=dump)
+    assert len(loaded) == 1
+    printed = capsys.readouterr().out
+    found = {
+        split: json.loads((tmp_path / f"refcoco_{split}/result.json").read_text())
+        for split in ("val", "testA", "testB")
+    }
+    assert [found[split]["n_expressions"] for split in found] == [12, 9, 12]
+    for split, result in found.items():
+        assert result["settings"]["evaluate_set"].endswith(f"refcoco/{split}.txt")
+        assert result["settings"]["anchors_px"] == [[20, 24], [40, 40], [60, 50]]
+        assert result["settings"]["aspp_dilations"] == [1, 2, 4]
+        assert (tmp_path / f"dump_{split}.jsonl").is_file()
+    assert found["testA"]["seg_iou"] != found["val"]["seg_iou"] == found["testB"]["seg_iou"]
+    table = (tmp_path / "refcoco_splits.txt").read_text()
+    assert f"\n{table}" in printed
+    assert f"{100 * found['testA']['seg_iou']:.2f}" in table.splitlines()[4]
+    assert "83.38" in table.splitlines()[4]
+    assert "anchors_px = [[20.0, 24.0]" in (tmp_path / "refcoco_val/result.txt").read_text()
+    # The same results may be written again, others not.
+    report_splits(*arguments[:2], ["testA"], tmp_path)
+    changed = prepared.config.replace(segment_thresh=0.5)
+    with pytest.raises(
+        UserError, match=r"refcoco_val/result\.json: holds the results of other segm"
+    ):
+        report_splits(changed, *arguments[1:])
+
+
+@pytest.mark.slow
+def test_a_single_set_keeps_its_folder(prepared, tmp_path, capsys):
+    config = prepared.config.replace(evaluate_model=prepared.weights)
+    other = prepared.root / "own.weights.h5"
+    shutil.copy(prepared.weights, other)
+    report_splits(config, str(other), [], tmp_path, "mine")
+    assert (tmp_path / "mine/result.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert capsys.readouterr().out.endswith(f"Results are in {tmp_path}/mine/\n")
+    report_splits(config, str(other), ["val"], tmp_path, "mine")
+    assert (tmp_path / "mine_val/result.json").is_file()
+
+
+def test_a_misspelled_split_is_named_with_those_that_exist(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"has no vall\.txt; its splits are testA, testB, val"):
+        report_splits(prepared.config, prepared.weights, ["val", "vall"], tmp_path)
+
+
+def test_missing_files_are_listed_once_with_their_commands(prepared, tmp_path):
+    config = prepared.config.replace(
+        evaluate_set=str(tmp_path / "anns/refcoco/val.txt"), word_embed=str(tmp_path / "none.txt")
+    )
+    with pytest.raises(UserError) as error:
+        report_splits(config, prepared.weights, ["val", "testA"], tmp_path)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "3 files or folders of this run are missing:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "evaluate_set", "word_embed", "evaluate_set",
+    ]  # fmt: skip

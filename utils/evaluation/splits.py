@@ -1,0 +1,81 @@
+"""The body of test.py: one or several splits, each with its own folder, and their table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.errors import UserError
+from config.files import write_text
+from config.schema import Config
+from utils.evaluation.published import published_scores, splits_table
+from utils.evaluation.report import Task, report_tasks
+
+
+def report_splits(
+    config: Config,
+    weights: str,
+    splits: Sequence[str],
+    output: Path,
+    name: str | None = None,
+    *,
+    dump: str | None = None,
+    pictures: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Evaluates weights on splits of the data set of config.evaluate_set.
+
+    Prints and writes the results of each split and, if there are several or published figures to
+    compare them with, one table.
+
+    Args:
+        config: the settings.
+        weights: the weight file.
+        splits: names of annotation files beside evaluate_set, without .txt; evaluate_set alone if
+            there are none.
+        output: folder of the results.
+        name: folder of the result in `output`, or the beginning of the names for several splits;
+            by default that of the data set.
+        dump: file for one JSON line per expression; the split is appended for several of them.
+        pictures: number of best, median and worst predictions to draw per split.
+        overwrite: whether to replace results of other weights or settings.
+
+    Raises:
+        As `utils.evaluation.report.report`.
+    """
+    evaluate_set = Path(config.evaluate_set)
+    dataset = evaluate_set.parent.name
+    chosen = list(dict.fromkeys(splits)) or [evaluate_set.stem]
+    _check_names(chosen, evaluate_set)
+    tasks = [
+        Task(
+            str(evaluate_set.with_name(f"{split}.txt")),
+            output / (name if name and not splits else f"{name or dataset}_{split}"),
+            _dump_of(dump, split if len(chosen) > 1 else None),
+        )
+        for split in chosen
+    ]
+    results = report_tasks(config, tasks, weights, pictures, overwrite)
+    by_split = dict(zip(chosen, results, strict=True))
+    scores = published_scores(weights, dataset, config.det_acc_thresh)
+    if len(chosen) > 1 or scores.keys() & {*chosen}:
+        table = splits_table(by_split, weights, dataset, config.det_acc_thresh)
+        print(f"\n{table}")
+        write_text(output / f"{name or dataset}_splits.txt", table + "\n")
+    print(f"Results are in {', '.join(f'{task.folder}/' for task in tasks)}")
+
+
+def _check_names(splits: Sequence[str], evaluate_set: Path) -> None:
+    """Raises `UserError` if some of the splits of a prepared data set do not exist."""
+    known = sorted(path.stem for path in evaluate_set.parent.glob("*.txt"))
+    unknown = [split for split in splits if split not in known]
+    if known and unknown:
+        raise UserError(
+            f"{evaluate_set.parent}: has no {', '.join(f'{split}.txt' for split in unknown)}; its "
+            f"splits are {', '.join(known)}"
+        )
+
+
+def _dump_of(dump: str | None, split: str | None) -> Path | None:
+    if dump is None:
+        return None
+    path = Path(dump)
+    return path if split is None else path.with_stem(f"{path.stem}_{split}")
