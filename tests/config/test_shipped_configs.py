@@ -34,3 +34,10 @@ def test_the_split_named_in_about_exists(path):
     assert len(published[2].split(" / ")) == len(named)
     # download.py tells users to prepare this division.
     assert f"--dataset {dataset} --split {split_by} " in SOURCES[dataset].next_step
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.stem)
+def test_the_weights_to_evaluate_are_those_of_the_training(path):
+    config = load_config(path)
+    assert Path(config.evaluate_model) == Path(config.log_path) / "best.weights.h5"
+    assert Path(config.train_set).parent.name in Path(config.log_path).name
