@@ -123,7 +123,11 @@ class Config:
         1024, "units of the recurrent cell, an even number", low=2, high=16384
     )
     rnn_drop_out: float = setting(
-        0.1, "dropout on the inputs of the recurrent cell", low=0, high=0.999
+        0.1,
+        "dropout on the inputs of the recurrent cell, with one mask per gate, and on the scores of "
+        "the attention over words",
+        low=0,
+        high=0.999,
     )
     lang_att: int = setting(
         1, "attention over the words; 0 takes the last output of the RNN", choices=[0, 1]
