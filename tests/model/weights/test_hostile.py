@@ -1,5 +1,6 @@
 """Weight files from strangers: they cannot read other files, run in circles or fill the memory."""
 
+import itertools
 import json
 import shutil
 import zipfile
@@ -224,8 +225,18 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def attacked_layouts():
+    """Each attack on files of this project, and on one of the other layouts in turn.
+
+    What opens a file examines all layouts alike.
+    """
+    native, *others = LAYOUTS
+    for attack, other in zip(ATTACKS, itertools.cycle(others)):
+        for layout in (native, other):
+            yield pytest.param(attack, layout, id=f"{attack.__name__}-{layout}")
+
+
+@pytest.mark.parametrize(("attack", "layout"), list(attacked_layouts()))
 def test_every_reader_refuses(tmp_path, attack, layout, capsys):
     pair = fresh_pair("darknet")
     path = tmp_path / "strange.weights.h5"
