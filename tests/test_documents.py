@@ -126,7 +126,7 @@ def faults_of_command(arguments):
     subcommands = re.search(r"\{([\w,]+)\} \.\.\.|COMMAND \.\.\.", text)
     if subcommands and rest and not rest[0].startswith("-"):
         text = help_of(*program, rest[0])
-    flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text.split("\n\n", 1)[0]))
+    flags = {"--help"} | set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text.split("\n\n", 1)[0]))
     yield from (f"no flag {word}" for word in rest if word.startswith("--") and word not in flags)
     config = "config/config.json"
     for flag, value in itertools.pairwise(rest):

@@ -30,6 +30,9 @@ class Attention:
     box: np.ndarray
     geometry: Letterbox
 
+    def __repr__(self) -> str:
+        return f"Attention(mask of shape {self.mask.shape}, box of shape {self.box.shape})"
+
     def over_photograph(
         self, branch: str, width: int | None = None, height: int | None = None
     ) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from config.errors import UserError
+from config.errors import UserError, shown
 from data.loading.letterbox import Letterbox
 from utils.prediction.masks import place_mask
 
@@ -41,6 +41,14 @@ class Prediction:
     geometry: Letterbox
     box_xyxy_input: np.ndarray
     probability_input: np.ndarray
+
+    def __repr__(self) -> str:
+        """The result in one line, without arrays of pixels."""
+        box = ", ".join(f"{x:.1f}" for x in self.box_xyxy)
+        return (
+            f"Prediction({shown(self.expression)}, box_xyxy=[{box}], score={self.score:.2f}, "
+            f"mask of {self.mask.sum():,} px in {self.mask.shape[1]}×{self.mask.shape[0]})"
+        )
 
     @property
     def probability(self) -> np.ndarray:

@@ -40,6 +40,20 @@ def threshold_of(prediction):
     return float(np.median(prediction.probability))
 
 
+def test_results_print_in_one_line(predictor):
+    predictor.set_image(np.zeros((40, 60, 3), np.uint8))
+    (prediction,) = predictor.predict("red " + 500 * "a")
+    text = repr(prediction)
+    assert len(text) < 250
+    assert "\n" not in text
+    assert text.startswith('Prediction("red aaa')
+    assert text.endswith(f"mask of {prediction.mask.sum():,} px in 60×40)")
+    (attention,) = predictor.attention("red")
+    assert repr(attention) == (
+        f"Attention(mask of shape {attention.mask.shape}, box of shape {attention.box.shape})"
+    )
+
+
 def test_agrees_with_the_evaluation(predictor, tiny_set):
     config = tiny_set.config()
     evaluator = build_evaluator(config)
