@@ -144,7 +144,8 @@ def _what_is_missing(path: Path, missing: Sequence[str]) -> str:
         problem = f"lacks {', '.join(missing)}"
     return (
         f"bert_path = {path}: {problem}. It must hold Google's files ({', '.join(ORIGINAL_FILES)}) "
-        f"or a keras-hub preset ({', '.join(PRESET_FILES)}); data/README.md says where to get them"
+        f"or a keras-hub preset ({', '.join(PRESET_FILES)}); `python data/download.py bert` "
+        "fetches the former, and data/README.md describes both"
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from config.errors import shown
 from config.files import write_text
 from config.json_text import read_lines
+from config.run_files.commands import how_to_get
 from data.loading.errors import DataError
 
 SEPARATOR = " ~ "
@@ -130,7 +131,8 @@ def read_annotations(path: str | os.PathLike) -> list[Referent]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such annotation file; data/data_process.py writes it (see data/README.md)"
+            f"{path}: no such annotation file; "
+            + how_to_get(path, "data/README.md says how to prepare or import a set")
         )
     referents = []
     for number, content in read_lines(path, DataError, MAX_LINE_BYTES):

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from config.errors import UserError
+from config.run_files.commands import how_to_get
 from data.text.glove import GUIDE, read_glove
 from data.text.pipeline_vectors import FILES, META, open_pipeline, read_meta
 
@@ -161,10 +162,10 @@ def _package_folder(name: str) -> Path:
             if name == "en_vectors_web_lg":
                 way_out = (
                     "this package exists only for spaCy 2; it contains the GloVe vectors of Common "
-                    "Crawl, so use glove.840B.300d.zip instead"
+                    "Crawl, so use those of `python data/download.py glove-840b` instead"
                 )
         else:
-            way_out = "relative paths start at the current folder"
+            way_out = how_to_get(name, "relative paths start at the current folder")
         raise FileNotFoundError(
             f"word_embed {name!r}: no such file, folder or installed package; {way_out}; {GUIDE}"
         )

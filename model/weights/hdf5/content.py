@@ -14,6 +14,7 @@ import h5py
 
 from config.errors import Hdf5Error, RefusedHdf5Error, UserError, shortened
 from config.hdf5_file import opened_hdf5
+from config.run_files.commands import how_to_get
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
@@ -47,7 +48,8 @@ def content_of(path: str | os.PathLike) -> str:
     """
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"{path}: no such weight file; docs/weights.md lists what can be loaded")
+        otherwise = "docs/weights.md lists what can be loaded and where to get it"
+        raise WeightsError(f"{path}: no such weight file; {how_to_get(path, otherwise)}")
     if not path.is_file():
         raise WeightsError(f"{path}: is a folder; specify the weight file itself")
     try:

@@ -193,7 +193,7 @@ def test_a_line_of_many_expressions_is_read(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data_process\.py writes it"):
+    with pytest.raises(FileNotFoundError, match=r"data/README\.md says how to prepare"):
         read_annotations(tmp_path / "missing.txt")
     path = tmp_path / "val.txt"
     path.write_text("\n\n")
