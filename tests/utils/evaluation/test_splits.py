@@ -11,9 +11,11 @@ from config.errors import UserError
 from config.run_files.released import SCORES
 from config.schema import PROJECT_ROOT, load_config
 from model.weights import save_weights
+from tests.model.weights.weight_fixtures import fresh_pair, write_published
 from utils.evaluation import report as report_module
 from utils.evaluation.published import splits_table
 from utils.evaluation.splits import report_splits
+from utils.prediction.run_folder import settings_of_weights
 
 RESULTS = {"val": {"det_acc": 0.8, "seg_iou": 0.6312}, "testA": {"det_acc": 0.5, "seg_iou": 0.25}}
 CHECKPOINT = "data/weights/mcn_refcoco_darknet.h5"
@@ -139,6 +141,24 @@ def test_a_single_set_keeps_its_folder(prepared, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"Results are in {tmp_path}/mine/\n")
     report_splits(config, str(other), ["val"], tmp_path, "mine")
     assert (tmp_path / "mine_val/result.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_needs_nothing_but_its_file_and_the_data(prepared, tiny_set, tmp_path, capsys):
+    weights = tmp_path / "weights" / "mcn_refcoco_darknet.h5"
+    weights.parent.mkdir()
+    write_published(weights, fresh_pair("darknet").source)
+    paths = tiny_set.paths | {"evaluate_set": prepared.config.evaluate_set}
+    # What full-size checkpoints have in common, and what makes this test quick.
+    small = ["backbone_blocks=[1,1,2,1,1]", "input_size=64", "word_len=4", "workers=2"]
+    overrides = [*small, *(f"{key}={path}" for key, path in paths.items())]
+    found = settings_of_weights(weights, None, overrides)
+    report_splits(found.config, found.weights, ["val", "testB"], tmp_path / "result")
+    table = (tmp_path / "result/refcoco_splits.txt").read_text().splitlines()
+    assert [line.split()[2] for line in table[3:5]] == ["80.61", "75.51"]
+    settings = json.loads((tmp_path / "result/refcoco_val/result.json").read_text())["settings"]
+    assert (settings["backbone"], settings["rnn_cell"]) == ("darknet", "lstm")
+    assert "published MCN checkpoint" in capsys.readouterr().out
 
 
 def test_a_misspelled_split_is_named_with_those_that_exist(prepared, tmp_path):
