@@ -17,6 +17,8 @@ PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := --config config/demo.json
+# One test process per core; each keeps a file's tests together, which share their networks.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
 .PHONY: install install-dev demo demo-backbone demo-model test test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
@@ -85,10 +87,10 @@ lint: install-dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term --durations=15
 
 test-fast: install-dev
-	$(BIN)/python -m pytest -m "not slow and not soak"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not soak"
 
 fuzz: install-dev
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long
