@@ -14,7 +14,10 @@ The network always returns one box, also if nothing in the picture matches the e
 import argparse
 import functools
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,7 +27,9 @@ FOLDER = Path(__file__).resolve().parent
 OUTPUTS = ["box_xyxy_px", "score", "mask_score"]
 
 
-def ground(image, expressions):
+def ground(
+    image: str | os.PathLike | Image.Image | np.ndarray, expressions: str | Sequence[str]
+) -> list[dict[str, Any]]:
     """Locates one object per expression.
 
     Args:
@@ -92,10 +97,9 @@ def _rgb(image):
     return image
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("image")
     parser.add_argument("expressions", nargs="+", metavar="expression")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")

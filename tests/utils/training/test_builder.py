@@ -33,13 +33,15 @@ def test_several_replicas_need_complete_batches(tiny_set):
     training_set, evaluator = build_sets(tiny_set.config())
     grounder = SimpleNamespace(model=None)
 
-    def trainer(batch_size):
-        config = tiny_set.config(batch_size=batch_size)
+    def trainer(batch_size, last_batch):
+        config = tiny_set.config(batch_size=batch_size, last_batch=last_batch)
         return Trainer(config, {}, strategy, training_set, evaluator, grounder, None, None)
 
-    assert trainer(2).steps_per_epoch == 2
+    assert trainer(2, "drop").steps_per_epoch == 2
+    assert trainer(2, "wrap").steps_per_epoch == 3
+    assert trainer(6, "wrap").steps_per_epoch == 1
     with pytest.raises(TrainingError, match="train_set holds 5 referents, less than batch_size 6"):
-        trainer(6)
+        trainer(6, "drop")
 
 
 @pytest.mark.slow
