@@ -32,10 +32,11 @@ from utils.visualization.png import save_png
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 LONGEST_STEM = 150
+NAMELESS = "photograph"
 LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
 
-_PNG_NAME = re.compile(r".+_\d+(_mask)?\.png", re.DOTALL)
+_PNG_NAME = re.compile(r".*_\d+(_mask)?\.png", re.DOTALL)
 
 
 class Output:
@@ -171,7 +172,7 @@ class Output:
     def _unused_files(self, image: Path) -> tuple[Path, Path]:
         """Picture and mask with the lowest number that no file has."""
         # Names of photographs may have bytes that are no UTF-8, and any length up to 255 bytes.
-        stem = os.fsencode(image.stem)[:LONGEST_STEM].decode("utf-8", "ignore")
+        stem = os.fsencode(image.stem)[:LONGEST_STEM].decode("utf-8", "ignore") or NAMELESS
         while True:
             self._numbers[stem] += 1
             name = f"{stem}_{self._numbers[stem]}"

@@ -246,12 +246,25 @@ def test_the_same_relative_path_elsewhere_is_another_photograph(tmp_path, photog
     assert len(records_in(tmp_path / "out")) == 2
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"x" * 251 + b".jpg", "\u00e9".encode() * 124])
+@pytest.mark.parametrize(
+    "name", [b"\xe9.jpg", b"caf\xe9.jpg", b"x" * 251 + b".jpg", "\u00e9".encode() * 124]
+)
 def test_photographs_of_any_name(tmp_path, predicted, name):
     job = (os.fsdecode(name), ["red"])
     assert predicted(job) == 1
     assert predicted(job) == 0
     assert len(files(tmp_path / "out")) == 3
+
+
+def test_a_name_without_any_text_is_readable(tmp_path, predicted, monkeypatch):
+    job = (os.fsdecode(b"\xe9.jpg"), ["red"])
+    monkeypatch.setattr(output_module, "NAMELESS", "")  # As earlier revisions named the pictures.
+    assert predicted(job, folder=tmp_path / "old") == 1
+    assert files(tmp_path / "old")[0] == "_1.png"
+    monkeypatch.undo()
+    assert predicted(job, folder=tmp_path / "old") == 0
+    predicted(job, folder=tmp_path / "old", overwrite=True)
+    assert files(tmp_path / "old")[0] == "photograph_1.png"
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
