@@ -2,8 +2,9 @@
 
 A store is a folder named by a hash of its key (weights, input size, images), so that stores of
 other keys stay beside it and nothing is ever deleted. `features.bin` holds one row of bytes per
-image, all its features in a sequence; `marks.bin` holds width, height and checksum of each row that
-is complete; `key.json` says what the features depend on.
+image, all its features in a sequence; `marks.bin` holds width and height, a checksum of the key and
+one of the row for each row that is complete; `key.json` says what the features depend on. Rows that
+were computed for another key count as missing, whatever the name of their folder.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import threading
 import weakref
 import zlib
@@ -33,8 +35,9 @@ from config.files import (
 from data.loading.errors import DataError
 
 # Part of the key: another layout of the files needs another number.
-LAYOUT = 1
+LAYOUT = 2
 MARK = np.dtype("<u4")
+MARKS = 4  # Per row: width, height, checksum of the key, checksum of the row.
 
 
 class DamagedCacheError(UserError):
@@ -86,13 +89,14 @@ class FeatureStore:
         self.rows = {image: row for row, image in enumerate(images)}
         whole_key = {**key, "images": list(images), "shapes": self.shapes, "dtype": dtype}
         self._key = json.dumps({**whole_key, "layout": LAYOUT}, sort_keys=True)
-        self.folder = Path(folder) / hashlib.sha256(self._key.encode()).hexdigest()[:16]
+        self._key_checksum = zlib.crc32(self._key.encode())
+        self.folder = Path(folder) / _folder_name(self._key)
         counts = [int(np.prod(shape)) for shape in self.shapes]
         self._row_bytes = sum(counts) * np.dtype(dtype).itemsize
         self._ends = np.cumsum(counts)[:-1]
         self._descriptor = -1
         self._unmarking = threading.Lock()  # Samples are read in several threads.
-        self._marks = np.zeros((len(self.rows), 3), MARK)
+        self._marks = np.zeros((len(self.rows), MARKS), MARK)
         with contextlib.suppress(FileNotFoundError):
             self._open(os.O_RDONLY)
 
@@ -111,9 +115,10 @@ class FeatureStore:
         mine, found = json.loads(self._key), []
         for path in sorted(self.folder.parent.glob("*/key.json")):
             with contextlib.suppress(OSError, ValueError, RecursionError):
-                key = json.loads(path.read_text(encoding="utf-8"))
-                if path.parent == self.folder or not isinstance(key, dict) or "layout" not in key:
-                    continue
+                text = path.read_text(encoding="utf-8")
+                if path.parent == self.folder or path.parent.name != _folder_name(text):
+                    continue  # The name tells a store from a folder of the user.
+                key = json.loads(text)
                 differing = [name for name in sorted(key | mine) if key.get(name) != mine.get(name)]
                 size = _allocated_bytes(path.parent / self._features_path.name)
                 found.append(OtherStore(path.parent, tuple(differing), size))
@@ -166,7 +171,7 @@ class FeatureStore:
         content = values.tobytes()
         with no_space_named(self._features_path, self.bytes):
             _write_at(self._descriptor, content, row * self._row_bytes)
-        self._marks[row] = (*size, _checksum(row, size, content))
+        self._marks[row] = (*size, self._key_checksum, _checksum(row, size, content))
 
     def flush(self) -> None:
         """Writes all changes to the disk, features before the marks that say they are complete.
@@ -191,7 +196,7 @@ class FeatureStore:
                 that they count as missing when the store is opened again.
         """
         row = self.rows[image]
-        width, height, checksum = self._marks[row].tolist()
+        width, height, _, checksum = self._marks[row].tolist()
         try:
             content = os.pread(self._descriptor, self._row_bytes, row * self._row_bytes)
         except OSError as error:
@@ -221,19 +226,20 @@ class FeatureStore:
         return self.folder / "marks.bin"
 
     def _open(self, flags: int) -> None:
-        self._descriptor = os.open(self._features_path, flags, 0o666)
+        self._descriptor = _open_own_file(self._features_path, flags)
         # Not at the end of the process, when threads may still be reading.
         weakref.finalize(self, os.close, self._descriptor).atexit = False
         self._marks = self._read_marks()
 
     def _read_marks(self) -> np.ndarray:
-        """The marks on the disk of those rows that the file of the features contains."""
-        marks = np.zeros((len(self.rows), 3), MARK)
+        """The marks on the disk, of this key and of those rows that the features' file contains."""
+        marks = np.zeros((len(self.rows), MARKS), MARK)
         with contextlib.suppress(FileNotFoundError):
             stored = np.fromfile(self._marks_path, MARK)
             if stored.size == marks.size:  # Otherwise damaged.
                 rows_in_file = os.fstat(self._descriptor).st_size // self._row_bytes
                 marks[:rows_in_file] = stored.reshape(marks.shape)[:rows_in_file]
+                marks[marks[:, 2] != self._key_checksum] = 0
         return marks
 
     def _write_marks(self, marks: np.ndarray) -> None:
@@ -267,6 +273,33 @@ class FeatureStore:
             "set cache_dir to a folder on a larger disk, cache_dtype=float16 for half the size, or "
             "cache_features=0",
         )
+
+
+def _folder_name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _open_own_file(path: Path, flags: int) -> int:
+    """Opens a file that has no other name, so that writing changes nothing elsewhere.
+
+    Raises:
+        UserError: it is a link, has a second name or is no file.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return descriptor
+        os.close(descriptor)
+    raise UserError(
+        f"{path}: is a link or no file, and features are written only to a file without another "
+        "name; replace it by a copy, or delete it to compute the features anew"
+    )
 
 
 def _checksum(row: int, size: tuple[int, int], content: bytes) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
 from data.loading import feature_store
 from data.loading.errors import DataError
 from data.loading.feature_store import DamagedCacheError, FeatureStore
@@ -116,6 +116,7 @@ def test_files_of_others_are_kept(tmp_path):
         "key.json",
         "marks.bin",
         "0/key.json",
+        "layout/key.json",
     ]
     mine += ["feature_engineering/thesis.py", "list/key.json", "deep/key.json"]
     for name in mine:
@@ -123,6 +124,7 @@ def test_files_of_others_are_kept(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
     (tmp_path / "list/key.json").write_text("[1]")
+    (tmp_path / "layout/key.json").write_text('{"layout": 1}')
     (tmp_path / "deep/key.json").write_text("[" * 100_000)
     (tmp_path / "empty").mkdir()
     before = tree(tmp_path)
@@ -295,6 +297,53 @@ def test_no_bit_of_features_or_marks_can_flip_unnoticed(tmp_path):
                 damaged.read(other)
             fill(damaged, damaged.missing)
             assert path.read_bytes() == intact
+
+
+@pytest.mark.parametrize("moved", [["."], ["features.bin", "marks.bin"], ["features.bin"]])
+def test_features_of_another_key_are_never_used(tmp_path, moved):
+    store = fill(open_store(tmp_path))
+    other = open_store(tmp_path, weights="xyz")
+    with other.writing():
+        for name in IMAGES:
+            other.write(name, (640, 480), [feature + 1 for feature in features_of(name)])
+    if moved == ["."]:
+        shutil.rmtree(store.folder)
+        other.folder.rename(store.folder)
+    else:
+        for name in moved:
+            shutil.copyfile(other.folder / name, store.folder / name)
+    again = open_store(tmp_path)
+    if moved == ["features.bin"]:
+        for name in IMAGES:
+            with pytest.raises(DamagedCacheError, match="damaged"):
+                again.read(name)
+    assert again.missing == IMAGES
+    assert_complete(fill(again))
+    assert_complete(open_store(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "pipe", "folder"])
+def test_features_are_written_to_no_file_of_another_name(tmp_path, kind):
+    store = fill(open_store(tmp_path / "f"))
+    path, other = store.folder / "features.bin", tmp_path / "other"
+    path.rename(other)
+    before = other.read_bytes()
+    if kind == "symlink":
+        path.symlink_to(other)
+    elif kind == "hard link":
+        path.hardlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(UserError, match=r"features\.bin: is a link or no file"):
+        open_store(tmp_path / "f")
+    path.rmdir() if kind == "folder" else path.unlink()
+    absent = open_store(tmp_path / "f")
+    path.symlink_to(other)
+    with pytest.raises(UserError, match=r"features\.bin: is a link or no file"):
+        fill(absent)
+    assert other.read_bytes() == before
 
 
 def test_rows_in_each_others_place_are_noticed(tmp_path):
