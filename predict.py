@@ -31,6 +31,7 @@ from config.command_line import (
     add_output_argument,
     add_set_argument,
     add_weights_argument,
+    not_empty,
     run,
 )
 from config.quiet import quiet_tensorflow
@@ -45,7 +46,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.expression):
         parser.error("--image and --expression must be given together")
-    if not (arguments.weights or arguments.config):
+    if arguments.weights is None and arguments.config is None:
         arguments.weights = DEMO_WEIGHTS
     auth = None
     if arguments.serve:
@@ -98,8 +99,12 @@ def _parser():
     )
     add = parser.add_argument
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--image", metavar="PATH", help="photograph, or folder of photographs")
-    task.add_argument("--list", metavar="FILE", help="JSON lines of images and expressions")
+    task.add_argument(
+        "--image", type=not_empty, metavar="PATH", help="photograph, or folder of photographs"
+    )
+    task.add_argument(
+        "--list", type=not_empty, metavar="FILE", help="JSON lines of images and expressions"
+    )
     task.add_argument("--serve", action="store_true", help="open a page for the browser")
     add(
         "--expression",
@@ -108,7 +113,12 @@ def _parser():
         help="English expression for the object in --image; can be repeated",
     )
     add_weights_argument(parser, help="trained weights (default: see above)")
-    add("--config", metavar="FILE", help="JSON file of settings (default: see above)")
+    add(
+        "--config",
+        type=not_empty,
+        metavar="FILE",
+        help="JSON file of settings (default: see above)",
+    )
     add_set_argument(parser)
     add_output_argument(parser, default="result/predict", help="folder for results")
     add("--overwrite", action="store_true", help="remove the results of earlier runs first")

@@ -86,6 +86,17 @@ def _flush_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def not_empty(text: str) -> str:
+    """The `type` of arguments that name a file or folder: "" would be the current folder, or none.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty, as that of an unset variable of a shell.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, but the argument is empty")
+    return text
+
+
 def add_config_arguments(
     parser: argparse.ArgumentParser, of_weights: bool = False
 ) -> argparse.ArgumentParser:
@@ -103,6 +114,7 @@ def add_config_arguments(
     parser.add_argument(
         "--config",
         default=None if of_weights else str(PROJECT_ROOT / DEFAULT_CONFIG),
+        type=not_empty,
         metavar="FILE",
         help=f"JSON file of settings (default: {default})",
     )
@@ -127,7 +139,7 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_weights_argument(parser: argparse.ArgumentParser, help: str = "weights to load") -> None:
     """Adds `--weights FILE` to a parser; the parsed value is `weights` (str or None)."""
-    parser.add_argument("--weights", metavar="FILE", help=help)
+    parser.add_argument("--weights", type=not_empty, metavar="FILE", help=help)
 
 
 def add_output_argument(
@@ -145,7 +157,7 @@ def add_output_argument(
     """
     default = None if default is None else os.fspath(default)
     described = help if default is None else f"{help} (default: {default})"
-    parser.add_argument("--output", metavar="DIR", default=default, help=described)
+    parser.add_argument("--output", type=not_empty, metavar="DIR", default=default, help=described)
 
 
 def counted(names: Sequence[str]) -> str:

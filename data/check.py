@@ -23,7 +23,7 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.command_line import add_config_arguments, exit_code
+from config.command_line import add_config_arguments, exit_code, not_empty
 from config.schema import load_config
 
 
@@ -36,6 +36,7 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--write_anchors",
+        type=not_empty,
         metavar="FILE",
         help="write the proposed anchors to FILE, to be used as anchors_file",
     )

@@ -214,6 +214,9 @@ def test_a_signal_keeps_finished_results(folder, predict_here, tmp_path, number)
             ["--list", "a.jsonl", "--expression", "a"],
             "--image and --expression must be given together",
         ),
+        (["--list", ""], "argument --list: expected a name, but the argument is empty"),
+        (["--image", "", "--expression", "a"], "argument --image: expected a name"),
+        (["--serve", "--weights", ""], "argument --weights: expected a name"),
         (["--image", "nowhere.jpg", "--expression", "a"], "nowhere.jpg: no such image or folder"),
         (["--list", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (

@@ -200,6 +200,17 @@ def test_single_arguments():
     assert "--output DIR folder of the results (default: result)" in shown
 
 
+@pytest.mark.parametrize("name", ["--weights", "--output", "--config"])
+def test_empty_names_are_refused(name, capsys):
+    parser = add_config_arguments(argparse.ArgumentParser(), of_weights=True)
+    add_weights_argument(parser)
+    add_output_argument(parser, default="result")
+    with pytest.raises(SystemExit):
+        parser.parse_args([name, ""])
+    message = f"argument {name}: expected a name, but the argument is empty"
+    assert message in capsys.readouterr().err
+
+
 def test_an_output_folder_that_the_command_chooses():
     parser = argparse.ArgumentParser()
     add_output_argument(parser, default=None, help="folder (default: beside the input)")

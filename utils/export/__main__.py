@@ -23,6 +23,7 @@ from config.command_line import (
     add_config_arguments,
     add_output_argument,
     add_weights_argument,
+    not_empty,
     run,
 )
 from config.files import bytes_text
@@ -59,9 +60,12 @@ def _parser():
     add_weights_argument(parser, help="weights to export (default: evaluate_model)")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--format", choices=list(SUFFIXES), help="file format")
-    kind.add_argument("--bundle", metavar="DIR", help="write a self-contained folder to DIR")
+    kind.add_argument(
+        "--bundle", type=not_empty, metavar="DIR", help="write a self-contained folder to DIR"
+    )
     parser.add_argument(
         "--vocabulary",
+        type=not_empty,
         metavar="FILE",
         help="text file with the words that the bundle is to know (default: all of word_embed, if "
         "they are few)",
