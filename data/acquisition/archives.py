@@ -14,6 +14,8 @@ _BERT = "https://storage.googleapis.com/bert_models/2018_10_18"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # No weight file is larger, so what sends more is something else.
 _MOST_WEIGHT_BYTES = 1_000_000_000
+# Of archives whose exact size is not known, with ample room.
+_MOST_REFER_BYTES, _MOST_SAIAPR_BYTES = 1_000_000_000, 10_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Download:
         folder: folder for its content, relative to the output folder.
         size: size in bytes, if it is known exactly.
         about_bytes: approximate size, if it is known.
-        most_bytes: bound for the size; None if there is none.
+        most_bytes: bound for the size, if it is not known exactly.
         sha256: checksum in hexadecimal digits, if known.
         signature: first bytes of the file, as far as all files of its kind have them in common.
         kind: what files with this signature are, with its article.
@@ -46,7 +48,7 @@ class Download:
 
     @property
     def most(self) -> int | None:
-        """The size that must not be exceeded, if there is one."""
+        """The size that must not be exceeded, by which also a response without an end ends."""
         return self.most_bytes if self.size is None else self.size
 
 
@@ -103,6 +105,7 @@ def _refer(
         members=(f"{name}/*",),
         n_files=n_files,
         size=size,
+        most_bytes=_MOST_REFER_BYTES,
         sha256=sha256,
         page=_REFER_PAGE,
     )
@@ -201,6 +204,7 @@ SOURCES: dict[str, Source] = {
                 members=("*/images/*.jpg",),
                 n_files=19_997,
                 flat=True,
+                most_bytes=_MOST_SAIAPR_BYTES,
                 page="https://www.imageclef.org/SIAPRdata",
             ),
         ),
@@ -258,6 +262,7 @@ SOURCES: dict[str, Source] = {
                 members=("*/bert_config.json", "*/vocab.txt", "*/bert_model.ckpt.[id]*"),
                 n_files=4,
                 about_bytes=407_727_028,
+                most_bytes=2 * 407_727_028,
                 flat=True,
                 page="https://github.com/google-research/bert",
             ),

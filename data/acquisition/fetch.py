@@ -6,6 +6,7 @@ The data are collected in `<file>.part`, which is renamed once it is complete an
 
 import http.client
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -14,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from config.errors import UserError
+from config.errors import UserError, shortened, shown
 from config.files import (
     bytes_text,
     check_free_space,
@@ -29,6 +30,9 @@ from data.support.progress import Progress
 CHUNK_BYTES = 1 << 18
 # Status codes after which the same request may succeed.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+# What urllib raises about servers; ValueError about addresses and numbers that are malformed.
+_FAULTS = (OSError, http.client.HTTPException, ValueError)
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 # Says how a file differs from the expected one, or None.
 Examine = Callable[[Path], str | None]
@@ -44,6 +48,15 @@ class _MirrorError(Exception):
 
 class _ConnectionLostError(Exception):
     """The connection ended early; the data received so far are kept."""
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within the web, and not to FTP."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if not newurl.lower().startswith(("http://", "https://")):
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is no web address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def fetch(
@@ -152,16 +165,18 @@ def _transfer(url: str, download: Download, part: Path, timeout_s: float, respon
     headers = {"User-Agent": "mcn-download", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if note.get("url") == url and note.get("validator"):
-            headers["If-Range"] = note["validator"]
+        validator = note.get("validator")
+        if note.get("url") == url and isinstance(validator, str) and _is_header(validator):
+            headers["If-Range"] = validator
     request = urllib.request.Request(url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=timeout_s)
+        opener = urllib.request.build_opener(_WebRedirects)
+        response = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         with error:
             return _refused(error, part, start)
-    except (OSError, http.client.HTTPException) as error:
-        fault = f"no response: {getattr(error, 'reason', None) or error}"
+    except _FAULTS as error:
+        fault = f"no response: {_reason_of(error)}"
         raise (_ConnectionLostError if responded else _MirrorError)(fault) from None
     with response:
         offset, total = _content_range(response, start)
@@ -190,7 +205,7 @@ def _refused(error: urllib.error.HTTPError, part: Path, start: int) -> bool:
         if error.headers.get("Content-Range", "").endswith(f"/{start}"):
             return True
         raise _restart(part)
-    text = f"HTTP {error.code} {error.reason}"
+    text = f"HTTP {error.code} {shortened(str(error.reason))}"
     raise (_ConnectionLostError if error.code in _TRANSIENT else _MirrorError)(text)
 
 
@@ -203,15 +218,28 @@ def _content_range(response: http.client.HTTPResponse, start: int) -> tuple[int,
     """Offset of the first byte in the response, and size of the complete file if known."""
     length = response.headers.get("Content-Length", "")
     if response.status != 206:
-        return 0, int(length) if length.isdigit() else None
+        return 0, _number(length)
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(start):
         raise _MirrorError(
             f"the requested range starts at byte {start}, but it sends "
-            f"{response.headers.get('Content-Range')!r}"
+            f"{shown(response.headers.get('Content-Range'))}"
         )
-    return start, int(total) if total.isdigit() else None
+    return start, _number(total)
+
+
+def _number(text: str) -> int | None:
+    """A number of bytes; None if it is not known, or not a number."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def _is_header(text: str) -> bool:
+    return text.isascii() and text.isprintable() and bool(text)
+
+
+def _reason_of(error: Exception) -> str:
+    return shortened(str(getattr(error, "reason", None) or error))
 
 
 def _check_response(
@@ -262,10 +290,13 @@ def _copy(
 
 
 def _read(response: http.client.HTTPResponse, done: int, total: int | None) -> bytes:
+    # `read` would read everything into memory if a server sends a piece of "-1" bytes.
+    chunk = bytearray(CHUNK_BYTES)
     try:
-        return response.read(CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise _connection_lost(done, total, error) from None
+        n_bytes = response.readinto(chunk)
+    except _FAULTS as error:
+        raise _connection_lost(done, total, _reason_of(error)) from None
+    return bytes(chunk[:n_bytes])
 
 
 def _connection_lost(done: int, total: int | None, reason: object) -> _ConnectionLostError:
@@ -306,7 +337,7 @@ def _note_path(part: Path) -> Path:
 def _read_note(part: Path) -> dict:
     try:
         note = json.loads(_note_path(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no note, or a damaged one
+    except (OSError, ValueError, RecursionError):  # no note, or a damaged one
         return {}
     return note if isinstance(note, dict) else {}
 

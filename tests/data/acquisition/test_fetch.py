@@ -13,7 +13,7 @@ import pytest
 
 import data.acquisition.fetch
 from config.errors import NoSpaceError
-from data.acquisition.archives import Archive
+from data.acquisition.archives import SOURCES, Archive
 from data.acquisition.fetch import DownloadError, fetch
 from tests.data.acquisition.web_server import WebServer
 
@@ -202,6 +202,62 @@ def test_a_bad_mirror_is_named_and_the_next_one_tried(server, tmp_path, capsys, 
     assert f"set.zip ← {good}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ({"location": "http://[::1/x"}, "no response: "),
+        ({"location": "http://a..b/"}, "no response: "),
+        ({"location": "http://\u00fc\u00e9.example..org/"}, "no response: "),
+        ({"location": "http://127.0.0.1:port/"}, "no response: "),
+        ({"location": "ftp://127.0.0.1/set.zip"}, "it redirects to ftp://127.0.0.1/set.zip, which"),
+        ({"content": b"-5\r\n" + CONTENT, "length": -1, "chunked": True}, "connection lost"),
+        ({"content": b"-1\r\n" + OTHER, "length": -1, "chunked": True}, "connection lost"),
+        ({"content": b"x\r\n" + CONTENT, "length": -1, "chunked": True}, "connection lost"),
+    ],
+)
+def test_an_odd_server_is_named_and_the_next_one_tried(server, tmp_path, behaviour, reason):
+    bad, _ = server.add("bad.zip", **behaviour)
+    good, _ = server.add("good.zip", CONTENT)
+    with pytest.raises(DownloadError) as error:
+        run(archive_of(bad), tmp_path, attempts=2)
+    assert reason in str(error.value)
+    assert run(archive_of(bad, good), tmp_path, attempts=2).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", ["\u00b2", "9" * 5000, "-7", "1_000"])
+def test_a_length_that_is_no_number_counts_as_unknown(server, tmp_path, length):
+    url, _ = server.add("set.zip", CONTENT, length=length, break_at=300_000, breaks=1)
+    span = f"bytes 300000-{len(CONTENT) - 1}/{length}"
+    rest, _ = server.add("rest.zip", CONTENT, length=length, span=span)
+    assert run(archive_of(url, rest), tmp_path, attempts=1).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "[" * 100_000,
+        '{"url": "URL", "validator": "\\u20ac"}',
+        '{"url": "URL", "validator": "a\\nb"}',
+        '{"url": "URL", "validator": 7}',
+        '{"url": "URL", "total": ' + "9" * 5000 + "}",
+    ],
+)
+def test_a_damaged_note_is_ignored(server, tmp_path, note):
+    url, served = server.add("set.zip", CONTENT)
+    (tmp_path / "set.zip.part").write_bytes(CONTENT[:100_000])
+    (tmp_path / "set.zip.part.json").write_text(note.replace("URL", url))
+    assert run(archive_of(url), tmp_path).read_bytes() == CONTENT
+    assert served.asked == ["bytes=100000-"]
+
+
+def test_a_response_without_an_end_ends_at_the_bound(server, tmp_path):
+    url, _ = server.add("set.zip", CONTENT, length=-1)
+    archive = replace(archive_of(url, known=False), most_bytes=300_000)
+    with pytest.raises(DownloadError, match="sends more than the expected 300,000 bytes"):
+        run(archive, tmp_path)
+    assert all(download.most for source in SOURCES.values() for download in source.downloads)
+
+
 def test_a_server_that_lies_about_an_unknown_size_is_noticed(server, tmp_path):
     url, _ = server.add("set.zip", CONTENT, length=len(CONTENT) - 50)
     with pytest.raises(DownloadError, match="truncated or damaged"):
@@ -210,7 +266,7 @@ def test_a_server_that_lies_about_an_unknown_size_is_noticed(server, tmp_path):
 
 def test_a_server_that_sends_another_range_is_refused(server, tmp_path):
     url, _ = server.add("set.zip", CONTENT, break_at=300_000, span="bytes 5-10/600000")
-    with pytest.raises(DownloadError, match="starts at byte 300000, but it sends 'bytes 5-10"):
+    with pytest.raises(DownloadError, match='starts at byte 300000, but it sends "bytes 5-10'):
         run(archive_of(url), tmp_path)
 
 

@@ -14,11 +14,13 @@ class Served:
         content: the file.
         break_at: the connection is closed after this many bytes of a response, `breaks` times.
         ranges: whether the Range header is respected.
-        length: value of Content-Length; None is the correct one, -1 omits the header.
+        length: value of Content-Length, a number or any text; None is the correct one, -1 omits
+            the header.
         status: status code; any but 200 is an error response.
         failures: the number of times that the error response is sent.
         span: a Content-Range to send instead of the correct one.
         location: an address to redirect to.
+        chunked: whether the header says so; `content` is then sent as it is, with any faults.
         asked: the Range header of every request, "" if there was none.
     """
 
@@ -27,12 +29,13 @@ class Served:
     break_at: int | None = None
     breaks: int = 1_000_000
     ranges: bool = True
-    length: int | None = None
+    length: int | str | None = None
     status: int = 200
     failures: int = 1_000_000
     span: str | None = None
     etag: str = '"one"'
     location: str | None = None
+    chunked: bool = False
     asked: list = field(default_factory=list)
 
 
@@ -54,7 +57,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("If-Range") not in (None, served.etag):
             wanted = ""
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and served.ranges else 0
-        total = len(served.content) if served.length is None else served.length
+        total = served.length if isinstance(served.length, int) else len(served.content)
         if start and start >= len(served.content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(served.content)}")
@@ -67,7 +70,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             span = f"bytes {start}-{len(served.content) - 1}/{len(served.content)}"
             self.send_header("Content-Range", served.span or span)
         if served.length != -1:
-            self.send_header("Content-Length", str(total - start))
+            odd = served.length if isinstance(served.length, str) else None
+            self.send_header("Content-Length", odd or str(total - start))
+        if served.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         body = served.content[start:]
         if served.break_at is not None and served.breaks > 0:
