@@ -23,16 +23,21 @@ ATTRIBUTE_MESSAGE, CONTINUATION_MESSAGE = 0x0C, 0x10
 def check_heaps(content: Content) -> None:
     """Checks the heaps in which HDF5 keeps texts of variable length.
 
-    HDF5 never returns from reading one whose sizes are wrong.
+    HDF5 never returns from reading one whose sizes are wrong. Heaps may lie within heaps, since
+    space of deleted ones is used again, but not so often that checking them takes long.
 
     Raises:
-        Hdf5Error: the sizes in a heap are wrong.
+        Hdf5Error: the sizes in a heap are wrong, or heaps overlap too often.
     """
+    steps_left = len(content) // 8  # An object has at least 16 bytes.
     start = content.find(HEAP)
     while start >= 0:
         end = start + _number(content, start + 8, 8)
         at = start + 16
         while at + 16 <= end:
+            steps_left -= 1
+            if steps_left < 0:
+                raise Hdf5Error("is damaged (overlapping heaps of texts)")
             index, size = _heap_object(content[at : at + 16])
             # The free space, which has the index 0, counts its own header.
             following = at + (size if index == 0 else 16 + -(-size // 8) * 8)

@@ -83,9 +83,12 @@ class Transfer:
     variance: bool = False
 
     def read(self) -> np.ndarray:
-        """Reads the array, and adapts it if necessary."""
+        """Reads the array, adapts it if necessary, and converts it to the variables' dtype."""
         values = np.asarray(self.array[...])
-        return values if self.change is None else self.change(values)
+        if self.change is not None:
+            values = self.change(values)
+        with np.errstate(over="ignore"):  # What overflows becomes infinite, which `check` refuses.
+            return values.astype(self.variables[0].dtype, copy=False)
 
     def check(self, path: str | os.PathLike) -> None:
         """Raises a WeightsError if the array cannot be correct; assigns nothing."""

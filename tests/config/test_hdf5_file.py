@@ -1,6 +1,7 @@
 """HDF5 files: whole or not written at all, and refused if anything in them is not as sealed."""
 
 import re
+import time
 
 import h5py
 import numpy as np
@@ -258,3 +259,23 @@ def test_references_that_lead_nowhere_are_refused(tmp_path):
 def test_a_missing_file_is_no_damaged_file(tmp_path):
     with pytest.raises(FileNotFoundError), opened_hdf5(tmp_path / "none.h5"):
         pass
+
+
+def test_heaps_within_heaps_take_bounded_time(tmp_path):
+    """Each of these heaps reaches to the end of the file, through all that start after it."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["array"] = np.ones(3)
+    count, size = 100_000, 32
+    heaps = bytearray()
+    for number in range(count):
+        rest = (count - number) * size
+        covered = 16 if number < count - 1 else 0  # The next heap's header, as its content.
+        heaps += HEAP + bytes(3) + rest.to_bytes(8, "little")
+        heaps += (1).to_bytes(2, "little") + bytes(6) + covered.to_bytes(8, "little")
+    path.write_bytes(path.read_bytes() + heaps)
+    start = time.process_time()
+    with pytest.raises(Hdf5Error, match="overlapping heaps"), opened_hdf5(path):
+        pass
+    # All steps would be 5e9, which takes an hour.
+    assert time.process_time() - start < 60

@@ -51,7 +51,8 @@ def content_of(path: str | os.PathLike) -> str:
         otherwise = "docs/weights.md lists what can be loaded and where to get it"
         raise WeightsError(f"{path}: no such weight file; {how_to_get(path, otherwise)}")
     if not path.is_file():
-        raise WeightsError(f"{path}: is a folder; specify the weight file itself")
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise WeightsError(f"{path}: is {kind}; specify the weight file itself")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
