@@ -83,6 +83,12 @@ class WordTable:
             ids[position] = self.index.get(word, 0)
         return ids
 
+    def checksum(self) -> str:
+        """SHA-256 of all words and vectors, as hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps([list(self.index), self.unknown]).encode())
+        digest.update(self.vectors.tobytes())
+        return digest.hexdigest()
+
     def lookup(self, ids: np.ndarray) -> np.ndarray:
         """Vectors of word ids: integers (..., T) → (..., T, D) float32."""
         return self.vectors[ids]

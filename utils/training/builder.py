@@ -90,7 +90,7 @@ def build_trainer(
     check_no_file_missing(config)
     anchors_px = read_anchors(config.anchors_file)
     training_set, evaluator = build_sets(config, keep_words=not dry_run)
-    settings = run_settings(config)
+    settings = run_settings(config, training_set.words)
     if chief:
         if Path(config.log_path).exists() and not dry_run:
             with held_folder(config.log_path):

@@ -45,8 +45,8 @@ def new_trainer(tiny_set, tmp_path_factory):
             variable.assign(value)
         config = settings(tiny_set, folder, **changes)
         trainer = Trainer(
-            config, run_settings(config), first.strategy, first.training_set, first.evaluator,
-            first.grounder, first.optimizer,
+            config, run_settings(config, first.training_set.words), first.strategy,
+            first.training_set, first.evaluator, first.grounder, first.optimizer,
             Checkpoints(folder, first.model, first.optimizer),
         )  # fmt: skip
         same_shapes = config.batch_size == first.config.batch_size
@@ -265,6 +265,10 @@ def test_changed_settings_are_refused_or_printed(new_trainer, tmp_path, capsys):
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(RunFolderError, match=r"det_acc_thresh: 0\.5 → 0\.7.*--resume force"):
         build_trainer(config.replace(det_acc_thresh=0.7, lr=1e-3))
+    vectors = tmp_path / "other.txt"
+    vectors.write_text(Path(config.word_embed).read_text().replace("-", ""))
+    with pytest.raises(RunFolderError, match=r"word_embed: the contents of .*--resume force"):
+        build_trainer(config.replace(word_embed=str(vectors)))
     assert (tmp_path / "config.json").read_bytes() == before
     capsys.readouterr()
     changed = config.replace(det_acc_thresh=0.7, lr=1e-3, epoches=2)
@@ -432,7 +436,7 @@ def test_only_the_chief_moves_the_earlier_run_and_no_worker_resumes_it(new_train
     assert files_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("change", ["det_acc_thresh", "evaluate_set"])
+@pytest.mark.parametrize("change", ["det_acc_thresh", "evaluate_set", "aspp_dilations"])
 def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept(
     new_trainer, tiny_set, tmp_path, capsys, change
 ):
@@ -442,7 +446,11 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     trainer.run()
     best = (tmp_path / "log" / "best.weights.h5").read_bytes()
     (tmp_path / "val.txt").write_bytes(Path(tiny_set.paths["train_set"]).read_bytes())
-    changed = {"det_acc_thresh": 0.7, "evaluate_set": str(tmp_path / "val.txt")}[change]
+    changed = {
+        "det_acc_thresh": 0.7,
+        "evaluate_set": str(tmp_path / "val.txt"),
+        "aspp_dilations": [1, 2, 3],
+    }[change]
     capsys.readouterr()
     resumed = new_trainer(tmp_path / "log", epoches=2, **{change: changed})
     evaluate = resumed.evaluate

@@ -1,15 +1,20 @@
 """The settings of a run, and what changes when it is resumed with others."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.bert.folder import read_bert_folder
 from config.files import file_sha256
 from config.schema import Config
+from data.loading.pipeline import Words
+from data.text.vectors import WordTable
 
 # Files whose contents, not their paths, decide whether a run is the same.
-CONTENTS = ("train_set", "evaluate_set", "anchors_file")
+FILES = ("train_set", "evaluate_set", "anchors_file")
+CONTENTS = (*FILES, "word_embed", "bert_path")
 ARCHITECTURE = (
     "backbone", "backbone_width", "backbone_blocks", "head_width", "aspp_dilations",
     "seg_out_stride", "text_encoder", "embed_dim", "rnn_cell", "rnn_hidden_size",
@@ -18,8 +23,8 @@ ARCHITECTURE = (
 # Scores, or the steps of a run, cannot be compared across changes of these.
 FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
 # What the accuracy of the same weights depends on; of the files, the contents count.
-MEASURED_WITH = ("input_size", "word_len", "det_acc_thresh")
-MEASURED_ON = ("evaluate_set", "anchors_file")
+MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh")
+MEASURED_ON = ("evaluate_set", "anchors_file", "word_embed", "bert_path")
 
 
 @dataclass
@@ -35,13 +40,28 @@ class Changes:
     printed: list[str] = field(default_factory=list)
 
 
-def run_settings(config: Config) -> dict[str, Any]:
-    """Returns the settings of a run, with a SHA-256 of each file of `CONTENTS` under "contents".
+def run_settings(config: Config, words: Words) -> dict[str, Any]:
+    """Returns the settings of a run, with a checksum for each key of `CONTENTS` under "contents".
+
+    Of the two sources of words, only the one that the text encoder reads is there. Of word vectors,
+    those of the run's own vocabulary count: a whole file of several GB would delay each start. The
+    weights of a BERT do not count, since they are part of the state.
+
+    Args:
+        config: the settings.
+        words: what encodes the expressions of the run.
 
     Raises:
         OSError: one of the files cannot be read.
+        ConfigError: the BERT folder cannot be used.
     """
-    contents = {key: file_sha256(getattr(config, key)) for key in CONTENTS}
+    contents = {key: file_sha256(getattr(config, key)) for key in FILES}
+    if isinstance(words, WordTable):
+        contents["word_embed"] = words.checksum()
+    else:
+        bert = read_bert_folder(config.bert_path)
+        read = repr((sorted(bert.architecture.items()), bert.vocabulary, bert.lowercase))
+        contents["bert_path"] = hashlib.sha256(read.encode()).hexdigest()
     return {**config.to_dict(), "contents": contents}
 
 
@@ -53,9 +73,8 @@ def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Ch
             versions of the project differ in them.
     """
     changes = Changes()
-    for key in CONTENTS:
-        if saved["contents"][key] != current["contents"][key]:
-            changes.refused.append(f"{key}: the contents of {current[key]} have changed")
+    for key in _other_contents(saved, current):
+        changes.refused.append(f"{key}: the contents of {current[key]} have changed")
     for key in current:
         if key in ("contents", "about") or key not in saved or saved[key] == current[key]:
             continue
@@ -71,8 +90,23 @@ def score_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[
         saved, current: of `run_settings`.
     """
     settings = [key for key in MEASURED_WITH if key in saved and saved[key] != current[key]]
-    files = [key for key in MEASURED_ON if saved["contents"][key] != current["contents"][key]]
+    files = [key for key in _other_contents(saved, current) if key in MEASURED_ON]
     return [*files, *settings]
+
+
+def _other_contents(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """The keys of `CONTENTS` whose contents differ.
+
+    Earlier versions did not record those of the words: they count as the same.
+    """
+    theirs, ours = saved["contents"], current["contents"]
+    differing = [key for key in CONTENTS if key in theirs and key in ours]
+    differing = [key for key in differing if theirs[key] != ours[key]]
+    other_vocabulary = not {"train_set", "evaluate_set"}.isdisjoint(differing)
+    if other_vocabulary and saved.get("word_embed") == current["word_embed"]:
+        # It has other vectors in any case: only the name tells whether the source is another one.
+        return [key for key in differing if key != "word_embed"]
+    return differing
 
 
 def first_step(
