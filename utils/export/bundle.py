@@ -20,12 +20,20 @@ from data.support.staging import replaced_together
 from data.text.glove import glove_entries
 from data.text.sources import find_source
 from data.text.vectors import WordTable, build_word_table, tokenize
-from utils.export.files import described, is_description, require, variable_bytes, write_onnx
+from utils.export.files import (
+    described,
+    is_as_written,
+    require,
+    variable_bytes,
+    write_onnx,
+    written_files,
+)
 from utils.export.formats import ExportError
 from utils.export.graph import build_exportables
 from utils.prediction.grounder import load_grounder
 
 SCRIPT, NETWORK, WORDS, VECTORS = "ground.py", "whole.onnx", "words.txt", "vectors.npy"
+FILES = (SCRIPT, NETWORK, WORDS, VECTORS)
 DESCRIPTION = f"{NETWORK}.json"
 # Without --vocabulary, all words of a source are included up to this number.
 MOST_WORDS = 50_000
@@ -37,7 +45,7 @@ def write_bundle(
     folder: str | os.PathLike,
     vocabulary: str | os.PathLike | None = None,
 ) -> Path:
-    """Writes the folder. An earlier bundle is replaced as a whole; files of others are kept.
+    """Writes the folder. An earlier bundle is replaced as a whole; changed and other files stay.
 
     Args:
         config: `config.schema.Config` of a network that reads word vectors.
@@ -64,19 +72,17 @@ def write_bundle(
     exportable = build_exportables(grounder, bool(config.use_nls))["whole"]
     needed = variable_bytes(exportable) + table.vectors.nbytes
     check_free_space(folder, needed, str(folder), "free some space or name another folder")
-    ours = {NETWORK, DESCRIPTION, WORDS, VECTORS}
-    script = Path(__file__).with_name(SCRIPT)
-    if (folder / SCRIPT).is_file() and (folder / SCRIPT).read_bytes() == script.read_bytes():
-        ours.add(SCRIPT)  # Someone may have changed it.
+    written = written_files(folder / DESCRIPTION)
+    ours = {name for name in FILES if is_as_written(folder / name, written)} | {DESCRIPTION}
     with replaced_together(folder, is_ours=lambda file: file.as_posix() in ours) as (new,):
         new.mkdir()
         write_onnx(exportable, new / NETWORK)
-        write_text(
-            new / DESCRIPTION, described(config, weights or config.evaluate_model, exportable)
-        )
         write_text(new / WORDS, "".join(f"{word}\n" for word in table.index))
         np.save(new / VECTORS, table.vectors)
-        shutil.copyfile(script, new / SCRIPT)
+        shutil.copyfile(Path(__file__).with_name(SCRIPT), new / SCRIPT)
+        files = [new / name for name in FILES]
+        source = weights or config.evaluate_model
+        write_text(new / DESCRIPTION, described(config, source, exportable, files))
     return folder
 
 
@@ -84,7 +90,7 @@ def _check_replaceable(folder: Path) -> None:
     """Refuses folders with anything in them but an earlier bundle."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
-    if os.path.lexists(folder) and not is_description(folder / DESCRIPTION):
+    if os.path.lexists(folder) and written_files(folder / DESCRIPTION) is None:
         raise ExportError(f"{folder}: something else is in the way; name another folder")
 
 

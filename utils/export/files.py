@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from config.errors import NoSpaceError, UserError
-from config.files import check_free_space, write_bytes, write_text
+from config.files import check_free_space, file_sha256, write_bytes, write_text
 from config.json_text import parse_json
 from config.schema import Config
 from data.support.staging import replaced_together
@@ -24,7 +24,8 @@ ONNX_OPSET = 17
 # The settings that users of an exported file need to know.
 SETTINGS = ("input_size", "word_len", "word_embed", "embed_dim", "text_encoder", "segment_thresh",
             "use_nls")  # fmt: skip
-DESCRIPTION_KEYS = {"inputs", "outputs", "settings", "weights"}
+DESCRIPTION_KEYS = {"inputs", "outputs", "settings", "weights", "sha256"}
+GRAPH = "saved_model.pb"  # The file of a SavedModel by which it is recognized.
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
     """Writes parts of a network with their weights, in float32 whatever the config's precision.
 
     Each part replaces an earlier export together with its description, once both are complete.
-    Files that no export has written are kept.
+    Files that no export has written, or that were changed since, are kept.
 
     Args:
         config: `config.schema.Config`.
@@ -67,7 +68,6 @@ def export(
     write = {"savedmodel": _write_savedmodel, "onnx": write_onnx, "tflite": _write_tflite}
     for part, path in zip(parts, paths, strict=True):
         exportable, description = exportables[part], _description_of(path, file_format)
-        text = described(config, weights or config.evaluate_model, exportable)
         check_free_space(
             output,
             variable_bytes(exportable),
@@ -77,7 +77,9 @@ def export(
         is_ours = functools.partial(_is_ours, checked=(path.name, description.name))
         with replaced_together(path, description, is_ours=is_ours) as (new, new_description):
             write[file_format](exportable, new)
-            write_text(new_description, text)
+            files = [_recognized(new, file_format)]
+            source = weights or config.evaluate_model
+            write_text(new_description, described(config, source, exportable, files))
     return paths
 
 
@@ -94,19 +96,23 @@ def require(*packages: str) -> None:
 
 
 def _check_replaceable(path, file_format):
-    """Refuses to replace anything but an earlier export."""
-    description = _description_of(path, file_format)
-    is_model = (
-        (path / "saved_model.pb").is_file() if file_format == "savedmodel" else path.is_file()
-    )
-    if path.exists() and not (is_model and description.exists()):
-        raise ExportError(
-            f"{path}: something else is in the way; remove it or name another --output"
-        )
-    if description.exists() and not is_description(description):
+    """Refuses to replace anything but an earlier export as it was written."""
+    description, file = _description_of(path, file_format), _recognized(path, file_format)
+    written = written_files(description)
+    if description.exists() and written is None:
         raise ExportError(
             f"{description}: something else is in the way; remove it or name another --output"
         )
+    if path.exists() and not is_as_written(file, written):
+        raise ExportError(
+            f"{path}: something else is in the way, or was changed since it was exported; remove "
+            "it or name another --output"
+        )
+
+
+def _recognized(path: Path, file_format: str) -> Path:
+    """The file by which an exported file or folder is recognized."""
+    return path / GRAPH if file_format == "savedmodel" else path
 
 
 def _description_of(path: Path, file_format: str) -> Path:
@@ -115,13 +121,20 @@ def _description_of(path: Path, file_format: str) -> Path:
     return path.with_name(name)
 
 
-def is_description(path: Path) -> bool:
-    """Whether a file is the description of an export."""
+def written_files(description: Path) -> dict[str, str] | None:
+    """Names and SHA-256 of files that an export wrote; None if `description` describes none."""
     try:
-        content = parse_json(path.read_bytes(), path) if path.is_file() else None
-    except UserError:
-        return False
-    return isinstance(content, dict) and content.keys() >= DESCRIPTION_KEYS
+        content = parse_json(description.read_bytes(), description)
+    except (OSError, UserError):
+        return None
+    if not isinstance(content, dict) or not content.keys() >= DESCRIPTION_KEYS:
+        return None
+    return content["sha256"] if isinstance(content["sha256"], dict) else None
+
+
+def is_as_written(file: Path, written: dict[str, str] | None) -> bool:
+    """Whether a file is one of `written_files` and has not been changed since."""
+    return file.is_file() and written is not None and written.get(file.name) == file_sha256(file)
 
 
 def _is_ours(file: Path, checked: Sequence[str]) -> bool:
@@ -131,7 +144,7 @@ def _is_ours(file: Path, checked: Sequence[str]) -> bool:
         file: its path, relative to the folder of a SavedModel, or the name of another target.
         checked: names of the targets, which have passed `_check_replaceable`.
     """
-    return file.as_posix() in (*checked, "saved_model.pb", "fingerprint.pb") or file.match(
+    return file.as_posix() in (*checked, GRAPH, "fingerprint.pb") or file.match(
         "variables/variables.*"
     )
 
@@ -207,8 +220,10 @@ def _concrete(exportable):
     return exportable.function.get_concrete_function()
 
 
-def described(config: Config, weights: str | os.PathLike, exportable: Exportable) -> str:
-    """The JSON text that describes inputs, outputs and settings."""
+def described(
+    config: Config, weights: str | os.PathLike, exportable: Exportable, files: Sequence[Path]
+) -> str:
+    """The JSON text that describes inputs, outputs and settings, and by which to know `files`."""
 
     def specified(specs):
         return {
@@ -225,5 +240,6 @@ def described(config: Config, weights: str | os.PathLike, exportable: Exportable
         "outputs": specified(_concrete(exportable).structured_outputs),
         "settings": {key: getattr(config, key) for key in SETTINGS},
         "weights": Path(weights).name,
+        "sha256": {file.name: file_sha256(file) for file in files},
     }
     return json.dumps(details, indent=2, ensure_ascii=False) + "\n"

@@ -145,14 +145,17 @@ def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
     assert vectors.shape == (4, demo.embed_dim)
     assert not vectors[0].any()
 
-    for name in ("notes.txt", "ground.py"):
+    changed = ["ground.py", "vectors.npy", "whole.onnx", "words.txt"]
+    for name in ("notes.txt", *changed):
         (target / name).write_text("mine")
     (tmp_path / "words.txt").write_text("red")
-    main(arguments)
-    assert (target / "words.txt").read_text() == "red\n"
-    assert names(target) == sorted([*FILES, "ground.py.2", "notes.txt"])
-    assert (target / "ground.py.2").read_text() == "mine"
-    assert (target / "ground.py").read_text() != "mine"
+    for _ in range(2):  # What was not changed is replaced.
+        main(arguments)
+        assert (target / "words.txt").read_text() == "red\n"
+        assert names(target) == sorted([*FILES, *(f"{name}.2" for name in changed), "notes.txt"])
+        for name in changed:
+            assert (target / f"{name}.2").read_text() == "mine"
+            assert (target / name).read_bytes() != b"mine"
 
     # A full disk or anything else that goes wrong keeps the former bundle.
     monkeypatch.setattr(bundle, "write_onnx", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

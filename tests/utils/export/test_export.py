@@ -211,6 +211,20 @@ def test_files_of_others_are_never_replaced(trained, plus, tmp_path, name, conte
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
+def test_an_export_that_was_changed_is_not_replaced(trained, plus, tmp_path, file_format):
+    require(file_format)
+    plus(1)
+    (path,) = export(trained.config, trained.weights, file_format, tmp_path)
+    export(trained.config, trained.weights, file_format, tmp_path)
+    file = path / "saved_model.pb" if path.is_dir() else path
+    file.write_bytes(b"quantized")
+    before = contents(tmp_path)
+    with pytest.raises(ExportError, match=r"whole.*changed since it was exported"):
+        export(trained.config, trained.weights, file_format, tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("file_format", WRITERS)
 @pytest.mark.parametrize("late", [False, True])
 def test_a_full_disk_is_one_sentence_and_keeps_the_earlier_export(
     trained, plus, small_disk, monkeypatch, file_format, late
