@@ -240,9 +240,9 @@ class Trainer:
         scalars = {f"train/{name}": value for name, value in train.items()}
         numbers = flat_result(val, self.config.det_acc_thresh)
         log.scalars(epoch, scalars | {f"val/{name}": value for name, value in numbers.items()})
-        if state.is_improved_by(val["det_acc"]):
-            self.checkpoints.save_best()
-        state = state.after_epoch(plain({"train": train, "val": val}), val["det_acc"])
+        improved = state.is_improved_by(val["det_acc"])
+        checksum = self.checkpoints.save_best() if improved else None
+        state = state.after_epoch(plain({"train": train, "val": val}), val["det_acc"], checksum)
         self.checkpoints.save(state)
         log.epochs(state.history)
         summary = format_summary(val, self.config.det_acc_thresh)

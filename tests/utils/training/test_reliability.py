@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
+from config.hdf5_file import written_hdf5
 from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
@@ -294,7 +295,7 @@ def test_results_without_a_state_are_not_overwritten(new_trainer, tmp_path):
     assert (tmp_path / "log" / "best.weights.h5").exists()
 
 
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
+@pytest.mark.parametrize("damage", ["missing", "damaged", "not the file"])
 def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, damage):
     trainer = new_trainer(tmp_path, epoches=1)
     evaluate = trainer.evaluate
@@ -303,6 +304,9 @@ def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, da
     best = tmp_path / "best.weights.h5"
     if damage == "missing":
         best.unlink()
+    elif damage == "not the file":
+        with written_hdf5(best) as file:  # Intact, but of another run.
+            file["values"] = np.zeros(3)
     else:
         content = bytearray(best.read_bytes())
         content[-100] ^= 1

@@ -137,17 +137,23 @@ class Checkpoints:
                     variable.assign(dataset[()])
         return state
 
-    def save_best(self) -> None:
+    def save_best(self) -> str | None:
         """Writes the weights of the network to `best.weights.h5`.
+
+        Returns:
+            The checksum that seals the file; None on a worker that does not write.
 
         Raises:
             CheckpointError: a weight is not finite. Nothing was written then.
             NoSpaceError, OSError: the file cannot be written; the earlier one stays unchanged.
         """
-        if self.writer:
-            for variable in self.model.variables:
-                _finite(variable, self.best_path.name)
-            save_weights(self.model, self.best_path)
+        if not self.writer:
+            return None
+        for variable in self.model.variables:
+            _finite(variable, self.best_path.name)
+        save_weights(self.model, self.best_path)
+        with h5py.File(self.best_path) as file:
+            return str(file.attrs[CHECKSUM])
 
     def keep_best(self, epoch: int) -> Path:
         """Renames `best.weights.h5`, of this epoch, so that the next best do not replace it.
@@ -161,11 +167,19 @@ class Checkpoints:
         kept = next(path for path in paths if not path.exists())
         return self.best_path.rename(kept)
 
-    def fault_of_best(self) -> str | None:
-        """What is wrong with `best.weights.h5`: None if it is complete and unchanged."""
+    def fault_of_best(self, expected: str | None = None) -> str | None:
+        """What is wrong with `best.weights.h5`: None if it is complete and unchanged.
+
+        Args:
+            expected: the checksum that `save_best` returned; None if it is unknown.
+        """
         try:
             with opened_hdf5(self.best_path) as file:
-                return None if CHECKSUM in file.attrs else "is damaged (it has no checksum)"
+                if CHECKSUM not in file.attrs:
+                    return "is damaged (it has no checksum)"
+                if expected not in (None, file.attrs[CHECKSUM]):
+                    return "is not the file that this state was saved with"
+                return None
         except FileNotFoundError:
             return "is missing"
         except (Hdf5Error, OSError) as error:

@@ -57,7 +57,7 @@ def _with_best_checked(
     score = f"Acc@{thresh:g} {100 * (state.best_det_acc or 0):.2f} %"
     best = f"the weights of epoch {state.best_epoch} with {score}"
     next_ones = "those of the next epoch will be saved as the best"
-    if fault := checkpoints.fault_of_best():
+    if fault := checkpoints.fault_of_best(state.best_checksum):
         say(
             f"warning: {checkpoints.best_path}: {fault}; {best} are lost, and {next_ones}",
             sys.stderr,
@@ -71,4 +71,4 @@ def _with_best_checked(
         )
     else:
         return state
-    return replace(state, best_det_acc=None, best_epoch=None)
+    return state.without_best()

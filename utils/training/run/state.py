@@ -49,6 +49,7 @@ class RunState:
         best_det_acc: highest accuracy of the boxes on the validation set, a fraction of one; None
             before the first validation.
         best_epoch: epoch after which it was measured.
+        best_checksum: of the file with these weights, see `Checkpoints.save_best`; None if unknown.
         history: the record of each complete epoch, oldest first: plain values with the key
             "epoch".
         settings: of `utils.training.run.settings.run_settings`.
@@ -61,6 +62,7 @@ class RunState:
     skipped: int = 0
     best_det_acc: float | None = None
     best_epoch: int | None = None
+    best_checksum: str | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -76,13 +78,17 @@ class RunState:
         return det_acc > (-math.inf if self.best_det_acc is None else self.best_det_acc)
 
     def after_epoch(
-        self, record: Mapping[str, Any] | None = None, det_acc: float | None = None
+        self,
+        record: Mapping[str, Any] | None = None,
+        det_acc: float | None = None,
+        best_checksum: str | None = None,
     ) -> "RunState":
         """Returns the state after the epoch whose steps are done.
 
         Args:
             record: what is logged of it; None on a worker that does not log.
             det_acc: accuracy on the validation set; None on a worker that does not validate.
+            best_checksum: of the file of the best weights, if they are those of this epoch.
         """
         epoch = self.epoch + 1
         history = self.history
@@ -90,8 +96,14 @@ class RunState:
             history = [*history, {"epoch": epoch, **record}]
         state = replace(self, epoch=epoch, step=0, losses=LossMeans(), seconds=0.0, history=history)
         if det_acc is not None and self.is_improved_by(det_acc):
-            state = replace(state, best_det_acc=float(det_acc), best_epoch=epoch)
+            state = replace(
+                state, best_det_acc=float(det_acc), best_epoch=epoch, best_checksum=best_checksum
+            )
         return state
+
+    def without_best(self) -> "RunState":
+        """Returns the state with the best accuracy forgotten."""
+        return replace(self, best_det_acc=None, best_epoch=None, best_checksum=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, which `from_dict` reads back."""

@@ -413,6 +413,20 @@ def test_a_damaged_best_file_is_recognized(tmp_path, damage, fault):
     assert found is None if fault is None else fault in found
 
 
+def test_a_best_file_of_another_run_is_recognized(tmp_path):
+    model = build_mcn(network_config())
+    ours, theirs = (
+        Checkpoints(tmp_path / name, model, keras.optimizers.Adam()) for name in ("ours", "theirs")
+    )
+    expected = ours.save_best()
+    assert ours.fault_of_best(expected) is None
+    scramble(model)
+    assert theirs.save_best() != expected
+    theirs.best_path.replace(ours.best_path)
+    assert "not the file" in ours.fault_of_best(expected)
+    assert ours.fault_of_best() is None  # Earlier states do not say what to expect.
+
+
 def test_kept_best_weights_replace_no_others(tmp_path):
     checkpoints = Checkpoints(tmp_path, *small_network())
     for content, name in ((b"1", "best.epoch3.weights.h5"), (b"2", "best.epoch3-2.weights.h5")):

@@ -21,6 +21,20 @@ def test_the_best_epoch_is_kept():
     assert [record["epoch"] for record in state.history] == [3, 4, 5, 6, 7, 8]
 
 
+def test_the_checksum_is_that_of_the_best_weights():
+    state = RunState().after_epoch(None, 0.5, "first").after_epoch(None, 0.4)
+    assert (state.best_epoch, state.best_checksum) == (1, "first")
+    state = state.after_epoch(None, 0.6, "third")
+    assert (state.best_epoch, state.best_checksum) == (3, "third")
+    assert state.without_best() == RunState(3)
+
+
+def test_a_state_of_an_earlier_version_has_no_checksum():
+    values = RunState(2, best_det_acc=0.5, best_epoch=1).to_dict()
+    del values["best_checksum"]
+    assert RunState.from_dict(values).best_checksum is None
+
+
 def test_an_accuracy_that_is_no_number_is_never_the_best():
     assert not RunState().is_improved_by(float("nan"))
     assert RunState().after_epoch(None, float("nan")) == RunState(1)
@@ -53,7 +67,7 @@ def test_means_are_over_samples():
 
 def test_a_state_passes_through_json_exactly():
     losses = LossMeans().with_step({"loss": 0.1, "xy": 1 / 3}, 3.0)
-    state = RunState(2, 5, losses, 1.25, 1, 0.1 + 0.2, 2, [{"epoch": 1}], {"steps": [1, 2]})
+    state = RunState(2, 5, losses, 1.25, 1, 0.1 + 0.2, 2, "1f", [{"epoch": 1}], {"steps": [1, 2]})
     assert RunState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
     with pytest.raises(TypeError):
         RunState.from_dict({"epochs": 1})
