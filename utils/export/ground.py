@@ -8,7 +8,8 @@ prints one JSON line per expression. From Python:
     for result in ground("photo.jpg", ["woman on the left", "the dog"]):
         print(result["box_xyxy"], result["score"], result["mask"].sum())
 
-The network always returns one box, also if nothing in the picture matches the expression.
+The network always returns one box, also if nothing in the picture matches the expression. Pictures
+are read as Pillow reads them, which does not report every damage, and are not limited in size.
 """
 
 import argparse
@@ -53,16 +54,10 @@ def ground(
         inputs = np.zeros((settings["word_len"], vectors.shape[1]), np.float32)
         inputs[: len(rows)] = vectors[rows]
         box, score, mask = session.run(OUTPUTS, {"image": pixels, "words": inputs})
-        results.append(
-            {
-                "expression": expression,
-                "box_xyxy": box,
-                "score": float(score),
-                "mask": mask > settings["segment_thresh"],
-                "unknown_words": [word for word, row in zip(read, rows, strict=True) if row == 0],
-                "unread_words": unread,
-            }
-        )
+        result = {"expression": expression, "box_xyxy": box, "score": float(score)}
+        result["mask"] = mask > settings["segment_thresh"]
+        unknown = [word for word, row in zip(read, rows, strict=True) if row == 0]
+        results.append(result | {"unknown_words": unknown, "unread_words": unread})
     return results
 
 
@@ -89,8 +84,7 @@ def _rgb(image):
         image = ImageOps.exif_transpose(image)
         if image.has_transparency_data:  # on white, as in training
             image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = np.asarray(image.convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected a uint8 array (h, w, 3), not {image.dtype} {image.shape}")
@@ -104,7 +98,11 @@ def main() -> None:
     parser.add_argument("expressions", nargs="+", metavar="expression")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")
     arguments = parser.parse_args()
-    for number, result in enumerate(ground(arguments.image, arguments.expressions), 1):
+    try:
+        picture = _rgb(arguments.image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SystemExit(f"error: {arguments.image}: {error}") from None
+    for number, result in enumerate(ground(picture, arguments.expressions), 1):
         mask = result.pop("mask")
         if arguments.masks:
             arguments.masks.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,18 @@ def test_masks_never_replace_a_file(folder, python, tmp_path):
     assert (tmp_path / "photo_1.png").read_text() == "mine"
 
 
+def test_pictures_that_cannot_be_read_are_one_line(folder, python, tmp_path):
+    Image.new("RGB", (90, 90)).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-90])
+    (tmp_path / "text.png").write_text("not a picture")
+    Image.new("F", (9, 9)).save(tmp_path / "float.tif")
+    for name in ("cut.jpg", "text.png", "float.tif", "nowhere.png"):
+        done = run(python, folder / "ground.py", name, "red", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {name}: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_the_script_is_short(folder):
     assert len((folder / "ground.py").read_text().splitlines()) < 120
 
