@@ -15,8 +15,8 @@ neither --weights nor --config, the weights are evaluate_model of config/config.
 network; a table compares them, for checkpoints of the authors with the published figures.
 
 Writes result.txt and result.json to <output>/<data set>_<split>/, and the table of several splits
-to <output>/<data set>_splits.txt. Results there of other weights or settings are replaced only with
---overwrite.
+to <output>/<data set>_splits.txt. Results there of other weights, settings or data are replaced
+only with --overwrite.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from config.command_line import (
     add_config_arguments,
     add_output_argument,
     add_weights_argument,
+    not_negative,
     run,
 )
 from config.quiet import quiet_tensorflow
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--pictures",
-        type=int,
+        type=not_negative,
         default=0,
         metavar="N",
         help="draw the N best, N median and N worst predictions",
@@ -86,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results of other weights or settings, and an existing --dump",
+        help="replace results of other weights, settings or data, and an earlier --dump",
     )
     return parser
 
 
 if __name__ == "__main__":
-    run(main, "Nothing was written; run the same command to evaluate again.")
+    run(main, "Results that were printed are kept; run the same command to evaluate again.")

@@ -97,6 +97,21 @@ def not_empty(text: str) -> str:
     return text
 
 
+def not_negative(text: str) -> int:
+    """The `type` of arguments that are a number of things, 0 for none.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no integer of at least 0.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, not {text!r}")
+    return number
+
+
 def add_config_arguments(
     parser: argparse.ArgumentParser, of_weights: bool = False
 ) -> argparse.ArgumentParser:

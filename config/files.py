@@ -190,9 +190,31 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        file = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-        inside = "" if file == folder else f", so {folder} cannot be created"
-        raise FolderError(f"{file} is not a folder{inside}; choose another folder") from None
+        raise _no_folder(_existing(folder), folder) from None
+
+
+def check_folder(folder: str | os.PathLike) -> None:
+    """Checks that files can be written to a folder, without creating it.
+
+    Raises:
+        FolderError: it is a file, its path leads through one, or nothing may be written there.
+    """
+    folder = Path(folder).absolute()
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise _no_folder(existing, folder)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise FolderError(f"{existing}: has no permission to write; choose another folder")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest part of its path that exists."""
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+
+
+def _no_folder(file: Path, folder: Path) -> FolderError:
+    inside = "" if file == folder else f", so {folder} cannot be created"
+    return FolderError(f"{file} is not a folder{inside}; choose another folder")
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

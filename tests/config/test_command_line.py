@@ -19,11 +19,29 @@ from config.command_line import (
     add_set_argument,
     add_weights_argument,
     counted,
+    not_negative,
     run,
 )
 from config.errors import ConfigError, NoSpaceError, UserError
 from config.schema import PROJECT_ROOT, load_config
+from test import _parser as evaluation_parser
 from tests.tiny import network_config
+
+
+@pytest.mark.parametrize("text", ["-3", "1.5", "", "many"])
+def test_a_number_of_things_is_not_negative(text, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=not_negative)
+    assert parser.parse_args(["--pictures", "0"]).pictures == 0
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--pictures={text}"])
+    assert f"--pictures: expected an integer of at least 0, not {text!r}" in capsys.readouterr().err
+
+
+def test_pictures_of_test_are_not_negative(capsys):
+    with pytest.raises(SystemExit):
+        evaluation_parser().parse_args(["--pictures", "-3"])
+    assert "at least 0" in capsys.readouterr().err
 
 
 def run_script(script, *arguments, cwd=None):

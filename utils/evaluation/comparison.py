@@ -12,6 +12,11 @@ from data.loading.masks import Masks
 from utils.evaluation.metrics import detection_iou, mask_iou
 from utils.prediction.masks import place_mask
 
+# The fields of a line of test.py's --dump.
+DUMPED = (
+    "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -45,7 +50,7 @@ class Measurement:
     true_mask: np.ndarray | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of a line of test.py's --dump."""
+        """The fields `DUMPED`."""
         return {
             "image": self.image,
             "expression": self.expression,

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import file_sha256, write_text
-from config.json_text import parse_json
+from config.files import check_folder, file_sha256, write_text
+from config.json_text import MAX_LINE_BYTES, parse_json
 from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.errors import skipped_text
+from data.loading.masks import FILE_NAME as MASKS
 from utils.environment import device_line, parameters_line, versions
-from utils.evaluation.comparison import Measurement
+from utils.evaluation.comparison import DUMPED, Measurement
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
@@ -24,13 +25,16 @@ from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import save_png
 
-RESULT, ANCHORS = "result.json", "anchors_px"
+RESULT, TEXT, PICTURES = "result.json", "result.txt", "pictures.png"
+ANCHORS = "anchors_px"
 # The settings that scores depend on; they are written beside them.
 RECORDED_SETTINGS = (
-    "evaluate_model", "evaluate_set", "anchors_file", "backbone", "text_encoder", "rnn_cell",
-    "aspp_dilations", "input_size", "word_len", "word_embed", "det_acc_thresh", "segment_thresh",
-    "use_nls", "precision", "on_bad_sample",
+    "evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "backbone",
+    "text_encoder", "rnn_cell", "aspp_dilations", "input_size", "word_len", "word_embed",
+    "det_acc_thresh", "segment_thresh", "use_nls", "precision", "on_bad_sample",
 )  # fmt: skip
+# What results of earlier versions do not have.
+LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def report(
         weights: weight file; config.evaluate_model if None.
         dump: file for one JSON line per expression, in the order of the set; None for no file.
         pictures: number of best, median and worst predictions to draw in pictures.png.
-        overwrite: whether to replace results of other weights or settings, and an earlier dump.
+        overwrite: whether to replace results of other weights, settings or data, and an earlier
+            dump.
 
     Returns:
         The table of the results.
@@ -106,9 +111,11 @@ def report_tasks(
     if missing:
         raise UserError(missing_text(missing.values()))
     sources = _sources(config, tasks)
-    if not overwrite:
-        for task, source in zip(tasks, sources, strict=True):
-            _check_not_lost(task.folder, source, task.dump)
+    for task, source in zip(tasks, sources, strict=True):
+        check_folder(task.folder)
+        _check_dump(task, overwrite)
+        if not overwrite:
+            _check_not_lost(task.folder, source)
     print(device_line())
     evaluators = [build_evaluator(_of(config, task)) for task in tasks]
     for evaluator in evaluators:
@@ -154,34 +161,71 @@ def _evaluate(
 
     details = {**result, "skipped": skipped, **source, "versions": versions()}
     lines = [f"{key} = {value}" for key, value in source["settings"].items()]
-    write_text(task.folder / "result.txt", table + "\n\n" + "\n".join(lines) + "\n")
+    write_text(task.folder / TEXT, table + "\n\n" + "\n".join(lines) + "\n")
     write_text(task.folder / RESULT, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
     if task.dump is not None:
         rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
         write_text(task.dump, "".join(row + "\n" for row in rows))
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
-        save_png(task.folder / "pictures.png", sheet)
+        save_png(task.folder / PICTURES, sheet)
     return result
 
 
 def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """What results come from: the settings that scores depend on, and the hash of the weights."""
+    """What results come from: the settings that scores depend on, and hashes of the files."""
     anchors, sha256 = read_anchors(config.anchors_file), file_sha256(config.evaluate_model)
+    masks = Path(config.seg_gt_path) / MASKS
     return [
         {
             "settings": {key: getattr(_of(config, task), key) for key in RECORDED_SETTINGS}
             | {ANCHORS: anchors.tolist()},
             "weights_sha256": sha256,
+            "data_sha256": {
+                "evaluate_set": file_sha256(task.set_path),
+                MASKS: file_sha256(masks) if masks.is_file() else None,
+            },
         }
         for task in tasks
     ]
 
 
-def _check_not_lost(folder: Path, source: dict[str, Any], dump: str | os.PathLike | None) -> None:
-    """Raises `UserError` if results of other weights or settings, or a dump, would be replaced."""
-    if dump is not None and Path(dump).exists():
-        raise UserError(f"{dump}: exists already; name another file, or replace it by --overwrite")
+def _check_dump(task: Task, overwrite: bool) -> None:
+    """Checks that the dump of a task can be written and replaces nothing but an earlier dump.
+
+    Raises:
+        UserError: it cannot, or it would.
+    """
+    if task.dump is None:
+        return
+    check_folder(task.dump.parent)
+    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES)]
+    if task.dump.resolve() in results:
+        raise UserError(f"--dump {task.dump}: is a file of the results; name another file")
+    if not task.dump.exists():
+        return
+    if not _is_dump(task.dump):
+        raise UserError(f"{task.dump}: exists and is not a dump of test.py; name another file")
+    if not overwrite:
+        raise UserError(
+            f"{task.dump}: exists already; name another file, or replace it by --overwrite"
+        )
+
+
+def _is_dump(path: Path) -> bool:
+    """Whether a file is empty or begins like those that --dump writes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(MAX_LINE_BYTES)
+    try:
+        return not line or parse_json(line, path).keys() == {*DUMPED}
+    except (UserError, AttributeError):
+        return False
+
+
+def _check_not_lost(folder: Path, source: dict[str, Any]) -> None:
+    """Raises `UserError` if results of other weights, settings or data would be replaced."""
     path = folder / RESULT
     try:
         found = parse_json(path.read_bytes(), path)
@@ -196,8 +240,14 @@ def _check_not_lost(folder: Path, source: dict[str, Any], dump: str | os.PathLik
         key
         for key, value in source["settings"].items()
         if key != "evaluate_model" and settings.get(key) != value
-        # Results of earlier versions do not have the sizes.
-        if key != ANCHORS or key in settings
+        if key not in LATER_SETTINGS or key in settings
+    ]
+    data = found.get("data_sha256")
+    data = data if isinstance(data, dict) else {}
+    changed += [
+        f"contents of {key}"
+        for key, value in source["data_sha256"].items()
+        if key not in changed and data.get(key, value) != value
     ]
     if found.get("weights_sha256") != source["weights_sha256"]:
         changed.insert(0, "weights")

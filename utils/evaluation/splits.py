@@ -36,7 +36,7 @@ def report_splits(
             by default that of the data set.
         dump: file for one JSON line per expression; the split is appended for several of them.
         pictures: number of best, median and worst predictions to draw per split.
-        overwrite: whether to replace results of other weights or settings.
+        overwrite: whether to replace results of other weights, settings or data.
 
     Raises:
         As `utils.evaluation.report.report`.
@@ -53,13 +53,16 @@ def report_splits(
         )
         for split in chosen
     ]
+    table_path = output / f"{name or dataset}_splits.txt"
+    if table_path.resolve() in [task.dump.resolve() for task in tasks if task.dump is not None]:
+        raise UserError(f"--dump {dump}: is the file of the table of splits; name another file")
     results = report_tasks(config, tasks, weights, pictures, overwrite)
     by_split = dict(zip(chosen, results, strict=True))
     scores = published_scores(weights, dataset, config.det_acc_thresh)
     if len(chosen) > 1 or scores.keys() & {*chosen}:
         table = splits_table(by_split, weights, dataset, config.det_acc_thresh)
         print(f"\n{table}")
-        write_text(output / f"{name or dataset}_splits.txt", table + "\n")
+        write_text(table_path, table + "\n")
     print(f"Results are in {', '.join(f'{task.folder}/' for task in tasks)}")
 
 

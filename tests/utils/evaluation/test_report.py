@@ -11,8 +11,10 @@ from PIL import Image
 
 from config.errors import NoSpaceError, UserError
 from data.loading.errors import DataError
+from data.loading.masks import write_masks
 from model.weights import WeightsError, save_weights
 from tests.tiny import NETWORK
+from utils.evaluation.comparison import DUMPED
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.report import report
 
@@ -155,13 +157,80 @@ def test_a_result_that_cannot_be_read_is_not_replaced(tiny_set, weights, tmp_pat
 
 def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path):
     dump = tmp_path / "dump.jsonl"
-    dump.write_text("results of another set\n")
+    dump.write_text(json.dumps(dict.fromkeys(DUMPED, 0)) + "\n")
+    before = dump.read_bytes()
     with pytest.raises(UserError, match=r"dump\.jsonl: exists already; .*--overwrite"):
         report(tiny_set.config(), tmp_path, weights, dump)
-    assert dump.read_text() == "results of another set\n"
+    assert dump.read_bytes() == before
     assert list(tmp_path.iterdir()) == [dump]
     report(tiny_set.config(), tmp_path, weights, dump, overwrite=True)
     assert len(dump.read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize(
+    "content", [b"no dump\n", b'{"image": "a.png"}\n', b"[1]\n", b"\x89HDF\r\n", None]
+)
+def test_a_dump_never_replaces_what_is_no_dump(tiny_set, weights, tmp_path, content):
+    dump = tmp_path / "dump.jsonl"
+    dump.mkdir() if content is None else dump.write_bytes(content)
+    with pytest.raises(UserError, match=r"dump\.jsonl: exists and is not a dump of test\.py"):
+        report(tiny_set.config(), tmp_path / "result", weights, dump, overwrite=True)
+    assert list(tmp_path.iterdir()) == [dump]
+    assert content is None or dump.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["result.json", "result.txt", "pictures.png"])
+def test_a_dump_is_no_file_of_the_results(tiny_set, weights, tmp_path, name):
+    with pytest.raises(UserError, match=rf"{name}: is a file of the results"):
+        report(tiny_set.config(), tmp_path, weights, tmp_path / name, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["dump", "result"])
+def test_folders_are_checked_before_the_evaluation(tiny_set, weights, tmp_path, what, capsys):
+    (tmp_path / "file").write_text("mine")
+    places = {"dump": tmp_path / "dump.jsonl", "result": tmp_path / "result"}
+    places[what] = tmp_path / "file" / "sub" / "name"
+    with pytest.raises(UserError, match="file is not a folder"):
+        report(tiny_set.config(), places["result"], weights, places["dump"])
+    assert "Acc@" not in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("change", ["seg_gt_path", "image_path", "evaluate_set", "masks.jsonl"])
+def test_results_of_other_data_are_not_replaced(tiny_set, weights, tmp_path, change):
+    masks, val = tmp_path / "masks", tmp_path / "val.txt"
+    masks.mkdir()
+    referents = tiny_set.val
+    arrays = [(r.mask_id, np.load(tiny_set.masks / f"{r.mask_id}.npy")) for r in referents]
+    write_masks(masks, arrays)
+    shutil.copy(tiny_set.root / "val.txt", val)
+    config = tiny_set.config(seg_gt_path=str(masks), evaluate_set=str(val))
+    report(config, tmp_path / "result", weights)
+    before, what = contents(tmp_path / "result"), change
+    if change == "masks.jsonl":
+        write_masks(masks, [(number, 1 - array) for number, array in arrays])
+        what = "contents of masks.jsonl"
+    elif change == "evaluate_set":
+        val.write_text("".join(val.read_text().splitlines(keepends=True)[1:]))
+        what = "contents of evaluate_set"
+    else:
+        folder = tmp_path / "other"
+        shutil.copytree(getattr(config, change), folder)
+        config = config.replace(**{change: str(folder)})
+    with pytest.raises(UserError, match=rf"the results of other {what}; give"):
+        report(config, tmp_path / "result", weights)
+    assert contents(tmp_path / "result") == before
+
+
+def test_results_of_earlier_versions_do_not_say_which_data_they_are_of(tiny_set, weights, tmp_path):
+    report(tiny_set.config(), tmp_path, weights)
+    path = tmp_path / "result.json"
+    written = json.loads(path.read_text())
+    del written["data_sha256"], written["settings"]["seg_gt_path"]
+    path.write_text(json.dumps(written))
+    report(tiny_set.config(), tmp_path, weights)
+    assert "data_sha256" in json.loads(path.read_text())
 
 
 def test_a_full_disk_leaves_no_partial_file_and_the_table_is_printed(
