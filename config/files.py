@@ -45,16 +45,17 @@ def written_atomically(
     path = Path(path)
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
-    try:
-        with no_space_named(path, needed_bytes), temporary.open("x+b") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with no_space_named(path, needed_bytes):  # Outermost: what is free without the partial file.
+        try:
+            with temporary.open("x+b") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     if durable:
         _flush_folder(path.parent)
 

@@ -106,8 +106,10 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(small_disk):
     folder = small_disk(1_000_000)
     path = folder / "a.bin"
     write_bytes(path, b"old")
-    with pytest.raises(NoSpaceError, match=r"a\.bin: needs 2\.0 MB, and the disk is full"):
+    with pytest.raises(NoSpaceError, match=r"a\.bin: needs 2\.0 MB, and the disk is full") as full:
         write_bytes(path, bytes(2_000_000), durable=True)
+    assert f"({bytes_text(free_bytes(folder))} free)" in str(full.value)
+    assert free_bytes(folder) > 500_000
     assert path.read_bytes() == b"old"
     assert os.listdir(folder) == ["a.bin"]
 
