@@ -223,13 +223,14 @@ class Trainer:
 
     def _report_finished(self, state: RunState) -> None:
         """Says that nothing is left to train; writes only records that a kill has prevented."""
+        written = write_epochs(self.config.log_path, state.history, self.config.det_acc_thresh)
+        changed = "only epochs.jsonl and curves.png were" if written else "nothing was"
         say(
-            f"All {self.config.epoches} epochs are complete, and nothing was changed; raise "
+            f"All {self.config.epoches} epochs are complete, and {changed} changed; raise "
             "epoches to train longer, or start afresh with --overwrite."
         )
         if self.config.lr_schedule == "cosine":
             say("The cosine schedule will span all of them: the learning rate rises again.")
-        write_epochs(self.config.log_path, state.history, self.config.det_acc_thresh)
 
     def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""

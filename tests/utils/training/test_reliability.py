@@ -469,11 +469,14 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     assert f"another {change};" in line
 
 
-def test_a_run_killed_before_its_last_record_writes_it_when_started_again(new_trainer, tmp_path):
+def test_a_run_killed_before_its_last_record_writes_it_when_started_again(
+    new_trainer, tmp_path, capsys
+):
     trainer = new_trainer(tmp_path, epoches=1)
     state = trainer.run()
     (tmp_path / "epochs.jsonl").unlink()
     assert new_trainer(tmp_path, epoches=1).run().epoch == 1
+    assert "complete, and only epochs.jsonl and curves.png were changed" in capsys.readouterr().out
     lines = (tmp_path / "epochs.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == state.history
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from config.errors import UserError
 from config.files import locked
-from utils.training.run.checkpoints import BEST, LAST, PREVIOUS, read_run_state
+from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.log import EPOCHS
 from utils.training.run.settings import compare_settings
 
@@ -49,11 +49,12 @@ def check_resumption(
         The changed settings, as "lr: 0.001 → 0.0005"; empty for a new run.
 
     Raises:
-        RunFolderError: the folder holds results without a state to resume from, or settings have
-            changed that make it another run.
+        RunFolderError: the folder holds results without a state to resume from, something else in
+            the place of its files, or settings have changed that make it another run.
     """
     folder = Path(folder)
     _check_is_folder(folder)
+    _check_are_files(folder)
     state = read_run_state(folder)
     if state is None:
         results = [name for name in (BEST, EPOCHS) if (folder / name).exists()]
@@ -116,6 +117,16 @@ def move_away(folder: str | os.PathLike) -> Path | None:
             folder.mkdir()
             (old / FEATURES).rename(folder / FEATURES)
     return old
+
+
+def _check_are_files(folder: Path) -> None:
+    names = (LAST, PREVIOUS, NEXT, BEST, "config.json", "versions.json")
+    paths = [folder / name for name in names]
+    if others := [str(path) for path in paths if path.exists() and not path.is_file()]:
+        raise RunFolderError(
+            f"{', '.join(others)}: not a file, and the run writes one of this name; move it away, "
+            "or set another log_path"
+        )
 
 
 def _check_is_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What a run records for people: settings, versions, epochs, curves and TensorBoard events."""
 
+import itertools
 import json
 import math
 import os
@@ -111,25 +112,49 @@ class RunLog:
 
 def write_epochs(
     folder: str | os.PathLike, history: Sequence[Mapping[str, Any]], det_thresh: float
-) -> None:
+) -> bool:
     """Draws the curves of a run and writes its `epochs.jsonl`, unless that is written already.
+
+    A record of more epochs, which an earlier state does not count, is kept under another name.
 
     Args:
         folder: the log folder.
         history: the record of each epoch, see `plain`.
         det_thresh: IoU from which a box counts as right, for the legend.
+
+    Returns:
+        Whether the files were not as they should be.
     """
     path, curves_path = Path(folder) / EPOCHS, Path(folder) / CURVES
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in history)
     with suppress(OSError):
         if path.read_bytes() == text.encode():
-            return
+            return False
     with _optional(curves_path):
         curves = draw_curves(history, det_thresh)
         if curves is not None:
             save_png(curves_path, curves)
     with _optional(path):  # Last: once it is there, the curves are, too.
+        _keep_longer(path, len(history))
         write_text(path, text)
+    return True
+
+
+def _keep_longer(path: Path, epochs: int) -> None:
+    """Renames an `epochs.jsonl` of more epochs than these, with a warning."""
+    try:
+        count = path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return
+    if count > epochs:
+        names = (f"{path.stem}.old{number}{path.suffix}" for number in itertools.count(1))
+        kept = next(old for name in names if not (old := path.with_name(name)).exists())
+        path.rename(kept)
+        say(
+            f"warning: {path}: has {count:,} epochs, the state of the run {epochs:,}; the former "
+            f"record is now in {kept}",
+            sys.stderr,
+        )
 
 
 def plain(value: Any) -> Any:

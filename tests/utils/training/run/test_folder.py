@@ -52,6 +52,16 @@ def test_changes_are_returned_or_refused(folder):
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["last.state.h5", "previous.state.h5", "best.weights.h5", "config.json"]
+)
+def test_a_folder_in_the_place_of_a_file_is_refused(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(RunFolderError, match=rf"^{folder / name}: not a file, .*log_path$"):
+        check_resumption(folder, SETTINGS)
+
+
 @pytest.mark.parametrize("name", ["best.weights.h5", "epochs.jsonl"])
 def test_results_without_a_state_are_refused(tmp_path, name):
     (tmp_path / name).write_text("results")

@@ -47,8 +47,20 @@ def test_one_line_per_epoch(tmp_path):
     with RunLog(tmp_path, {}) as log:
         log.epochs(history)
         assert lines(tmp_path) == history
-        log.epochs(history[:2])
-    assert lines(tmp_path) == history[:2]
+
+
+def test_a_longer_record_is_kept(tmp_path, capsys):
+    history = [{"epoch": epoch, "det_acc": epoch / 10} for epoch in (1, 2, 3)]
+    with RunLog(tmp_path, {}) as log:
+        for former in (1, 2):
+            log.epochs(history)
+            longer = (tmp_path / "epochs.jsonl").read_bytes()
+            log.epochs(history[:2])
+            assert lines(tmp_path) == history[:2]
+            kept = tmp_path / f"epochs.old{former}.jsonl"
+            assert kept.read_bytes() == longer
+            expected = "epochs.jsonl: has 3 epochs, the state of the run 2; the former record is "
+            assert expected + f"now in {kept}" in capsys.readouterr().err
 
 
 def test_curves_are_drawn_each_epoch(tmp_path):
