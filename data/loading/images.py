@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from config.errors import UserError
-from data.loading import png
+from data.loading import damage
 from data.loading.errors import DataError
 
 EXIF_ORIENTATION = 0x0112
@@ -77,12 +77,11 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
     with faults_of(name), Image.open(path) as image:
         if image.format in _PROGRAMS:
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
-        is_png = image.format == "PNG"
-        if is_png and (fault := png.fault_of_header(image)):
+        if fault := damage.fault_of_header(image):
             raise _damaged(name, fault)
         yield image
         is_decoded = not getattr(image, "tile", ())
-        if is_png and is_decoded and (fault := png.fault_of_pixels(image, path)):
+        if is_decoded and (fault := damage.fault_of_pixels(image, path)):
             raise _damaged(name, fault)
 
 

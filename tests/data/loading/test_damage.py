@@ -1,6 +1,8 @@
-"""PNG files whose compressed stream ends early, although properly, are refused; others are not."""
+"""Images whose compressed stream ends early, although properly, are refused; others are not."""
 
+import io
 import itertools
+import re
 import struct
 import zlib
 
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.loading.damage import _ADAM7, _CHANNELS, _pixel_bytes
 from data.loading.errors import DataError
 from data.loading.images import conversion_of, opened_image, read_image
-from data.loading.png import _ADAM7, _CHANNELS, _pixel_bytes
 from utils.prediction.photographs import read_photograph
 
 SIZE = (13, 11)
@@ -78,3 +80,43 @@ def test_black_pictures_of_any_size_are_read(tmp_path):
     for size in ((1, 1), (3000, 1000)):
         Image.new("RGB", size).save(path)
         assert not np.asarray(read_image(path)).any()
+
+
+def jpeg(image, **options):
+    """The bytes of a JPEG image before its end marker."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    assert buffer.getvalue().endswith(b"\xff\xd9")
+    return buffer.getvalue()[:-2]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"subsampling": 0}, {"quality": 20}, {"restart_marker_rows": 1}, {"optimize": True}],
+)
+def test_a_jpeg_image_that_ends_early_but_properly_is_refused(tmp_path, mode, options):
+    noise = np.random.default_rng(0).integers(0, 256, (97, 130, 3), np.uint8)
+    content = jpeg(Image.fromarray(noise).convert(mode), **options)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content + b"\xff\xd9" + b"what some cameras append \xff\xd9")
+    read_image(path)
+    for share in np.linspace(0.3, 0.8, 21):
+        cut = content[: int(share * len(content))].rstrip(b"\xff")
+        path.write_bytes(cut + b"\xff\xd9")
+        with pytest.raises(DataError, match="its last rows are missing"):
+            read_image(path)
+    for at in [at for at in range(len(content)) if re.match(rb"\xff[\xd0-\xd7]", content[at:])]:
+        path.write_bytes(content[:at] + b"\xff\xd9")
+        with pytest.raises(DataError, match="its last rows are missing"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (97, 130), (64, 64)])
+def test_a_jpeg_image_that_ends_in_gray_is_read(tmp_path, mode, options, size):
+    Image.new(mode, size, (128,) * len(Image.new(mode, (1, 1)).getbands())).save(
+        tmp_path / "a.jpg", **options
+    )
+    assert read_image(tmp_path / "a.jpg").size == size
