@@ -33,6 +33,8 @@ def read_anchors(path: str | os.PathLike) -> np.ndarray:
         OSError: the file cannot be read.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # Opening a pipe waits for a writer.
+        raise DataError(f"{path}: not a file; {EXPECTED}")
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -85,7 +87,7 @@ def check_anchor_target(path: str | os.PathLike) -> None:
         DataError: the file exists, and holds the published anchors or something else.
     """
     path = Path(path)
-    if path.resolve() == PUBLISHED:
+    if os.path.realpath(path) == str(PUBLISHED):
         raise DataError(f"{path}: published checkpoints need these anchors; choose another file")
     if path.exists():
         try:

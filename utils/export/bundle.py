@@ -104,10 +104,17 @@ def _read_table(config: Config, vocabulary: str | os.PathLike | None) -> WordTab
     table = build_word_table(config.word_embed, words, config.embed_dim)
     if not table.index:
         raise ExportError(f"{vocabulary}: none of its words has a vector in {config.word_embed}")
+    if vocabulary is not None and (n_missing := len(words - table.index.keys())):
+        print(
+            f"{vocabulary}: {n_missing:,} of its {len(words):,} words have no vector in "
+            f"{config.word_embed} and are not included"
+        )
     return table
 
 
 def _words_of(path: str | os.PathLike) -> set[str]:
+    if Path(path).exists() and not Path(path).is_file():  # Opening a pipe waits for a writer.
+        raise UserError(f"{path}: not a file; name a text file with the words to include")
     try:
         return set(tokenize(Path(path).read_text(encoding="utf-8-sig")))
     except UnicodeDecodeError as error:

@@ -71,6 +71,8 @@ def jobs_from_list(path: str | os.PathLike) -> list[Job]:
     expressions: dict[Path, list[str]] = {}
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():  # Opening a pipe waits for a writer.
+        raise UserError(f"{path}: not a file; expected a file with lines like {EXAMPLE_LINE}")
     for number, line in read_lines(path, DataError):
         place = f"{path}:{number}"
         row = parse_json(line, path, number)

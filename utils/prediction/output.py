@@ -218,6 +218,8 @@ def network_id(config: Config, weights: str | os.PathLike | None) -> str:
 
 def _read_records(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yields records and their lines; omits an incomplete last line, left by a killed process."""
+    if path.exists() and not path.is_file():  # Opening a pipe waits for a writer.
+        raise UserError(f"{path}: not a file: name another --output")
     for number, line in read_lines(path) if path.exists() else ():
         try:
             record = parse_json(line, path, number)

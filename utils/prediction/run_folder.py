@@ -50,10 +50,12 @@ class WeightSettings:
 
 
 def check_weights_exist(weights: str | os.PathLike) -> None:
-    """Raises FileNotFoundError if there is no such weight file."""
+    """Raises FileNotFoundError if there is no such weight file, and UserError if it is no file."""
     if not Path(weights).exists():
         otherwise = "name another one, or train a network (`make demo` trains a small one)"
         raise FileNotFoundError(f"{weights}: no such weight file; {how_to_get(weights, otherwise)}")
+    if not Path(weights).is_file():  # Opening a pipe waits for a writer.
+        raise UserError(f"{weights}: not a file; name a weight file")
 
 
 def settings_of_weights(

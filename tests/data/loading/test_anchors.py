@@ -1,11 +1,19 @@
 """Anchor files and the search for anchors."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.loading.anchors import PUBLISHED, kmeans_anchors, read_anchors, shape_iou, write_anchors
+from data.loading.anchors import (
+    PUBLISHED,
+    check_anchor_target,
+    kmeans_anchors,
+    read_anchors,
+    shape_iou,
+    write_anchors,
+)
 from data.loading.errors import DataError
 
 
@@ -158,3 +166,15 @@ def test_kmeans_with_sizes_that_differ_by_rounding_alone():
 def test_kmeans_refuses(boxes, k, message):
     with pytest.raises(ValueError, match=message):
         kmeans_anchors(boxes, k, 0)
+
+
+def test_pipes_and_loops_of_links_are_refused_or_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: not a file"):
+        read_anchors(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: this file does not contain anchors"):
+        check_anchor_target(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    check_anchor_target(tmp_path / "loop")
+    write_anchors(tmp_path / "loop", np.ones((3, 2)))
+    assert read_anchors(tmp_path / "loop").shape == (3, 2)

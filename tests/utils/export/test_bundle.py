@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import venv
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
 from config.files import free_bytes
 from config.schema import load_config
 from data.loading.annotations import read_annotations
@@ -150,7 +151,9 @@ def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
     arguments = ["--config", str(DEMO_MODEL / "config.json"), "--weights", str(DEMO_WEIGHTS)]
     arguments += ["--bundle", str(target), "--vocabulary", str(tmp_path / "words.txt")]
     main(arguments)
-    assert f"{target}  " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{target}  " in printed
+    assert re.search(r"words\.txt: \d of its \d words have no vector in ", printed)
     words = (target / "words.txt").read_text().splitlines()
     assert words == ["circle", "red", "red-circle"]
     vectors = np.load(target / "vectors.npy")
@@ -201,6 +204,9 @@ def test_words_that_cannot_be_bundled(demo, tmp_path, monkeypatch):
     (tmp_path / "w.txt").write_text("frobnicate")
     with pytest.raises(ExportError, match="none of its words has a vector"):
         write_bundle(demo, DEMO_WEIGHTS, tmp_path / "b", tmp_path / "w.txt")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: not a file"):
+        write_bundle(demo, DEMO_WEIGHTS, tmp_path / "b", tmp_path / "pipe")
     pieces = network_config(text_encoder="bert", bert_path=str(tmp_path))
     with pytest.raises(ExportError, match="--format onnx"):
         write_bundle(pieces, DEMO_WEIGHTS, tmp_path / "b")

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from config.errors import UserError
 from utils.prediction.jobs import Job, jobs_from_images, jobs_from_list
 
 
@@ -96,3 +97,9 @@ def test_only_line_feeds_end_a_line(tmp_path):
         '{"image": "a.jpg", "expression": "left\u2028kite\u0085"}\r\n', encoding="utf-8"
     )
     assert jobs_from_list(path) == [Job(tmp_path / "a.jpg", ("left\u2028kite\u0085",))]
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: not a file"):
+        jobs_from_list(tmp_path / "pipe")

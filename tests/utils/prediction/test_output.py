@@ -267,6 +267,12 @@ def test_a_name_without_any_text_is_readable(tmp_path, predicted, monkeypatch):
     assert files(tmp_path / "old")[0] == "photograph_1.png"
 
 
+def test_a_pipe_in_place_of_the_records_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "predictions.jsonl")
+    with pytest.raises(UserError, match=r"predictions\.jsonl: not a file"):
+        Output(tmp_path, [], "a network")
+
+
 def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
     output = Output(tmp_path / "out", [], "a network")
     with output.opened(), pytest.raises(UserError, match=r"another predict\.py is writing to"):

@@ -1,9 +1,11 @@
 """The settings of a network come from beside its weights, or from the weights themselves."""
 
 import json
+import os
 
 import pytest
 
+from config.errors import UserError
 from config.schema import PROJECT_ROOT, load_config
 from model.weights import WeightsError
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
@@ -128,3 +130,10 @@ def test_a_checkpoint_of_any_name_takes_the_default_data_set(tmp_path):
     # A config.json beside it counts, as for all weights but those that download.py fetches.
     (tmp_path / "config.json").write_text('{"backbone": "vgg", "word_len": 7}')
     assert settings_of_weights(path).config.word_len == 7
+
+
+def test_a_pipe_is_no_weight_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(UserError, match=f"{path}: not a file"):
+            settings_of_weights(path)
