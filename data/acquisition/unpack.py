@@ -1,10 +1,12 @@
 """Extraction of zip archives from untrusted sources: nothing is written outside the target."""
 
 import fnmatch
+import os
 import shutil
 import stat
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from config.errors import UserError, shown
@@ -16,6 +18,7 @@ from data.support.progress import Progress
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 # Reading a member of any other method expands a whole chunk of it in memory at once.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MAX_NAME_BYTES = 255  # Of a file or folder, in all common file systems.
 # The text of our archives is compressed to a tenth at best, photographs hardly at all.
 MAX_EXPANSION = 100
 
@@ -59,6 +62,7 @@ def unpack(
             wanted = _wanted(path, archive.infolist(), patterns, flat)
             _check_plausible(path, wanted, n_files)
             missing = {name: m for name, m in wanted.items() if not _exists(folder / name, m)}
+            _check_folders(folder, missing)
             needed = sum(member.file_size for member in missing.values())
             remedy = "free some space and run the same command again"
             check_free_space(folder, needed, f"{path}, extracted,", remedy)
@@ -144,6 +148,28 @@ def _check_plausible(path: Path, wanted: dict[str, zipfile.ZipInfo], n_files: in
             raise UnpackError(
                 f"{path}: refused, since the name {shown(name)} contains control characters; this "
                 "is not the expected archive"
+            )
+        parts = PurePosixPath(name).parts
+        if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
+            raise UnpackError(
+                f"{path}: refused, since the name {shown(name)} has more than {MAX_NAME_BYTES} "
+                "bytes; this is not the expected archive"
+            )
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in wanted:
+                raise UnpackError(
+                    f"{path}: refused, since {shown(str(parent))} is both a file and a folder; "
+                    "this is not the expected archive"
+                )
+
+
+def _check_folders(folder: Path, names: Collection[str]) -> None:
+    """Checks that no existing file is in the place of a folder of the archive."""
+    for parent in {parent for name in names for parent in PurePosixPath(name).parents}:
+        if (folder / parent).exists() and not (folder / parent).is_dir():
+            raise UnpackError(
+                f"{folder / parent} exists and is not a folder: move it away and run the same "
+                "command again"
             )
 
 

@@ -280,3 +280,29 @@ def test_methods_that_expand_in_memory_are_refused(tmp_path, compression):
 def test_names_that_would_break_the_record_are_refused(pack, tmp_path):
     with pytest.raises(UnpackError, match="contains control characters"):
         unpack(pack({"a\n0 b.txt": b"one"}), tmp_path / "out", ("*",))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("set/" + "x" * 256, "has more than 255 bytes"),
+        ("set/" + "\u00e9" * 128 + "/a", "has more than 255 bytes"),
+        ("set/a.txt/b.txt", 'set/a.txt" is both a file and a folder'),
+    ],
+)
+def test_names_that_no_file_can_have_are_noticed_before_anything_is_written(
+    pack, tmp_path, name, message
+):
+    path = pack(FILES | {name: b"four"})
+    with pytest.raises(UnpackError) as error:
+        unpack(path, tmp_path / "out", ("set/*",))
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_a_folder_is_noticed_before_anything_is_written(pack, tmp_path):
+    (tmp_path / "out/set").mkdir(parents=True)
+    (tmp_path / "out/set/deep").write_text("mine")
+    with pytest.raises(UnpackError, match="deep exists and is not a folder: move it away"):
+        unpack(pack(FILES), tmp_path / "out", ("set/*",))
+    assert contents(tmp_path / "out") == {"set/deep": b"mine"}
