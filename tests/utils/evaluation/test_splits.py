@@ -177,3 +177,12 @@ def test_missing_files_are_listed_once_with_their_commands(prepared, tmp_path):
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "evaluate_set", "word_embed", "evaluate_set",
     ]  # fmt: skip
+
+
+def test_a_dump_is_not_the_table_of_the_splits(tiny_set, tmp_path):
+    table = tmp_path / "mine_splits.txt"
+    with pytest.raises(UserError, match="is the file of the table of splits"):
+        report_splits(
+            tiny_set.config(), "w.h5", ["val"], tmp_path, "mine", dump=str(table), overwrite=True
+        )
+    assert list(tmp_path.iterdir()) == []
