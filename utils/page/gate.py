@@ -24,6 +24,7 @@ API = "/gradio_api"
 UPLOAD, JOIN, EXAMPLE = f"{API}/upload", f"{API}/queue/join", f"{API}/run/predict"
 LOGIN = "/login"
 FILE, ANSWERS = f"{API}/file=", f"{API}/queue/data"
+HEARTBEAT = f"{API}/heartbeat/"
 _READ = re.compile(
     r"/|/config|/theme\.css|/manifest\.json|/favicon\.ico|/robots\.txt|/logout"
     r"|/(static|assets)/[\w./@-]{1,200}"
@@ -40,6 +41,7 @@ FORM_BYTES = 64 << 10
 MOST_UPLOADING = 16
 UPLOAD_SECONDS = 120
 MOST_WAITING = 8
+MOST_BEATING = 500  # Connections that open pages keep; they need no password.
 # Passwords are guessed one after the other.
 GUESS_SECONDS, MOST_GUESSING = 0.5, 8
 QUERY_BYTES = 2000
@@ -87,7 +89,7 @@ class Gate:
 
     def __init__(self, app: Any, uploads: Uploads, questions: Questions) -> None:
         self._app, self._uploads, self._questions = app, uploads, questions
-        self._uploading = self._guessing = 0
+        self._uploading = self._guessing = self._beating = 0
         self._guess = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,6 +124,9 @@ class Gate:
         if path == UPLOAD:
             await self._pass_upload(scope, receive, send)
             return
+        if path.startswith(HEARTBEAT):
+            await self._pass_heartbeat(scope, receive, send)
+            return
         if path.startswith(FILE):
             if self._uploads.find(path.removeprefix(FILE)) is None:
                 raise Refused(403, MALFORMED)
@@ -150,6 +155,15 @@ class Gate:
                 await asyncio.sleep(GUESS_SECONDS)
         finally:
             self._guessing -= 1
+
+    async def _pass_heartbeat(self, scope, receive, send):
+        if self._beating >= MOST_BEATING:
+            raise Refused(503, "Too many pages are open: try again in a minute.")
+        self._beating += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._beating -= 1
 
     async def _pass_upload(self, scope, receive, send):
         declared = dict(scope["headers"]).get(b"content-length", b"0")
@@ -195,6 +209,9 @@ class Gate:
             raise Refused(400, MALFORMED)
         example = data[0] if len(data) == 1 and type(data[0]) is int else -1
         if path == EXAMPLE and not 0 <= example < self._questions.n_examples:
+            raise Refused(400, MALFORMED)
+        # The first value of a question is a photograph or an earlier answer, which stays here.
+        if path == JOIN and data and not isinstance(data[0], (dict, type(None))):
             raise Refused(400, MALFORMED)
         if self._questions.n_waiting(session) >= MOST_WAITING:
             raise Refused(429, "Earlier questions are not answered yet: wait for their answers.")

@@ -1,5 +1,6 @@
 """Requests that no browser sends: the page opens nothing but uploads, and says nothing else."""
 
+import asyncio
 import json
 import os
 import socket
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.utils.page.client import Client, as_file, open_page
+from utils.page import gate as gate_module
 from utils.page.answers import NO_UPLOAD, problem_html
-from utils.page.gate import FORM_BYTES, MALFORMED, MOST_WAITING, UPLOAD_BYTES
+from utils.page.gate import FORM_BYTES, HEARTBEAT, MALFORMED, MOST_WAITING, UPLOAD_BYTES, Gate
 from utils.page.uploads import LOCK
 
 pytestmark = pytest.mark.slow
@@ -71,7 +73,7 @@ def test_only_uploads_are_opened(server, client, secret, png):
     for photograph in ({}, {"path": None}, {"path": 1}, {"path": [inside]}, {"url": inside},
                        {"path": {"path": inside}}):  # fmt: skip
         assert NO_UPLOAD in client.ask(photograph, "red box"), photograph
-    for photograph in ([], [inside], [as_file(inside)]):
+    for photograph in ([], [inside], [as_file(inside)], inside, 7, True):
         assert client.ask(photograph, "red box") == MALFORMED
     assert "in words" in client.ask(as_file(inside), as_file(inside))
     # A picture with an address that the server would have to fetch, or that is its content.
@@ -282,3 +284,33 @@ def test_unread_answers_are_bounded(client):
     assert other.ask(None, "x") == '<p class="problem">Choose a photograph first.</p>'
     assert len(client.answers(MOST_WAITING)) == MOST_WAITING
     assert client.join([None, "x", 0.35, True], find)[0] == 200
+
+
+def test_open_heartbeats_are_bounded(monkeypatch):
+    monkeypatch.setattr(gate_module, "MOST_BEATING", 2)
+    statuses = []
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def visit():
+        closed = asyncio.Event()
+
+        async def app(scope, receive, send):
+            await closed.wait()
+            await send({"type": "http.response.start", "status": 200})
+
+        gate = Gate(app, None, None)
+        scope = {"type": "http", "method": "GET", "path": f"{HEARTBEAT}a", "query_string": b""}
+        for refused in ([503], [503]):
+            open_pages = [asyncio.create_task(gate(scope, None, send)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert statuses == refused
+            closed.set()
+            await asyncio.gather(*open_pages)
+            assert statuses == [503, 200, 200]
+            closed.clear()
+            statuses.clear()
+
+    asyncio.run(visit())
