@@ -22,7 +22,13 @@ from config.command_line import counted, exit_code
 from config.errors import UserError
 from config.files import bytes_text
 from config.schema import PROJECT_ROOT
-from data.preparation.refer import DATASETS, check_split, division_list, read_raw_set
+from data.preparation.refer import (
+    DATASETS,
+    PUBLISHED_COUNTS,
+    check_split,
+    division_list,
+    read_raw_set,
+)
 from data.preparation.referring_sets import (
     COCO_DATASETS,
     Summary,
@@ -119,6 +125,7 @@ def _list_evaluation_images(options: argparse.Namespace) -> int:
 
 def _print_summary(summary: Summary, options: argparse.Namespace) -> None:
     annotations, masks = prepared_folders(options.output_dir, options.dataset)
+    published = PUBLISHED_COUNTS.get((options.dataset, options.split), {})
     for split, referents in summary.referents.items():
         path = annotations / f"{split}.txt"
         if not referents:
@@ -128,10 +135,23 @@ def _print_summary(summary: Summary, options: argparse.Namespace) -> None:
         expressions = sum(len(referent.expressions) for referent in referents)
         print(
             f"{split:6} {plural(len(referents), 'referent')}, "
-            f"{plural(expressions, 'expression')}, {plural(images, 'image')} → {path}"
+            f"{plural(expressions, 'expression')}"
+            f"{_compared((len(referents), expressions), published.get(split))}, "
+            f"{plural(images, 'image')} → {path}"
         )
     if options.generate_mask:
         print(f"masks → {masks}")
+
+
+def _compared(counts: tuple[int, int], published: tuple[int, int] | None) -> str:
+    """How the numbers of referents and expressions compare with the published ones."""
+    if published is None:
+        return ""
+    return (
+        " (as published)"
+        if counts == published
+        else " (published: {:,} and {:,})".format(*published)
+    )
 
 
 def _print_notes(summary: Summary, options: argparse.Namespace) -> None:

@@ -31,6 +31,29 @@ SPLITS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 DATASETS = tuple(dict.fromkeys(dataset for dataset, _ in SPLITS))
 
+# (data set, name of its division) → split → numbers of referents and expressions, as far as they
+# are confirmed: referents by public data cards, expressions by the totals of the data sets.
+PUBLISHED_COUNTS: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
+    ("refcoco", "unc"): {
+        "train": (42_404, 120_624),
+        "val": (3_811, 10_834),
+        "testA": (1_975, 5_657),
+        "testB": (1_810, 5_095),
+    },
+    ("refcoco+", "unc"): {
+        "train": (42_278, 120_191),
+        "val": (3_805, 10_758),
+        "testA": (1_975, 5_726),
+        "testB": (1_798, 4_889),
+    },
+    ("refcocog", "umd"): {
+        "train": (42_226, 80_512),
+        "val": (2_573, 4_896),
+        "test": (5_023, 9_602),
+    },
+    ("refcocog", "google"): {"train": (44_822, 85_474), "val": (5_000, 9_536)},
+}
+
 
 class UnreadablePickleError(UserError):
     """A pickle is damaged or contains more than plain data; the message names the file."""

@@ -15,6 +15,7 @@ from data.data_process import main
 from data.loading.annotations import read_annotations
 from data.loading.masks import open_masks
 from data.preparation import referring_sets
+from data.preparation.refer import PUBLISHED_COUNTS
 from data.preparation.referring_sets import Summary, add_to_image_list, to_xyxy
 from data.preparation.segmentation import decode_segmentation
 from tests.data.raw_set import FIXTURE, read_lines, run, state
@@ -32,12 +33,30 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
         assert (tmp_path / "out/anns/refcoco" / f"{split}.txt").read_text() == expected
     assert not (tmp_path / "out/masks/refcoco").exists()
     report = capsys.readouterr()
-    assert "train  3 referents, 6 expressions, 2 images" in report.out
+    counts = "3 referents, 6 expressions (published: 42,404 and 120,624), 2 images"
+    assert f"train  {counts}" in report.out
     assert (
         "removed from expressions: 1 (referent 9014 on COCO_train2014_000000000022.jpg)"
         in report.out
     )
     assert "refcoco (unc)  100%  6/6  " in report.err
+
+
+def test_complete_sets_are_recognized(raw, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PUBLISHED_COUNTS["refcoco", "unc"], "train", (3, 6))
+    assert run(raw, tmp_path) == 0
+    assert "train  3 referents, 6 expressions (as published), 2 images" in capsys.readouterr().out
+
+
+def test_published_counts_add_up_to_those_of_the_data_sets():
+    totals = {
+        key: tuple(map(sum, zip(*splits.values(), strict=True)))
+        for key, splits in PUBLISHED_COUNTS.items()
+    }
+    assert totals["refcoco", "unc"] == (50_000, 142_210)
+    assert totals["refcoco+", "unc"] == (49_856, 141_564)
+    # Two divisions of the same referents.
+    assert totals["refcocog", "umd"] == totals["refcocog", "google"]
 
 
 def test_masks_are_the_union_of_the_published_parts(raw, tmp_path):
