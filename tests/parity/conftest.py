@@ -29,3 +29,9 @@ def published(request, tmp_path_factory):
         forward=np.load(GOLDEN / f"golden_forward_{backbone}_seed0.npz"),
         loss=np.load(GOLDEN / f"golden_loss_{backbone}_seed0.npz"),
     )
+
+
+@pytest.fixture
+def record_property(record_property):
+    """Records a measured error as a float of Python, since NumPy's cannot leave a test process."""
+    return lambda name, value: record_property(name, float(value))
