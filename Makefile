@@ -1,6 +1,8 @@
 # make install        create .venv with everything that training, testing and prediction need
 # make install-dev    the same, with the optional packages and the developers' tools
 # make demo           generate the demo set, train on it, evaluate, draw figures (5 to 10 minutes)
+# make refcoco        download, prepare, train and test RefCOCO with published settings, and compare
+#                     (also refcoco+, refcocog, refclef; BACKBONE=vgg; needs a GPU and days)
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
 # make demo-model     run the demo and rebuild data/demo_model/, which predict.py uses by default
 # make test           lint, type-check and run all tests with coverage
@@ -17,10 +19,11 @@ PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := --config config/demo.json
+BACKBONE ?= darknet
 # One test process per core; each keeps a file's tests together, which share their networks.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: install install-dev demo demo-backbone demo-model test test-fast fuzz soak lint clean
+.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model test test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -62,6 +65,9 @@ demo: install data/demo/prepared
 		$(BIN)/python test.py $(DEMO) --set evaluate_set=data/demo/anns/refcoco/$$split.txt \
 			--name demo_$$split --pictures 6 || exit 1; \
 	done
+
+refcoco refcoco+ refcocog refclef: install
+	$(BIN)/python -m utils.reproduce $@ --backbone $(BACKBONE)
 
 # What data/demo_backbone.weights.h5 was made with.
 demo-backbone: install data/demo/prepared

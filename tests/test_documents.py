@@ -29,7 +29,7 @@ GENERATED = tuple(
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MAKE_TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+MAKE_TARGETS = re.compile(r"^([a-z+ -]+):(?!=)", re.MULTILINE)
 
 
 def name_of(path):
@@ -155,7 +155,8 @@ def test_links_and_files_exist(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_commands_exist(path):
     text = path.read_text(encoding="utf-8")
-    targets = set(MAKE_TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for names in MAKE_TARGETS.findall(makefile) for name in names.split()}
     for script in [*blocks(text, "bash"), *inline_codes(text)]:
         if "python " in script:
             for arguments in python_commands(script):

@@ -61,9 +61,10 @@ SCRIPTS = (
     "data/make_demo.py",
 )
 # Commands run as `python -m`; scripts of data/ can be run so, too.
-MODULE_COMMANDS = ("model.weights", "utils.export", "utils.pretrain")
+MODULE_COMMANDS = ("model.weights", "utils.export", "utils.pretrain", "utils.reproduce")
 COMMANDS = {
     "utils.pretrain",
+    "utils.reproduce",
     "utils.export.__main__",
     "model.weights.__main__",
     *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s),

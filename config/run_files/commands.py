@@ -52,11 +52,16 @@ def command_for(path: str | os.PathLike) -> str | None:
         return "make demo"
     if within is not None and _is_in(within, SHIPPED):
         return f"git checkout {within}"
-    released = released_of(path)
-    name = released.name if released is not None else DOWNLOADS.get((path.parent.name, path.name))
+    name = download_of(path)
     if name is not None:
         return f"python data/download.py {name}{_output(path.parent.parent)}"
     return _preparation(path) or _training(path)
+
+
+def download_of(path: str | os.PathLike) -> str | None:
+    """The name by which `data/download.py` fetches a file or folder; None if it does not."""
+    path, released = Path(path), released_of(path)
+    return released.name if released is not None else DOWNLOADS.get((path.parent.name, path.name))
 
 
 def how_to_get(path: str | os.PathLike, otherwise: str) -> str:
