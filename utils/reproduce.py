@@ -191,11 +191,12 @@ def _table(plan: Plan) -> str:
     epochs = [json.loads(line) for line in _lines(log / "epochs.jsonl")]
     hours = sum(epoch["train"]["seconds"] for epoch in epochs) / 3600
     versions = parse_json((log / "versions.json").read_bytes(), log / "versions.json")
+    duration = f"{plural(len(epochs), 'epoch')} in {hours:.1f} hours"
     lines += [
         "",
         "In percent. Published: the released checkpoint, as reported in its authors' README.",
         "",
-        f"- {plural(len(epochs), 'epoch')} in {hours:.1f} hours of training steps, without validation",
+        f"- {duration} of training steps, without validation",
         *(f"- {name}: {version}" for name, version in versions.items() if version is not None),
         f"- settings: {plan.config_file}" + "".join(f" {change}" for change in plan.settings),
         f"- weights: {plan.weights}, SHA-256 {file_sha256(plan.weights)}",
