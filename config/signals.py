@@ -3,11 +3,14 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Launchers signal the whole job while a parent forwards the same signal: one request, not two.
+DUPLICATE_WITHIN_S = 0.5
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,7 +29,8 @@ class StopRequest:
     """Handles the signals of `STOPPING`, and tells whether one has arrived.
 
     The first signal raises `Stopped` in the main thread or, while stops are deferred, is only
-    remembered. A second one ends the process at once.
+    remembered. A second one ends the process at once, unless it is the same signal within
+    `DUPLICATE_WITHIN_S`.
 
     Attributes:
         deferred: whether stops are deferred.
@@ -35,11 +39,14 @@ class StopRequest:
     def __init__(self) -> None:
         self.deferred = False
         self._number: int | None = None
+        self._arrived_s = 0.0
 
     def __call__(self, number: int, _frame: FrameType | None = None) -> None:
         if self._number is not None:
+            if number == self._number and time.monotonic() - self._arrived_s < DUPLICATE_WITHIN_S:
+                return
             os._exit(128 + number)
-        self._number = number
+        self._number, self._arrived_s = number, time.monotonic()
         if not self.deferred:
             raise Stopped(number)
         with suppress(OSError):  # The terminal may be gone. A handler must not use sys.stderr.
