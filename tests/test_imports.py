@@ -61,10 +61,17 @@ SCRIPTS = (
     "data/make_demo.py",
 )
 # Commands run as `python -m`; scripts of data/ can be run so, too.
-MODULE_COMMANDS = ("model.weights", "utils.export", "utils.pretrain", "utils.reproduce")
+MODULE_COMMANDS = (
+    "model.weights",
+    "utils.export",
+    "utils.pretrain",
+    "utils.reproduce",
+    "utils.showcase",
+)
 COMMANDS = {
     "utils.pretrain",
     "utils.reproduce",
+    "utils.showcase",
     "utils.export.__main__",
     "model.weights.__main__",
     *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s),

@@ -2,5 +2,6 @@
 `prediction` for predict.py.
 
 `visualization` draws pictures and curves, `export` writes other formats, `page` serves the page
-for the browser. `environment.py` describes what a run computes with; `pretrain.py` is a command.
+for the browser. `environment.py` describes what a run computes with; `pretrain.py`,
+`reproduce.py` and `showcase.py` are commands.
 """

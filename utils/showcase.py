@@ -1,0 +1,174 @@
+r"""Chooses the scenes that the demo network is shown with: those of a set that it answers best.
+
+    python -m utils.showcase --weights data/demo_model/mcn.weights.h5 --config config/demo.json \
+        --set evaluate_set=data/demo/anns/refcoco/testA.txt --output data/demo_model
+
+evaluates the weights on evaluate_set, which should be held-out data, and ranks its images. An
+image is as good as the worse of its two best referents, and a referent is as good as the lowest
+score, box IoU or mask IoU of its expressions. The best images are copied to <output>/scenes/ as
+scene_1.jpg, scene_2.jpg and so on, best first. <output>/scenes.txt describes their referents as an
+annotation file, and <output>/scenes.jsonl lists one expression per referent for predict.py --list.
+Scenes of an earlier choice in the same folder are replaced.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from config.command_line import (
+    add_config_arguments,
+    add_output_argument,
+    add_weights_argument,
+    run,
+)
+from config.errors import UserError
+from config.files import write_text
+from config.quiet import quiet_tensorflow
+from config.schema import Config
+from data.loading.annotations import Referent, read_annotations, write_annotations
+
+SCENES, ANNOTATIONS, LIST = "scenes", "scenes.txt", "scenes.jsonl"
+REFERENTS_PER_SCENE = 2
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A referent and how well a network answers its expressions.
+
+    Attributes:
+        referent: the referent, whose expressions are sorted from the best answer to the worst.
+        qualities: of these expressions, each in 0..1: the lowest of score, box IoU and mask IoU.
+    """
+
+    referent: Referent
+    qualities: tuple[float, ...]
+
+
+def best_scenes(
+    referents: Sequence[Referent], qualities: Mapping[int, float], count: int
+) -> list[list[Answered]]:
+    """Chooses the images with the best answers.
+
+    Args:
+        referents: those of a set.
+        qualities: quality of the answer by the position of the expression in the set. Expressions
+            without one, and their referents, are left out.
+        count: number of images.
+
+    Returns:
+        One list per image, best first, with its best referents, best first.
+
+    Raises:
+        UserError: fewer images than `count` have two referents.
+    """
+    scenes: dict[str, list[Answered]] = {}
+    first = 0
+    for referent in referents:
+        positions = range(first, first := first + len(referent.expressions))
+        if all(position in qualities for position in positions):
+            found = [qualities[position] for position in positions]
+            ranked = sorted(zip(found, referent.expressions, strict=True), key=lambda p: -p[0])
+            found, texts = [q for q, _ in ranked], [text for _, text in ranked]
+            answered = Answered(replace(referent, expressions=tuple(texts)), tuple(found))
+            scenes.setdefault(referent.image, []).append(answered)
+    ranked_scenes = [
+        sorted(answered, key=lambda a: -a.qualities[-1])[:REFERENTS_PER_SCENE]
+        for answered in scenes.values()
+        if len(answered) >= REFERENTS_PER_SCENE
+    ]
+    if len(ranked_scenes) < count:
+        raise UserError(
+            f"the set has {len(ranked_scenes)} images with two referents: choose fewer --scenes"
+        )
+    return sorted(ranked_scenes, key=lambda scene: -scene[-1].qualities[-1])[:count]
+
+
+def write_showcase(
+    scenes: Sequence[Sequence[Answered]], images: str | Path, output: str | Path
+) -> None:
+    """Writes the chosen scenes, in place of those of an earlier choice.
+
+    Args:
+        scenes: of `best_scenes`.
+        images: folder of the images.
+        output: folder of scenes/, scenes.txt and scenes.jsonl.
+
+    Raises:
+        UserError: an image would replace one that scenes.txt does not list.
+        OSError: a file cannot be read or written.
+    """
+    output = Path(output)
+    folder, earlier = output / SCENES, output / ANNOTATIONS
+    ours = {r.image for r in read_annotations(earlier)} if earlier.is_file() else set()
+    named = {
+        f"scene_{number}{Path(scene[0].referent.image).suffix}": scene
+        for number, scene in enumerate(scenes, start=1)
+    }
+    foreign = [name for name in named if name not in ours and (folder / name).exists()]
+    if foreign:
+        raise UserError(f"{folder / foreign[0]}: {earlier} does not list it; name another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ours - named.keys():
+        (folder / Path(name).name).unlink(missing_ok=True)
+    for name, scene in named.items():
+        shutil.copyfile(Path(images) / scene[0].referent.image, folder / name)
+    write_annotations(
+        earlier, [replace(a.referent, image=name) for name, scene in named.items() for a in scene]
+    )
+    rows = [
+        {"image": f"{SCENES}/{name}", "expression": answered.referent.expressions[0]}
+        for name, scene in named.items()
+        for answered in scene
+    ]
+    write_text(output / LIST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _measured(config: Config, weights: str) -> tuple[Sequence[Referent], dict[int, float]]:
+    """The referents of the set, and the quality of each answer by the expression's position."""
+    from utils.evaluation.evaluator import build_evaluator
+    from utils.prediction.grounder import load_grounder
+
+    qualities: dict[int, float] = {}
+    evaluator = build_evaluator(config)
+    for case in evaluator.measure(load_grounder(config, weights), config.word_len):
+        qualities[case.index] = min(case.score, case.det_iou, case.seg_iou)
+    return evaluator.referents, qualities
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.scenes < 1:
+        parser.error("--scenes must be at least 1")
+    from utils.prediction.run_folder import settings_of_weights
+
+    settings = settings_of_weights(options.weights, options.config, options.overrides)
+    settings.print_warnings()
+    quiet_tensorflow()
+    referents, qualities = _measured(settings.config, settings.weights)
+    scenes = best_scenes(referents, qualities, options.scenes)
+    write_showcase(scenes, settings.config.image_path, options.output)
+    for number, scene in enumerate(scenes, start=1):
+        for answered in scene:
+            text = answered.referent.expressions[0]
+            print(f"scene_{number}  {answered.qualities[0]:.2f}  {text}")
+    n_images = len({referent.image for referent in referents})
+    print(f"The best {len(scenes)} of {n_images} images are in {options.output}/")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m utils.showcase", description=__doc__)
+    add_config_arguments(parser, of_weights=True)
+    add_weights_argument(parser, help="weights to show (default: evaluate_model of --config)")
+    add_output_argument(parser, "result/showcase", "folder that receives the scenes")
+    parser.add_argument(
+        "--scenes", type=int, default=6, metavar="N", help="number of images (default: 6)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    run(main, "Run the same command again.")
