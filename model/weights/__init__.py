@@ -16,20 +16,26 @@ files of other projects. There is one reader per format:
 - `darknet.py`: YOLOv3 and its parts in Darknet `.weights` files
 - `bert.py`: BERT checkpoints
 
-`inspection.py` describes a file without building a network, and `provenance.py` warns about
-weights that were trained on images of the evaluation sets.
+`inspection.py` describes a file without building a network, `settings.py` compares the settings
+of a file with those of a network, and `provenance.py` warns about weights that were trained on
+images of the evaluation sets.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from config.errors import Hdf5Error, UserError
 from model.weights.darknet import match_darknet, read_darknet
 from model.weights.hdf5.content import WeightsError, content_of, is_name, open_hdf5
 from model.weights.hdf5.layers import is_keras2, read_layers
+from model.weights.inspection import describe
 from model.weights.keras_backbone import match_keras_backbone
 from model.weights.layouts import BACKBONE, FOREIGN_BACKBONES, NETWORK, part_of
 from model.weights.native import contents_of, match_native, write_native
 from model.weights.published import is_published, match_published
+from model.weights.settings import differing_settings, model_settings
 from model.weights.transfer import LoadReport, fill, unfilled
 
 if TYPE_CHECKING:
@@ -135,13 +141,16 @@ def _load(model: "keras.Model", path: str, *, whole: bool, ignore_rest: bool = F
     if content_of(path) == "darknet":
         darknet = read_darknet(path)
         _check_foreign(model, path, whole)
-        return fill(match_darknet(model, darknet, ignore_rest), path, model.layers)
+        with _misfit_listed(model, path):
+            match = match_darknet(model, darknet, ignore_rest)
+        return fill(match, path, model.layers)
     with open_hdf5(path) as file:
         contents = contents_of(file, path)
         if contents is not None:
             if whole and contents.part != NETWORK:
                 raise _only_backbone(path)
-            match = match_native(model, file, contents, path)
+            with _misfit_listed(model, path, named_layers=True):
+                match = match_native(model, file, contents, path)
             return fill(match, path, model.layers)
         layers = read_layers(file, path)
         published = is_published(layers)
@@ -151,8 +160,30 @@ def _load(model: "keras.Model", path: str, *, whole: bool, ignore_rest: bool = F
                 "networks of this project with model.weights.save_weights"
             )
         _check_foreign(model, path, whole and not published)
-        match = (match_published if published else match_keras_backbone)(model, layers, path)
+        with _misfit_listed(model, path):
+            match = (match_published if published else match_keras_backbone)(model, layers, path)
         return fill(match, path, model.layers)
+
+
+@contextlib.contextmanager
+def _misfit_listed(
+    model: "keras.Model", path: str, *, named_layers: bool = False
+) -> Iterator[None]:
+    """Replaces an error about one layer by all settings in which file and network differ."""
+    try:
+        yield
+    except (WeightsError, Hdf5Error) as error:
+        try:
+            file = describe(path)
+        except UserError:
+            raise error from None
+        ours = model_settings(model, file.part or BACKBONE)
+        fitting, present = differing_settings(file.settings, ours, named_layers=named_layers)
+        if not file.settings or not fitting:
+            raise
+        raise WeightsError(
+            f"{path}: does not fit a network with {present}; settings that fit:\n  --set {fitting}"
+        ) from None
 
 
 def _load_named(model: "keras.Model", name: str) -> LoadReport:

@@ -1,10 +1,8 @@
 """Describes a weight file without building a network and without importing Keras."""
 
-import itertools
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +33,10 @@ from model.weights.published import (
     is_published,
     text_settings_of_layers,
 )
+from model.weights.settings import SIZE_KEYS, backbone_settings, network_settings
 
-# Filters of the first convolution of the full-size backbones.
-FIRST_FILTERS = {"darknet": 32, "vgg": 64}
 TRUNK_CONVOLUTIONS = {"darknet": 52, "vgg": 13}
-FULL_BLOCKS = [1, 2, 8, 8, 4]
-# The six convolutions behind the trunk of a backbone look like this many residual blocks.
-TAIL_CONVOLUTIONS, TAIL_BLOCKS = 6, 3
-BOX_FILTERS = 15
-HEAD_FILTERS = 512
-# Settings of the size of a network, which descriptions contain unless it is the full one.
-SIZE_KEYS = ("backbone_width", "backbone_blocks", "head_width")
-# Names of the backbone's convolutions in our files start with this.
-BACKBONE_PREFIX = "backbone_"
+TAIL_CONVOLUTIONS = 6
 
 
 @dataclass
@@ -190,7 +179,7 @@ def _describe_native(
     whole = contents.part == BACKBONE
     part = "backbone" if whole else "trunk of a backbone"
     description.kind = f"{part} of MCN, {contents.backbone}, {count} convolutions"
-    description.settings = _backbone_settings(layers, contents.backbone, whole)
+    description.settings = backbone_settings(layers, contents.backbone, whole)
 
 
 def _describe_published(description: Description, layers: Sequence[FileLayer]) -> None:
@@ -208,64 +197,14 @@ def _describe_network(
     backbone: str,
     text: TextSettings | None,
 ) -> None:
-    description.settings = _backbone_settings(layers, backbone)
+    description.settings = network_settings(layers, backbone, text)
     if text is None:
         description.kind = f"{backbone} backbone, BERT"
-        description.settings["text_encoder"] = "bert"
     else:
         direction = "bidirectional " if text.bidirectional else ""
         description.kind = (
             f"{backbone} backbone, {direction}{text.rnn_cell} of {text.rnn_hidden_size}"
         )
-        description.settings |= asdict(text)
-    for layer in layers:
-        shape = layer.shapes()[0]
-        if layer.kind == "conv" and shape[-1] == BOX_FILTERS and shape[2] != HEAD_FILTERS:
-            description.settings["head_width"] = shape[2] / HEAD_FILTERS
-
-
-def _backbone_settings(
-    layers: Sequence[FileLayer], backbone: str, whole: bool = True
-) -> dict[str, Any]:
-    """Config keys of a backbone; keys of its size only if they differ from the published ones.
-
-    Args:
-        layers: layers of the file.
-        backbone: registered name of the backbone.
-        whole: whether it is more than the trunk.
-    """
-    settings: dict[str, Any] = {"backbone": backbone}
-    kernels = [layer.shapes()[0] for layer in layers if layer.kind == "conv"]
-    if backbone in FIRST_FILTERS and kernels:
-        width = kernels[0][-1] / FIRST_FILTERS[backbone]
-        if width != 1:
-            settings["backbone_width"] = width
-    ours = [
-        layer.shapes()[0]
-        for layer in layers
-        if layer.kind == "conv" and layer.name.startswith(BACKBONE_PREFIX)
-    ]
-    if backbone == "darknet" and ours:
-        blocks = _blocks(ours)
-        if blocks and whole:
-            blocks[-1] -= TAIL_BLOCKS
-        if blocks != FULL_BLOCKS:
-            settings["backbone_blocks"] = json.dumps(blocks, separators=(",", ":"))
-    return settings
-
-
-def _blocks(kernels: Sequence[tuple[int, ...]]) -> list[int]:
-    """Number of residual blocks per Darknet stage, from the kernel shapes in network order.
-
-    A stage starts with a 3×3 convolution after another one; a block is 1×1, then 3×3.
-    """
-    blocks: list[int] = []
-    for before, kernel in itertools.pairwise(kernels):
-        if kernel[0] == 3 and before[0] == 3:
-            blocks.append(0)
-        elif kernel[0] == 3 and blocks:
-            blocks[-1] += 1
-    return blocks
 
 
 def _describe_backbone(description: Description, layers: Sequence[FileLayer]) -> None:
@@ -273,7 +212,7 @@ def _describe_backbone(description: Description, layers: Sequence[FileLayer]) ->
     backbone = backbone_of_layers(convolutions)
     if backbone is None or convolutions[0].shapes()[0][:3] != (3, 3, 3):
         return
-    description.settings = _backbone_settings(convolutions, backbone)
+    description.settings = backbone_settings(convolutions, backbone)
     description.part = _part_of_length(backbone, len(convolutions))
     if is_caffe_vgg(layers):
         description.kind = "VGG-16 of Keras Applications (expects BGR in 0..255 minus the mean)"

@@ -275,7 +275,7 @@ def test_nested_layers(tmp_path):
 def test_file_without_a_recurrent_layer_names_the_key(saved, darknet):
     with edited(saved) as file:
         del file[group_of(file, "text_rnn").name]
-    with refused(darknet.target, match='text_encoder to "bert"'):
+    with refused(darknet.target, match="--set text_encoder=bert"):
         load_weights(darknet.target, saved)
     assert text_settings_of(part_of(darknet.target, "backbone")) is None
 
@@ -299,7 +299,7 @@ def test_other_backbone_is_named(saved):
     network = fresh_pair("vgg").target
     with refused(
         network,
-        match=r'holds a darknet backbone, but the network has vgg; .* backbone to "darknet"',
+        match=r"network with backbone=vgg; settings that fit:\n  --set backbone=darknet backbone_b",
     ):
         load_weights(network, saved)
 
