@@ -16,6 +16,13 @@ data say, and boxes are x1, y1, x2, y2 in pixels of the rotated photograph. For 
 the folder --output receives <image>_<n>.png with box, mask and caption, <image>_<n>_mask.png, and
 a line of predictions.jsonl with box, score and mask (COCO run lengths).
 
+The network always returns exactly one box per expression, the one with the highest score of all.
+The score is the sigmoid of the confidence that the network outputs for this box. It is not the
+probability that the object exists: in training every expression had a referent, so that expressions
+for something that is not in the picture get a box as well, possibly with a high score. --min_score
+reports boxes with a lower score as "nothing found": "found" in predictions.jsonl is then false, the
+box is null, and picture and mask show nothing.
+
 Results of earlier runs stay in the folder. What was predicted before with the same weights and
 settings is not computed again, so that the same command continues an interrupted run. Results of
 other weights or settings need another folder, or --overwrite, which removes the files that
@@ -25,6 +32,7 @@ Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be 
 """
 
 import argparse
+import math
 import sys
 
 from config.command_line import (
@@ -75,7 +83,7 @@ def _predict(config, arguments):
         jobs = jobs_from_list(arguments.list)
     else:
         jobs = jobs_from_images(arguments.image, arguments.expression)
-    network = network_id(config, arguments.weights)
+    network = network_id(config, arguments.weights, arguments.min_score)
     output = Output(arguments.output, jobs, network, arguments.overwrite)
 
     quiet_tensorflow()
@@ -85,7 +93,7 @@ def _predict(config, arguments):
 
     # With --json, standard output holds records only.
     print(device_line(), file=sys.stderr if arguments.json else sys.stdout)
-    predictor = Predictor.from_config(config, arguments.weights)
+    predictor = Predictor.from_config(config, arguments.weights, min_score=arguments.min_score)
     with output.opened():
         failures = predict_jobs(predictor, jobs, output, arguments.json)
     if not arguments.json:
@@ -121,6 +129,13 @@ def _parser():
     )
     add_set_argument(parser)
     add_output_argument(parser, default="result/predict", help="folder for results")
+    add(
+        "--min_score",
+        type=_fraction,
+        default=0.0,
+        metavar="X",
+        help="report boxes with a score below X, in 0..1, as nothing found (default: report all)",
+    )
     add("--overwrite", action="store_true", help="remove the results of earlier runs first")
     add("--json", action="store_true", help="print JSON lines instead of text")
     add(
@@ -143,6 +158,17 @@ def _parser():
         help="let everyone use the page who can reach --host, without a password",
     )
     return parser
+
+
+def _fraction(text):
+    """The `type` of arguments in 0..1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
+    return value
 
 
 if __name__ == "__main__":

@@ -168,6 +168,20 @@ def test_the_same_command_prints_the_same_without_predicting_again(folder, predi
     assert len(list((folder / "again").glob("[!.]*"))) == 3
 
 
+def test_the_smallest_score(folder, predict_here):
+    arguments = [
+        "--weights", "run/best.weights.h5", "--image", "photos/palette.png",
+        "--expression", "red box", "--output", "strict",
+    ]  # fmt: skip
+    out, _ = predict_here(*arguments, "--min_score", 1)
+    assert "nothing found: score 0." in out
+    assert "is below 1" in out
+    (line,) = (folder / "strict/predictions.jsonl").read_text().splitlines()
+    assert json.loads(line)["found"] is False
+    _, err = predict_here(*arguments, expect=2)
+    assert "strict holds results of other weights or settings" in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_keeps_finished_results(folder, predict_here, tmp_path, number):
     count = 40
@@ -214,6 +228,11 @@ def test_a_signal_keeps_finished_results(folder, predict_here, tmp_path, number)
             ["--list", "a.jsonl", "--expression", "a"],
             "--image and --expression must be given together",
         ),
+        (
+            ["--list", "a", "--min_score", "1.5"],
+            "argument --min_score: expected a number between 0 and 1, not '1.5'",
+        ),
+        (["--list", "a", "--min_score", "nan"], "expected a number between 0 and 1, not 'nan'"),
         (["--list", ""], "argument --list: expected a name, but the argument is empty"),
         (["--image", "", "--expression", "a"], "argument --image: expected a name"),
         (["--serve", "--weights", ""], "argument --weights: expected a name"),

@@ -1,13 +1,15 @@
-"""Runs the jobs of predict.py."""
+"""Runs the jobs of predict.py and prints their results."""
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from data.loading.errors import DataError
 from data.support.progress import Progress
 from utils.prediction.jobs import Job
-from utils.prediction.output import Output, format_records
+from utils.prediction.output import Output
 from utils.prediction.predictor import Predictor
 
 
@@ -63,3 +65,41 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
         chunk = expressions[start : start + predictor.batch_size]
         output.write(job.image, predictor.image, predictor.predict(chunk))
     return predictor.image_seconds
+
+
+def format_records(
+    records: Sequence[dict[str, Any]], image_seconds: float | None, as_json: bool
+) -> str:
+    """Formats the records of one photograph for the terminal.
+
+    Args:
+        records: of `Output.records`.
+        image_seconds: time taken to encode the photograph; None if an earlier run did.
+        as_json: whether to return JSON lines instead of text.
+    """
+    if as_json:
+        return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    size = "{width}×{height}".format(**records[0])
+    seconds = "of an earlier run" if image_seconds is None else f"{image_seconds:.2f} s"
+    head = f"\n{records[0]['image']}   {size} px   {seconds}"
+    return "\n".join([head, *(_format_record(record) for record in records)])
+
+
+def _format_record(record):
+    lines = [f"  {record['expression']}", f"    {_result(record)}   {record['seconds']:.2f} s"]
+    if record["unknown_words"]:
+        lines.append(f"    unknown words, ignored: {', '.join(record['unknown_words'])}")
+    if record["unread_words"]:
+        lines.append(f"    words beyond the limit, ignored: {', '.join(record['unread_words'])}")
+    return "\n".join(lines)
+
+
+def _result(record):
+    if not record.get("found", True):  # Records of former versions have no such field.
+        return f"nothing found: score {record['score']:.4f} is below {record['min_score']:g}"
+    box = ", ".join(f"{value:.1f}" for value in record["box_xyxy"])
+    share = record["mask_area"] / (record["width"] * record["height"])
+    return (
+        f"box {box}   score {record['score']:.2f}   "
+        f"mask {record['mask_area']:,} px ({100 * share:.1f} %)"
+    )

@@ -1,7 +1,8 @@
-"""The results that predict.py writes and prints: pictures, masks and records."""
+"""The results that predict.py writes: pictures, masks and records."""
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -138,7 +139,7 @@ class Output:
                 picture, mask = self._unused_files(image)
                 written += [picture, mask]
                 save_png(picture, _draw(photograph, prediction))
-                save_png(mask, prediction.mask.astype(np.uint8) * 255)
+                save_png(mask, _mask_of(prediction).astype(np.uint8) * 255)
                 records.append(
                     to_record(image, prediction)
                     | {"picture": _as_text(picture), "mask": _as_text(mask)}
@@ -196,12 +197,13 @@ class Output:
             path.unlink(missing_ok=True)
 
 
-def network_id(config: Config, weights: str | os.PathLike | None) -> str:
+def network_id(config: Config, weights: str | os.PathLike | None, min_score: float = 0.0) -> str:
     """Identifies what predictions follow from: a hash of the weight file and all settings.
 
     Args:
         config: the settings.
         weights: the weight file; None for config.evaluate_model.
+        min_score: smallest score with which a box counts as found; 0 for none.
 
     Returns:
         16 hexadecimal digits.
@@ -211,7 +213,8 @@ def network_id(config: Config, weights: str | os.PathLike | None) -> str:
     """
     weights = config.evaluate_model if weights is None else weights
     check_weights_exist(weights)
-    settings = json.dumps(config.to_dict(), sort_keys=True).encode()
+    values = config.to_dict() | ({"min_score": min_score} if min_score else {})
+    settings = json.dumps(values, sort_keys=True).encode()
     content = bytes.fromhex(file_sha256(weights))
     return hashlib.sha256(settings + content).hexdigest()[:16]
 
@@ -269,18 +272,26 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
     """Converts a `Prediction` to plain values, as a line of predictions.jsonl holds them.
 
     The box is left, top, right, bottom in pixels of the photograph, whose size is width and height.
-    The mask is given as COCO's compressed run lengths.
+    The mask is given as COCO's compressed run lengths. If nothing was found, there is no box, the
+    mask is empty, and the score is that of the box that was refused.
     """
-    rle = coco_mask.encode(np.asfortranarray(prediction.mask.astype(np.uint8)))
-    height, width = prediction.mask.shape
+    mask = _mask_of(prediction)
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    height, width = mask.shape
+    box = [round(float(value), 2) for value in prediction.box_xyxy]
+    score = round(prediction.score, 4)
+    if not prediction.found and score >= prediction.min_score:
+        score = math.floor(1e4 * prediction.score) / 1e4
     return {
         "image": _as_text(image),
         "expression": prediction.expression,
         "width": width,
         "height": height,
-        "box_xyxy": [round(float(value), 2) for value in prediction.box_xyxy],
-        "score": round(prediction.score, 4),
-        "mask_area": int(prediction.mask.sum()),
+        "found": prediction.found,
+        "box_xyxy": box if prediction.found else None,
+        "score": score,
+        "min_score": prediction.min_score,
+        "mask_area": int(mask.sum()),
         "mask_rle": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
         "segment_thresh": prediction.segment_thresh,
         "use_nls": int(prediction.use_nls),
@@ -290,46 +301,19 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
     }
 
 
-def format_records(
-    records: Sequence[dict[str, Any]], image_seconds: float | None, as_json: bool
-) -> str:
-    """Formats the records of one photograph for the terminal.
-
-    Args:
-        records: of `Output.records`.
-        image_seconds: time taken to encode the photograph; None if an earlier run did.
-        as_json: whether to return JSON lines instead of text.
-    """
-    if as_json:
-        return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    size = "{width}×{height}".format(**records[0])
-    seconds = "of an earlier run" if image_seconds is None else f"{image_seconds:.2f} s"
-    head = f"\n{records[0]['image']}   {size} px   {seconds}"
-    return "\n".join([head, *(_format_record(record) for record in records)])
-
-
-def _format_record(record):
-    box = ", ".join(f"{value:.1f}" for value in record["box_xyxy"])
-    share = record["mask_area"] / (record["width"] * record["height"])
-    lines = [
-        f"  {record['expression']}",
-        f"    box {box}   score {record['score']:.2f}   "
-        f"mask {record['mask_area']:,} px ({100 * share:.1f} %)   {record['seconds']:.2f} s",
-    ]
-    if record["unknown_words"]:
-        lines.append(f"    unknown words, ignored: {', '.join(record['unknown_words'])}")
-    if record["unread_words"]:
-        lines.append(f"    words beyond the limit, ignored: {', '.join(record['unread_words'])}")
-    return "\n".join(lines)
+def _mask_of(prediction: Prediction) -> np.ndarray:
+    """(h, w) bool; empty if nothing was found."""
+    return prediction.mask if prediction.found else np.zeros_like(prediction.mask)
 
 
 def _draw(photograph, prediction):
+    found, caption = prediction.found, prediction.expression[:LONGEST_CAPTION]
     width = int(np.clip(max(photograph.shape[:2]), NARROWEST_PICTURE, WIDEST_PICTURE))
     return draw_prediction(
         photograph,
-        prediction.expression[:LONGEST_CAPTION],
-        prediction.box_xyxy,
-        prediction.mask,
+        caption if found else f"nothing found: {caption}",
+        prediction.box_xyxy if found else None,
+        prediction.mask if found else None,
         score=prediction.score,
         width=width,
     )

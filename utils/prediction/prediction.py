@@ -17,7 +17,9 @@ class Prediction:
     Attributes:
         expression: the expression.
         box_xyxy: (4,) float64 left, top, right, bottom in pixels of the photograph, clipped to it.
-        score: confidence of the box in 0..1.
+        score: confidence of the box in 0..1: the sigmoid of the confidence that the network outputs
+            for the box, the highest of all boxes. It is not the probability that the object exists:
+            in training, every expression had a referent.
         mask: (h, w) bool, at the size of the photograph.
         seconds: time for this expression, without encoding the photograph.
         unknown_words: words that have no vector and count as absent.
@@ -27,6 +29,7 @@ class Prediction:
         box_xyxy_input: (4,) int32, the rounded box in pixels of the letterboxed input.
         probability_input: (S/8, S/8) float32 in 0..1, the mask probability that the network
             outputs.
+        min_score: smallest score with which the box counts as found; 0 for none.
     """
 
     expression: str
@@ -41,9 +44,20 @@ class Prediction:
     geometry: Letterbox
     box_xyxy_input: np.ndarray
     probability_input: np.ndarray
+    min_score: float = 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether the score reaches min_score. If not, box and mask are only the best guess."""
+        return self.score >= self.min_score
 
     def __repr__(self) -> str:
         """The result in one line, without arrays of pixels."""
+        if not self.found:
+            return (
+                f"Prediction({shown(self.expression)}, nothing found: score {self.score:.2f} is "
+                f"below {self.min_score:g})"
+            )
         box = ", ".join(f"{x:.1f}" for x in self.box_xyxy)
         return (
             f"Prediction({shown(self.expression)}, box_xyxy=[{box}], score={self.score:.2f}, "
@@ -83,8 +97,15 @@ class Prediction:
 
 def check_threshold(segment_thresh: float) -> None:
     """Raises UserError unless a threshold of mask probabilities is a number in 0..1."""
-    number = isinstance(segment_thresh, numbers.Real) and not isinstance(segment_thresh, bool)
-    if not number or not 0 <= segment_thresh <= 1:
-        raise UserError(
-            f"the mask threshold must be a number between 0 and 1, not {repr(segment_thresh)[:40]}"
-        )
+    _check_fraction("mask threshold", segment_thresh)
+
+
+def check_min_score(min_score: float) -> None:
+    """Raises UserError unless the smallest score of a box is a number in 0..1."""
+    _check_fraction("smallest score", min_score)
+
+
+def _check_fraction(name: str, value: float) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise UserError(f"the {name} must be a number between 0 and 1, not {repr(value)[:40]}")

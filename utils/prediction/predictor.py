@@ -24,7 +24,7 @@ from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.masks import place_mask
 from utils.prediction.photographs import read_photograph
-from utils.prediction.prediction import Prediction, check_threshold
+from utils.prediction.prediction import Prediction, check_min_score, check_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,10 @@ class Predictor:
         segment_thresh, use_nls, batch_size: as the config keys segment_thresh, use_nls and
             eval_batch_size.
         max_pixels: photographs with more pixels are refused.
+        min_score: smallest score with which a box counts as found; by default, every box does.
 
+    Raises:
+        UserError: min_score is not in 0..1.
     """
 
     def __init__(
@@ -69,9 +72,12 @@ class Predictor:
         use_nls: bool = True,
         batch_size: int = 8,
         max_pixels: int = MAX_PIXELS,
+        min_score: float = 0.0,
     ) -> None:
+        check_min_score(min_score)
         self.reader, self.batch_size, self.max_pixels = reader, batch_size, max_pixels
         self.segment_thresh, self.use_nls = segment_thresh, bool(use_nls)
+        self.min_score = min_score
         self._grounder = grounder
         self._attention = AttentionReader(grounder.model)
         self._photograph: _Photograph | None = None
@@ -83,6 +89,7 @@ class Predictor:
         weights: str | os.PathLike | None = None,
         overrides: Sequence[str] = (),
         max_pixels: int = MAX_PIXELS,
+        min_score: float = 0.0,
     ) -> "Predictor":
         """Builds the predictor that the settings of a run describe.
 
@@ -92,6 +99,7 @@ class Predictor:
                 config.evaluate_model.
             overrides: strings "key=value" that override the file.
             max_pixels: photographs with more pixels are refused.
+            min_score: as that of the class.
 
         Raises:
             UserError, OSError: the settings, weights, anchors or word vectors cannot be used.
@@ -106,6 +114,7 @@ class Predictor:
             use_nls=bool(settings.use_nls),
             batch_size=settings.eval_batch_size,
             max_pixels=max_pixels,
+            min_score=min_score,
         )
         predictor.warm_up()
         return predictor
@@ -166,29 +175,34 @@ class Predictor:
         expressions: str | Sequence[str],
         segment_thresh: float | None = None,
         use_nls: bool | None = None,
+        min_score: float | None = None,
     ) -> list[Prediction]:
         """Predicts a box and a mask for each expression.
 
         Args:
             expressions: one expression or several.
-            segment_thresh, use_nls: override those of the predictor.
+            segment_thresh, use_nls, min_score: override those of the predictor.
 
         Returns:
-            One `Prediction` per expression. Each holds a mask of one byte per pixel: for hundreds
-            of expressions about a large photograph, call this several times.
+            One `Prediction` per expression, always with one box, whether the object exists or not;
+            its `found` tells whether the score reaches min_score. Each holds a mask of one byte
+            per pixel: for hundreds of expressions about a large photograph, call this several
+            times.
 
         Raises:
-            UserError: an expression is empty or contains NUL or lone surrogates, or the threshold
+            UserError: an expression is empty or contains NUL or lone surrogates, or a threshold
                 is not in 0..1.
             ValueError: `set_image` has not been called.
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
         check_threshold(segment_thresh)
+        min_score = self.min_score if min_score is None else min_score
+        check_min_score(min_score)
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
         photograph, expressions = self._current(), _checked(expressions)
         predictions: list[Prediction] = []
         for chunk in self._chunks(expressions):
-            predictions += self._predict(photograph, chunk, segment_thresh, use_nls)
+            predictions += self._predict(photograph, chunk, segment_thresh, use_nls, min_score)
         return predictions
 
     def attention(self, expressions: str | Sequence[str]) -> list[Attention]:
@@ -222,7 +236,7 @@ class Predictor:
             raise ValueError("no photograph is set: call set_image first")
         return self._photograph
 
-    def _predict(self, photograph, expressions, segment_thresh, use_nls):
+    def _predict(self, photograph, expressions, segment_thresh, use_nls, min_score):
         geometry = photograph.geometry
         start = time.perf_counter()
         reading = self.reader.read(expressions)
@@ -248,6 +262,7 @@ class Predictor:
                     geometry=geometry,
                     box_xyxy_input=rounded,
                     probability_input=probability,
+                    min_score=float(min_score),
                 )
             )
         return predictions

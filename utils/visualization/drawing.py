@@ -72,9 +72,10 @@ def draw_prediction(
     if true_box_xyxy_px is not None:
         corners = _corners(true_box_xyxy_px, scale, canvas)
         _draw_paths(canvas, [corners], TRUTH, thickness, dash=5 * thickness)
+    prediction_shown = pred_box_xyxy_px is not None or pred_mask is not None
     truth_shown = true_box_xyxy_px is not None or true_mask is not None
     figures = {"score": score, "box IoU": det_iou, "mask IoU": seg_iou}
-    caption = draw_caption(expression, figures, truth_shown, width)
+    caption = draw_caption(expression, figures, prediction_shown, truth_shown, width)
     return np.concatenate([_centered(canvas, width), caption])
 
 

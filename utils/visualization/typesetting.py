@@ -26,14 +26,18 @@ FALLBACK_FONTS = (
 
 
 def draw_caption(
-    expression: str, figures: Mapping[str, float | None], truth_shown: bool, width: int
+    expression: str,
+    figures: Mapping[str, float | None],
+    prediction_shown: bool,
+    truth_shown: bool,
+    width: int,
 ) -> np.ndarray:
     """Draws the strip below a picture: the expression, a legend of the colors, the figures.
 
     Args:
         expression: the expression; wrapped, and truncated after `CAPTION_LINES` lines.
         figures: values by name; those that are None are omitted.
-        truth_shown: whether the legend includes the ground truth.
+        prediction_shown, truth_shown: whether the legend includes prediction and ground truth.
         width: width of the strip in pixels.
 
     Returns:
@@ -46,16 +50,18 @@ def draw_caption(
     notes = "   ".join(f"{name} {v:.2f}" for name, v in figures.items() if v is not None)
     step = round(1.3 * large)
     legend_top = margin + step * len(lines) + small // 4
-    height = legend_top + row * (2 if notes else 1) + margin
+    legend_rows = 1 if prediction_shown or truth_shown else 0
+    height = legend_top + row * (legend_rows + (1 if notes else 0)) + margin
     strip = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(strip)
     for number, text in enumerate(lines):
         draw.text((margin, margin + number * step), text, font=font, fill=INK)
     x, y = margin, legend_top + row / 2
-    x = _legend_entry(draw, (x, y), "predicted", PREDICTED, SOLID, small_font)
+    if prediction_shown:
+        x = _legend_entry(draw, (x, y), "predicted", PREDICTED, SOLID, small_font)
     if truth_shown:
         _legend_entry(draw, (x, y), "truth", TRUTH, DASHED, small_font)
-    draw.text((margin, y + row), notes, font=small_font, fill=FAINT_INK, anchor="lm")
+    draw.text((margin, y + row * legend_rows), notes, font=small_font, fill=FAINT_INK, anchor="lm")
     return np.asarray(strip)
 
 

@@ -13,9 +13,11 @@ from config.errors import NoSpaceError, UserError
 from config.schema import Config
 from data.loading.letterbox import Letterbox
 from utils.prediction import output as output_module
+from utils.prediction.batch import format_records
 from utils.prediction.jobs import Job
-from utils.prediction.output import Output, format_records, network_id
+from utils.prediction.output import Output, network_id
 from utils.prediction.prediction import Prediction
+from utils.visualization.palette import PREDICTED
 
 SIZE = (60, 80)
 
@@ -360,6 +362,52 @@ def test_only_the_beginning_of_a_long_expression_is_drawn(tmp_path, predicted, m
     assert predicted(("a.jpg", ["x" * 100_000])) == 1
     assert drawn == [2000]
     assert len(records_in(tmp_path / "out")[0]["expression"]) == 100_000
+
+
+def test_a_box_below_the_smallest_score_is_nothing_found(tmp_path, photograph):
+    job = Job(tmp_path / "photo.jpg", ("red", "blue"))
+    output = Output(tmp_path / "out", [job], "a network")
+    refused = prediction("red", score=0.49996, min_score=0.5)
+    kept = prediction("blue", score=0.5, min_score=0.5)
+    with output.opened():
+        output.write(job.image, photograph, [refused, kept])
+        records = output.records(job)
+    assert [record["found"] for record in records] == [False, True]
+    assert {record["min_score"] for record in records} == {0.5}
+    nothing, found = records
+    assert nothing["box_xyxy"] is None
+    assert nothing["mask_area"] == 0
+    assert nothing["score"] == 0.4999  # Rounded down, so that it stays below the threshold.
+    assert not coco_mask.decode(nothing["mask_rle"]).any()
+    assert found["box_xyxy"] == [20.12, 10, 70, 30.5]
+    assert not np.asarray(Image.open(nothing["mask"])).any()
+    orange = [
+        np.abs(np.asarray(Image.open(record["picture"])).astype(int) - PREDICTED).max(axis=-1) < 12
+        for record in records
+    ]
+    assert not orange[0].any()
+    assert orange[1].any()
+    text = format_records(records, 0.25, as_json=False)
+    assert "  red\n    nothing found: score 0.4999 is below 0.5   0.50 s\n" in text
+    assert text.count("box 20.1") == 1
+
+
+def test_records_of_former_versions_that_found_everything_are_printed(tmp_path, photograph):
+    job = Job(tmp_path / "photo.jpg", ("red",))
+    output = Output(tmp_path / "out", [job], "a network")
+    with output.opened():
+        output.write(job.image, photograph, [prediction("red")])
+        (record,) = output.records(job)
+    former = {key: record[key] for key in record if key not in ("found", "min_score")}
+    assert format_records([former], None, False) == format_records([record], None, False)
+
+
+def test_another_smallest_score_is_another_setting(tmp_path):
+    config, weights = Config(), tmp_path / "a.h5"
+    weights.write_bytes(b"one")
+    plain = network_id(config, weights)
+    assert network_id(config, weights, min_score=0.0) == plain
+    assert network_id(config, weights, min_score=0.5) != plain
 
 
 def test_text_and_json(tmp_path, photograph):

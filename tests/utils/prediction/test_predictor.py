@@ -169,6 +169,37 @@ def test_thresholds_are_checked(predictor, tiny_set, threshold):
             compute()
 
 
+def test_a_score_below_the_smallest_one_is_nothing_found(predictor, grounder, tiny_set):
+    predictor.set_image(tiny_set.images / "a.png")
+    (plain,) = predictor.predict("red box")
+    assert plain.found
+    assert plain.min_score == 0
+    above = (1 + plain.score) / 2
+    (nothing,) = predictor.predict("red box", min_score=above)
+    assert not nothing.found
+    assert repr(nothing) == (
+        f'Prediction("red box", nothing found: score {plain.score:.2f} is below {above:g})'
+    )
+    # The answer of the network itself stays available.
+    np.testing.assert_array_equal(nothing.box_xyxy, plain.box_xyxy)
+    assert not nothing.with_mask(0.1).found
+    strict = Predictor(grounder, ExpressionReader(tiny_set.config()), min_score=above)
+    strict.set_image(tiny_set.images / "a.png")
+    assert not strict.predict("red box")[0].found
+    assert strict.predict("red box", min_score=plain.score)[0].found
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -0.01, 1.01, "0.3", True])
+def test_the_smallest_score_is_checked(predictor, grounder, tiny_set, score):
+    predictor.set_image(tiny_set.images / "a.png")
+    for compute in (
+        lambda: predictor.predict("red box", min_score=score),
+        lambda: Predictor(grounder, predictor.reader, min_score=score),
+    ):
+        with pytest.raises(UserError, match="the smallest score must be a number between 0 and 1"):
+            compute()
+
+
 @pytest.mark.parametrize(
     ("expression", "message"),
     [

@@ -96,6 +96,13 @@ def test_caption_grows_with_its_words_to_three_lines():
     assert caption_rows("left", score=0.5) > one
 
 
+def test_nothing_is_called_predicted_where_nothing_is_drawn():
+    for score in (None, 0.1):
+        panel = draw_prediction(scene(), "x", None, None, score=score)
+        assert not near(panel, PREDICTED).any()
+    assert near(draw_prediction(scene(), "x", (1, 1, 9, 9), None)[480:], PREDICTED).any()
+
+
 def test_text_without_spaces_is_wrapped():
     assert caption_rows("x" * 2000) == caption_rows("word " * 60)
 
