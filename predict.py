@@ -8,7 +8,8 @@
 --weights is a weight file of this project or a published checkpoint (.h5). The settings come from
 --config, otherwise from the config.json that training leaves beside the weights, or from the
 checkpoint itself. With --config alone, the weights are its evaluate_model. With neither, the demo
-network in data/demo_model/ is used, which was trained only on synthetic shapes.
+network in data/demo_model/ is used, which was trained only on synthetic shapes: its answers about
+photographs mean nothing, and it knows only the words for its shapes.
 
 --image is a photograph or a folder of photographs. --list is a JSON-lines file with one line
 {"image": "a.jpg", "expression": "the dog"} per expression. Photographs are rotated as their EXIF
@@ -43,10 +44,14 @@ from config.command_line import (
     run,
 )
 from config.quiet import quiet_tensorflow
-from config.schema import PROJECT_ROOT
+from utils.demo import (
+    DEMO_WEIGHTS,
+    SCORE_MEANING,
+    TRAINED_ON_SHAPES,
+    demo_warning,
+    is_demo_network,
+)
 from utils.page.access import AUTH_VARIABLE, check_access
-
-DEMO_WEIGHTS = PROJECT_ROOT / "data" / "demo_model" / "mcn.weights.h5"
 
 
 def main() -> int:
@@ -92,12 +97,17 @@ def _predict(config, arguments):
     from utils.prediction.predictor import Predictor
 
     # With --json, standard output holds records only.
-    print(device_line(), file=sys.stderr if arguments.json else sys.stdout)
+    about = sys.stderr if arguments.json else sys.stdout
+    print(device_line(), file=about)
+    is_demo = is_demo_network(config, arguments.weights)
+    if is_demo:
+        print(f"note: {TRAINED_ON_SHAPES}", file=about)
     predictor = Predictor.from_config(config, arguments.weights, min_score=arguments.min_score)
     with output.opened():
-        failures = predict_jobs(predictor, jobs, output, arguments.json)
+        warn = demo_warning if is_demo else None
+        failures = predict_jobs(predictor, jobs, output, arguments.json, warn)
     if not arguments.json:
-        print(f"\nResults are in {arguments.output}/")
+        print(f"\n{SCORE_MEANING}\nResults are in {arguments.output}/")
     return 1 if failures else 0
 
 

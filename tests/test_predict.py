@@ -290,6 +290,35 @@ def test_the_quick_start_shows_the_demo_network_at_its_best(predict_here):
         assert record["score"] > 0.7
 
 
+def test_the_demo_network_says_what_it_is(folder, predict_here):
+    """At the start, and again for a photograph and for words that it does not know."""
+    out, _ = predict_here("--list", DEMO_MODEL / "scenes.jsonl", "--output", "demo")
+    assert out.splitlines()[1].startswith("note: the demo network was trained only on synthetic ")
+    assert "gets exactly one box" in out
+    assert "warning" not in out
+    scene = next((DEMO_MODEL / "scenes").iterdir())
+    out, _ = predict_here("--image", scene, "--expression", "red zebra", "--output", "demo")
+    assert "  warning: it does not know the words zebra: the demo network was trained only " in out
+    assert "unknown words, ignored: zebra" in out
+    arguments = ["--image", "photos/turned.jpg", "--expression", "the ring", "--output", "demo"]
+    out, _ = predict_here(*arguments)
+    assert "  warning: this picture is not one of the network's scenes: the demo network " in out
+    out, err = predict_here(*arguments, "--json")
+    assert "note: the demo network was trained only on" in err
+    assert "warning: photos/turned.jpg: this picture is not one of the network's scenes" in err
+    assert json.loads(out)["expression"] == "the ring"
+
+
+def test_other_networks_are_not_called_demo_networks(folder, predict_here):
+    out, err = predict_here(
+        "--weights", "run/best.weights.h5", "--image", "photos/turned.jpg",
+        "--expression", "red zorblax", "--output", "other",
+    )  # fmt: skip
+    assert "unknown words, ignored: zorblax" in out
+    assert "synthetic" not in out + err
+    assert "gets exactly one box" in out
+
+
 def test_the_demo_network_is_the_one_of_make_demo():
     """Its settings are those that `make demo` trains with."""
     ours = json.loads((DEMO_MODEL / "config.json").read_text())
@@ -315,5 +344,9 @@ def test_help_is_quick_and_shows_examples():
     assert time.monotonic() - start < 5
     assert '--expression "the woman on the left"' in done.stdout
     assert "EXIF" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "which was trained only on synthetic shapes" in text
+    assert "always returns exactly one box" in text
+    assert "not the probability that the object exists" in text
     for module in ("tensorflow", "numpy", "PIL", "cv2"):
         assert f"'{module}'" not in done.stdout

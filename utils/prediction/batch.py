@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from data.loading.errors import DataError
@@ -12,9 +13,15 @@ from utils.prediction.jobs import Job
 from utils.prediction.output import Output
 from utils.prediction.predictor import Predictor
 
+Warn = Callable[[Path, Sequence[str]], str | None]
+
 
 def predict_jobs(
-    predictor: Predictor, jobs: Sequence[Job], output: Output, as_json: bool = False
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    output: Output,
+    as_json: bool = False,
+    warn: Warn | None = None,
 ) -> int:
     """Predicts and writes the results that are missing, and prints those of every job.
 
@@ -25,6 +32,8 @@ def predict_jobs(
         jobs: the `Job`s.
         output: the `Output`, opened.
         as_json: whether to print JSON lines instead of text.
+        warn: returns what to warn about, if anything, from the path of a photograph and the
+            unknown words of its expressions.
 
     Returns:
         The number of photographs that could not be read.
@@ -46,7 +55,12 @@ def predict_jobs(
                 failures += 1
                 log(f"error: {error}", file=sys.stderr)
             else:
-                log(format_records(output.records(job), image_seconds, as_json))
+                records = output.records(job)
+                unknown = [word for record in records for word in record["unknown_words"]]
+                warning = None if warn is None else warn(job.image, unknown)
+                if warning and as_json:
+                    log(f"warning: {job.image}: {warning}", file=sys.stderr)
+                log(format_records(records, image_seconds, as_json, warning))
             if bar:
                 bar.update(done)
     if failures:
@@ -68,7 +82,10 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
 
 
 def format_records(
-    records: Sequence[dict[str, Any]], image_seconds: float | None, as_json: bool
+    records: Sequence[dict[str, Any]],
+    image_seconds: float | None,
+    as_json: bool,
+    warning: str | None = None,
 ) -> str:
     """Formats the records of one photograph for the terminal.
 
@@ -76,13 +93,15 @@ def format_records(
         records: of `Output.records`.
         image_seconds: time taken to encode the photograph; None if an earlier run did.
         as_json: whether to return JSON lines instead of text.
+        warning: sentence about all of them, part of the text only.
     """
     if as_json:
         return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     size = "{width}×{height}".format(**records[0])
     seconds = "of an earlier run" if image_seconds is None else f"{image_seconds:.2f} s"
     head = f"\n{records[0]['image']}   {size} px   {seconds}"
-    return "\n".join([head, *(_format_record(record) for record in records)])
+    warnings = [] if warning is None else [f"  warning: {warning}"]
+    return "\n".join([head, *warnings, *(_format_record(record) for record in records)])
 
 
 def _format_record(record):

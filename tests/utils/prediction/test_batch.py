@@ -1,5 +1,6 @@
 """The loop of predict.py over its jobs, with a predictor that has no network."""
 
+import json
 import os
 
 import numpy as np
@@ -31,7 +32,7 @@ class FakePredictor:
 
     def predict(self, expressions):
         self.chunks.append(list(expressions))
-        return [prediction(text) for text in expressions]
+        return [prediction(text, unknown_words=("zorblax",)) for text in expressions]
 
 
 @pytest.fixture
@@ -75,6 +76,28 @@ def test_a_photograph_that_is_finished_is_not_read_again(tmp_path, jobs, capsys)
     run(tmp_path / "out", jobs[-1:], predictor)
     assert predictor.images == []
     assert capsys.readouterr().out == first.replace("0.25 s", "of an earlier run")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_photograph_gets_its_warning(tmp_path, jobs, capsys, as_json):
+    """Beside its results, or on standard error if standard output is for records only."""
+    asked = []
+
+    def warn(image, unknown_words):
+        asked.append((image.name, list(unknown_words)))
+        return "means nothing"
+
+    output = Output(tmp_path / "out", jobs[-1:], "a network")
+    with output.opened():
+        predict_jobs(FakePredictor(), jobs[-1:], output, as_json, warn)
+    assert asked == [("good.png", ["zorblax"] * 4)]
+    said = capsys.readouterr()
+    if as_json:
+        assert said.err == f"warning: {jobs[-1].image}: means nothing\n"
+        assert [json.loads(line)["expression"] for line in said.out.splitlines()] == [*"abca"]
+    else:
+        assert said.out.splitlines()[2] == "  warning: means nothing"
+        assert said.err == ""
 
 
 def test_the_only_photograph_is_an_error(tmp_path, jobs):
