@@ -11,7 +11,7 @@ SIGTERM or SIGHUP.
 
 import argparse
 
-from config.command_line import add_config_arguments, run
+from config.command_line import add_config_arguments, run, say
 from config.quiet import quiet_tensorflow
 from config.schema import load_config
 
@@ -37,7 +37,7 @@ def main() -> None:
         "cache_features",
     )
     arguments = parser.parse_args()
-    config = load_config(arguments.config, arguments.overrides)
+    config = load_config(arguments.config, arguments.overrides, report=say)
     quiet_tensorflow()
 
     from utils.training.builder import train

@@ -13,7 +13,7 @@ import dataclasses
 import os
 import typing
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from config.checks import canonical_keys, check_combination, parse_override, refuse_unknown
 from config.errors import ConfigError, message_of
 from config.json_text import parse_json
+from config.run_files.run_folder import start_of
 from config.setting import converted, setting
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -144,8 +145,9 @@ class Config:
     # Training.
     pretrained_weights: str = setting(
         "data/weights/darknet.h5",
-        "weights to start from: a file with a backbone or a whole network, or a registered name "
-        "such as imagenet; empty trains from scratch",
+        "weights to start from: a file with a backbone or a whole network; the folder of a run, "
+        "whose best weights and settings of the network are then used; or a registered name such "
+        "as imagenet; empty trains from scratch",
         path=True,
         or_name=True,
         or_empty=True,
@@ -282,12 +284,20 @@ FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 TYPES = typing.get_type_hints(Config)
 
 
-def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    report: Callable[[str], object] | None = None,
+) -> Config:
     """Reads the settings of a run.
+
+    If `pretrained_weights` is the folder of a run, it is replaced by the weights in it, and
+    settings of the network that neither file nor overrides contain are those of that run.
 
     Args:
         path: JSON file with any of the keys of `Config`; omitted keys keep their defaults.
         overrides: strings "key=value", applied last: text for keys that are text, else JSON.
+        report: called with lines about the settings taken from a run.
 
     Returns:
         A frozen `Config` whose paths are absolute.
@@ -296,16 +306,29 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         ConfigError: the file is missing or no JSON object, or a key or value cannot be used; see
             `config.json_text.parse_json` for what counts as JSON.
     """
+    config, given = _read(path, overrides)
+    start = start_of(vars(config), given, lambda file: vars(_read(file)[0]))
+    if start is None:
+        return config
+    if report is not None:
+        for message in start.messages:
+            report(message)
+    return dataclasses.replace(config, **start.changes)
+
+
+def _read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config, set[str]]:
+    """The settings of a file with overrides, and the keys that these two contain."""
     values = parse_json(_content_of(path), path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}, must be a JSON object")
     for key in [key for key in values if key in OBSOLETE_KEYS]:
-        warnings.warn(f"{path}: key '{key}' is ignored: it {OBSOLETE_KEYS[key]}", stacklevel=2)
+        warnings.warn(f"{path}: key '{key}' is ignored: it {OBSOLETE_KEYS[key]}", stacklevel=3)
         del values[key]
     config = _changed(Config(), values, str(path), combine=False)
     changes = dict(parse_override(text, TYPES) for text in overrides)
     config = _changed(config, changes, "--set", relative_to=Path.cwd())
-    return _with_absolute_paths(config, PROJECT_ROOT)
+    given = {*canonical_keys(values, str(path)), *canonical_keys(changes, "--set")}
+    return _with_absolute_paths(config, PROJECT_ROOT), given
 
 
 def _content_of(path: str | os.PathLike) -> bytes:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int | None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = load_config(options.config, options.overrides)
+    config = load_config(options.config, options.overrides, report=print)
 
     from data.loading.anchors import check_anchor_target
     from data.preparation.check_report import Report, check, write_proposal

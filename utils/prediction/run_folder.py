@@ -11,22 +11,13 @@ from config.command_line import DEFAULT_CONFIG
 from config.errors import UserError
 from config.run_files.commands import how_to_get
 from config.run_files.released import released_of
+from config.run_files.run_folder import SETTINGS_FILE, differences_text, differing_keys
 from config.schema import PROJECT_ROOT, Config, load_config
 from data.loading.anchors import read_anchors
 from model.weights.inspection import describe
 
-SETTINGS_FILE = "config.json"
 # What the authors' checkpoints were trained with is no longer available; this is closest.
 PUBLISHED_VECTORS = PROJECT_ROOT / "data" / "words" / "glove.840B.300d.txt"
-# The settings that must be those of the training.
-ARCHITECTURE = (
-    "backbone", "backbone_width", "backbone_blocks", "head_width", "aspp_dilations",
-    "text_encoder", "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim",
-)  # fmt: skip
-TRAINED_WITH = (*ARCHITECTURE, "input_size", "word_len", "anchors_file", "word_embed", "bert_path")
-WITHOUT_BERT = (
-    "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim", "word_embed"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,28 +134,18 @@ def _shipped_config(weights: str | os.PathLike, backbone: str) -> Path:
 
 def _warnings(config: Config, trained: Config, source: str) -> tuple[str, ...]:
     """Warns about settings that are not those of the training."""
-    keys = set(TRAINED_WITH) - set(
-        WITHOUT_BERT if config.text_input == trained.text_input == "pieces" else ["bert_path"]
-    )
-    different = [
-        f"{key} {getattr(config, key)} instead of {getattr(trained, key)}"
-        for key in TRAINED_WITH
-        if key in keys and _differs(key, getattr(config, key), getattr(trained, key))
-    ]
+    ours, theirs = vars(config), vars(trained)
+    different = differing_keys(ours, theirs, _same_anchors)
     if not different:
         return ()
     return (
         f"these settings are not those with which the network was trained, according to {source}: "
-        + "; ".join(different),
+        + differences_text(ours, theirs, different),
     )
 
 
-def _differs(key: str, ours: Any, theirs: Any) -> bool:
-    if key == "anchors_file":
-        try:
-            return read_anchors(ours).tolist() != read_anchors(theirs).tolist()
-        except (OSError, UserError):
-            return Path(ours).name != Path(theirs).name
-    if key in ("word_embed", "bert_path"):  # The project may have moved since.
-        return Path(ours).name != Path(theirs).name
-    return bool(ours != theirs)
+def _same_anchors(ours: str, theirs: str) -> bool:
+    try:
+        return bool(read_anchors(ours).tolist() == read_anchors(theirs).tolist())
+    except (OSError, UserError):
+        return Path(ours).name == Path(theirs).name

@@ -25,7 +25,7 @@ from utils.prediction.grounder import Grounder
 from utils.training.distribution import is_chief, make_strategy
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
-from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.checkpoints import BEST, Checkpoints, read_run_state
 from utils.training.run.folder import check_resumption, check_stays, held_folder
 from utils.training.run.settings import run_settings
 from utils.training.run.state import RunState
@@ -87,7 +87,8 @@ def build_trainer(
     chief = is_chief(strategy)
     if chief:
         say(device_line())
-    check_no_file_missing(config)
+    start = start_weights(config, fresh=fresh)
+    check_no_file_missing(config.replace(pretrained_weights=start))
     anchors_px = read_anchors(config.anchors_file)
     training_set, evaluator = build_sets(config, keep_words=not dry_run)
     settings = run_settings(config, training_set.words)
@@ -104,7 +105,8 @@ def build_trainer(
             "images to evaluate on"
         )
     with strategy.scope():
-        model = build_network(config, report=say if chief else _silent)
+        starting = config.replace(pretrained_weights=start)
+        model = build_network(starting, report=say if chief else _silent)
         if config.cache_features and not dry_run:
             bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
             store = build_feature_store(config, model, training_set.images, bad_images)
@@ -117,6 +119,26 @@ def build_trainer(
     return Trainer(
         config, settings, strategy, training_set, evaluator, grounder, optimizer, checkpoints
     )
+
+
+def start_weights(config: Config, *, fresh: bool = False) -> str:
+    """The weights to fill a network with before its state is restored.
+
+    Usually `pretrained_weights`. A run that resumes does not need them, so they may be gone: cached
+    features then follow from the run's own weights, whose frozen layers are the same.
+
+    Args:
+        config: the settings of the run.
+        fresh: whether an earlier run in the log folder is ignored.
+
+    Returns:
+        A weight file, a registered name, or "" for none.
+    """
+    given = config.pretrained_weights
+    if fresh or "/" not in given or Path(given).exists() or not read_run_state(config.log_path):
+        return given
+    best = Path(config.log_path) / BEST
+    return str(best) if config.cache_features else ""
 
 
 def build_network(config: Config, report: Callable[[str], None] = say) -> keras.Model:

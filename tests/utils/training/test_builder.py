@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from data.loading.errors import DataError
 from model.weights import save_weights
 from tests.tiny import network_config, weights_of
@@ -57,3 +58,27 @@ def test_files_that_cannot_be_used_stop_a_training_or_are_listed_at_its_end(
     assert state.epoch == 1
     [listed] = [line for line in capsys.readouterr().err.splitlines() if "b.png" in line]
     assert listed.startswith(f"  {tmp_path}/images/b.png: not a readable image")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", [0, 1])
+def test_a_run_that_resumes_does_not_need_the_weights_it_started_from(
+    tiny_set, network, tmp_path, cache
+):
+    start = tmp_path / "run/best.weights.h5"
+    save_weights(network(), start)
+    config = tiny_set.config(
+        pretrained_weights=str(start),
+        log_path=str(tmp_path / "log"),
+        epoches=1,
+        free_body=1,
+        cache_features=cache,
+    )
+    train(config)
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(tmp_path / "log/features", ignore_errors=True)
+    assert train(config.replace(epoches=2)).epoch == 2
+    for again in ({"overwrite": True}, {"dry_run": True}):
+        fresh = config.replace(log_path=str(tmp_path / "new"))
+        with pytest.raises(UserError, match=r"pretrained_weights: .*no such file"):
+            train(fresh, **again)
