@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.checks import canonical_keys, check_combination, parse_override, refuse_unknown
 from config.errors import ConfigError, message_of
 from config.json_text import parse_json
-from config.run_files.run_folder import start_of
-from config.setting import converted, setting
+from config.run_folder import start_of
+from config.setting import (
+    canonical_keys,
+    check_combination,
+    converted,
+    parse_override,
+    refuse_unknown,
+    setting,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 1_000_000  # Of a config; those of devices never end.

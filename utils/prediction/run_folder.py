@@ -11,7 +11,7 @@ from config.command_line import DEFAULT_CONFIG
 from config.errors import UserError
 from config.run_files.commands import how_to_get
 from config.run_files.released import released_of
-from config.run_files.run_folder import SETTINGS_FILE, differences_text, differing_keys
+from config.run_folder import SETTINGS_FILE, differences_text, differing_keys
 from config.schema import PROJECT_ROOT, Config, load_config
 from data.loading.anchors import read_anchors
 from model.weights.inspection import describe

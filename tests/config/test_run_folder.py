@@ -5,7 +5,7 @@ import json
 import pytest
 
 from config.errors import ConfigError
-from config.run_files.run_folder import NETWORK, files_of_run
+from config.run_folder import NETWORK, files_of_run
 from config.schema import Config, load_config
 
 TRAINED = {
