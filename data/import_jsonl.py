@@ -20,6 +20,8 @@ Writes OUTPUT/anns/NAME/<split>.txt, OUTPUT/masks/NAME/masks.jsonl and
 OUTPUT/anns/NAME/config.json, which train.py, test.py and data/check.py accept as --config. The
 images are not copied. If any object has a fault, nothing is imported and all faults are listed.
 
+With --like RUN, config.json describes the network of a finished run and starts from its weights.
+
 --overwrite replaces an earlier import once the new one is complete. Files that were changed or
 added since, such as an edited config.json, are kept, the changed ones as config.json.2.
 """
@@ -33,12 +35,13 @@ from pathlib import Path
 if not __package__:  # run as a file: make the project's packages importable from any folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from config.command_line import add_output_argument, counted, exit_code
+from config.command_line import add_output_argument, counted, exit_code, not_empty
 from config.schema import PROJECT_ROOT
 from data.preparation.json_fields import EntryError
 from data.preparation.own.coco_entries import read_coco_entries
 from data.preparation.own.entries import OwnData, check_name, read_json_lines
 from data.preparation.own.importing import ImportOptions, ImportSummary, import_data
+from data.preparation.own.writing import settings_like
 from data.preparation.wording import plural
 
 DATA_FOLDER = PROJECT_ROOT / "data"
@@ -98,6 +101,13 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="fill the box of objects without a mask; segmentation then learns to predict boxes",
     )
     parser.add_argument(
+        "--like",
+        type=not_empty,
+        metavar="RUN",
+        help="finished run to fine-tune: its folder, config.json or weights; config.json takes the "
+        "settings of its network and starts from its best weights",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier import of this name"
     )
     options = parser.parse_args(arguments)
@@ -126,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    settings = settings_like(options.like) if options.like else {}
     if options.coco:
         data = read_coco_entries(options.coco, options.expressions)
     else:
@@ -137,9 +148,16 @@ def _run(options: argparse.Namespace) -> int:
         output,
         options.name,
         ImportOptions(
-            options.split, options.val_share, options.masks_from_boxes, options.overwrite
+            options.split,
+            options.val_share,
+            options.masks_from_boxes,
+            options.overwrite,
+            settings,
         ),
     )
+    if settings:
+        weights = PROJECT_ROOT / settings["pretrained_weights"]
+        data.notes.append(f"the config starts from {weights}, with the network of that run")
     _report(summary, data, output, options.name)
     return 0
 

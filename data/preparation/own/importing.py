@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -52,12 +52,14 @@ class ImportOptions:
         val_share: share of the images without a split that is assigned to the split "val".
         masks_from_boxes: whether to fill the box of an entry that has no mask.
         overwrite: whether to replace an earlier import of the same name.
+        settings: further settings for config.json, such as those of a run to fine-tune.
     """
 
     split: str = "train"
     val_share: float = 0.0
     masks_from_boxes: bool = False
     overwrite: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -123,7 +125,8 @@ def import_data(
         run.refuse_faults()
         for split, referents in run.summary.referents.items():
             write_annotations(new_annotations / f"{split}.txt", referents)
-        write_config(new_annotations, list(run.summary.referents), annotations, masks, image_path)
+        splits = list(run.summary.referents)
+        write_config(new_annotations, splits, annotations, masks, image_path, options.settings)
         run.summary.changed_files = changed_files(annotations)
         manifest = own_manifest(name, data.inputs)
         manifest = completed_manifest(manifest, run.summary.referents, new_annotations)

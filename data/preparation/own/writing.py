@@ -2,12 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from config.errors import UserError
 from config.files import file_sha256, write_text
-from config.schema import PROJECT_ROOT
+from config.run_folder import files_of_run, network_keys, weights_of_run
+from config.schema import FIELDS, PROJECT_ROOT, load_config
 from data.loading.masks import FILE_NAME as MASK_FILE
 from data.preparation.manifest import FILE_NAME as MANIFEST_FILE
 from data.preparation.manifest import Manifest, read_manifest
@@ -89,8 +91,40 @@ def changed_files(annotations: Path) -> list[str]:
     return sorted(name for name in present if file_sha256(annotations / name) != written[name])
 
 
+def settings_like(run: str | os.PathLike) -> dict[str, Any]:
+    """The settings of a config that fine-tunes a finished run.
+
+    Args:
+        run: its folder, its config.json or a weight file in it.
+
+    Returns:
+        The settings of its network, and its weights as `pretrained_weights`.
+
+    Raises:
+        ConfigError: there is no such run, or its settings cannot be used.
+        UserError: it has no weights, or a path is not valid text.
+    """
+    file, weights = files_of_run(run)
+    settings = vars(load_config(file))
+    weights = weights or weights_of_run(file, settings)
+    if not weights.is_file():
+        raise UserError(
+            f"{weights}: no such file; let the run complete an epoch, or name a weight file"
+        )
+    taken = {key: settings[key] for key in network_keys(settings)}
+    for key, value in taken.items():
+        if FIELDS[key].metadata["path"] and "/" in value:
+            taken[key] = _portable(Path(value))
+    return {"pretrained_weights": _portable(weights), **taken}
+
+
 def write_config(
-    folder: Path, splits: Sequence[str], annotations: Path, masks: Path, image_path: Path
+    folder: Path,
+    splits: Sequence[str],
+    annotations: Path,
+    masks: Path,
+    image_path: Path,
+    more: Mapping[str, Any],
 ) -> None:
     """Writes the config of an imported data set; all other settings keep their defaults.
 
@@ -98,6 +132,7 @@ def write_config(
         folder: the folder to write to.
         splits: names of the splits.
         annotations, masks, image_path: folders of lines, masks and images that it refers to.
+        more: further settings, see `settings_like`.
 
     Raises:
         UserError: the path of a folder is not valid text.
@@ -114,6 +149,7 @@ def write_config(
         "image_path": _portable(image_path),
         "evaluate_model": f"log/{name}/best.weights.h5",
         "log_path": f"log/{name}",
+        **more,
     }
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / CONFIG_FILE, text)
