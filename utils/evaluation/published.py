@@ -1,8 +1,11 @@
 """Results on several splits in one table, beside the published figures of released checkpoints."""
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
+from config.json_text import MAX_LINE_BYTES
 from config.run_files.released import DATASETS, released_of
 from utils.evaluation.metrics import Result
 
@@ -77,6 +80,18 @@ def splits_table(
             cells.append(f"  {cell:>{max(space, 12)}}")
         lines.append(f"{split:{width}}{''.join(cells)}")
     return "\n".join([*lines, SOURCE] if compared else lines)
+
+
+def is_splits_table(path: str | os.PathLike) -> bool:
+    """Whether a file begins as `splits_table` does."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        _, head = file.readline(MAX_LINE_BYTES), file.readline(MAX_LINE_BYTES)
+    names = [name.replace("{:g}", r"\S+") for name in METRICS.values()]
+    pattern = f" *{' +'.join(names)}\n"
+    return re.fullmatch(pattern, head.decode("utf-8", "replace")) is not None
 
 
 def _width(column: str) -> int:

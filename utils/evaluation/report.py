@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import check_folder, file_sha256, write_text
+from config.files import check_folder, file_sha256, write_bytes
 from config.json_text import MAX_LINE_BYTES, parse_json
 from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
@@ -21,20 +21,17 @@ from utils.evaluation.comparison import DUMPED, Measurement
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
+from utils.evaluation.result_folder import ANCHORS, PICTURES, RESULT, TEXT, ResultFolder
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
-from utils.visualization.png import save_png
+from utils.visualization.png import png_bytes
 
-RESULT, TEXT, PICTURES = "result.json", "result.txt", "pictures.png"
-ANCHORS = "anchors_px"
 # The settings that scores depend on; they are written beside them.
 RECORDED_SETTINGS = (
     "evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "backbone",
     "text_encoder", "rnn_cell", "aspp_dilations", "input_size", "word_len", "word_embed",
     "det_acc_thresh", "segment_thresh", "use_nls", "precision", "on_bad_sample",
 )  # fmt: skip
-# What results of earlier versions do not have.
-LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,13 @@ class Task:
         set_path: annotation file.
         folder: where result.txt and result.json are written.
         dump: file for one JSON line per expression, in the order of the set; None for no file.
+        table: file that lists the result among others, removed if it is replaced by another one.
     """
 
     set_path: str
     folder: Path
     dump: Path | None = None
+    table: Path | None = None
 
 
 def report(
@@ -112,10 +111,9 @@ def report_tasks(
         raise UserError(missing_text(missing.values()))
     sources = _sources(config, tasks)
     for task, source in zip(tasks, sources, strict=True):
-        check_folder(task.folder)
         _check_dump(task, overwrite)
-        if not overwrite:
-            _check_not_lost(task.folder, source)
+        names = [TEXT, *([PICTURES] if pictures else [])]
+        ResultFolder(task.folder, source).check(names, overwrite)
     print(device_line())
     evaluators = [build_evaluator(_of(config, task)) for task in tasks]
     for evaluator in evaluators:
@@ -161,14 +159,20 @@ def _evaluate(
 
     details = {**result, "skipped": skipped, **source, "versions": versions()}
     lines = [f"{key} = {value}" for key, value in source["settings"].items()]
-    write_text(task.folder / TEXT, table + "\n\n" + "\n".join(lines) + "\n")
-    write_text(task.folder / RESULT, json.dumps(details, indent=2, ensure_ascii=False) + "\n")
+    text = table + "\n\n" + "\n".join(lines) + "\n"
+    files = {TEXT: text.encode()}
     if task.dump is not None:
         rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
-        write_text(task.dump, "".join(row + "\n" for row in rows))
+        dumped = "".join(row + "\n" for row in rows).encode()
+        if task.dump.resolve().parent == task.folder.resolve():
+            files[task.dump.name] = dumped
+        else:
+            write_bytes(task.dump, dumped)
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
-        save_png(task.folder / PICTURES, sheet)
+        files[PICTURES] = png_bytes(sheet)
+    stale = [] if task.table is None else [task.table]
+    ResultFolder(task.folder, source).write(details, files, stale)
     return result
 
 
@@ -222,37 +226,3 @@ def _is_dump(path: Path) -> bool:
         return not line or parse_json(line, path).keys() == {*DUMPED}
     except (UserError, AttributeError):
         return False
-
-
-def _check_not_lost(folder: Path, source: dict[str, Any]) -> None:
-    """Raises `UserError` if results of other weights, settings or data would be replaced."""
-    path = folder / RESULT
-    try:
-        found = parse_json(path.read_bytes(), path)
-    except FileNotFoundError:
-        return
-    except UserError:
-        found = None
-    found = found if isinstance(found, dict) else {}
-    settings = found.get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    changed = [
-        key
-        for key, value in source["settings"].items()
-        if key != "evaluate_model" and settings.get(key) != value
-        if key not in LATER_SETTINGS or key in settings
-    ]
-    data = found.get("data_sha256")
-    data = data if isinstance(data, dict) else {}
-    changed += [
-        f"contents of {key}"
-        for key, value in source["data_sha256"].items()
-        if key not in changed and data.get(key, value) != value
-    ]
-    if found.get("weights_sha256") != source["weights_sha256"]:
-        changed.insert(0, "weights")
-    if changed:
-        raise UserError(
-            f"{path}: holds the results of other {', '.join(changed)}; give these ones another "
-            "folder by --name, or replace those by --overwrite"
-        )

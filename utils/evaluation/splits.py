@@ -1,12 +1,13 @@
 """The body of test.py: one or several splits, each with its own folder, and their table."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from config.errors import UserError
 from config.files import write_text
 from config.schema import Config
-from utils.evaluation.published import published_scores, splits_table
+from utils.evaluation.published import is_splits_table, published_scores, splits_table
 from utils.evaluation.report import Task, report_tasks
 
 
@@ -45,21 +46,29 @@ def report_splits(
     dataset = evaluate_set.parent.name
     chosen = list(dict.fromkeys(splits)) or [evaluate_set.stem]
     _check_names(chosen, evaluate_set)
+    table_path = output / f"{name or dataset}_splits.txt"
+    ours = is_splits_table(table_path)
     tasks = [
         Task(
             str(evaluate_set.with_name(f"{split}.txt")),
             output / (name if name and not splits else f"{name or dataset}_{split}"),
             _dump_of(dump, split if len(chosen) > 1 else None),
+            table_path if ours else None,
         )
         for split in chosen
     ]
-    table_path = output / f"{name or dataset}_splits.txt"
     if table_path.resolve() in [task.dump.resolve() for task in tasks if task.dump is not None]:
         raise UserError(f"--dump {dump}: is the file of the table of splits; name another file")
-    results = report_tasks(config, tasks, weights, pictures, overwrite)
-    by_split = dict(zip(chosen, results, strict=True))
     scores = published_scores(weights, dataset, config.det_acc_thresh)
-    if len(chosen) > 1 or scores.keys() & {*chosen}:
+    tabulated = len(chosen) > 1 or bool(scores.keys() & {*chosen})
+    if tabulated and not ours and os.path.lexists(table_path):
+        raise UserError(
+            f"{table_path}: exists and is not a table of test.py; move it, or name the results by "
+            "--name"
+        )
+    results = report_tasks(config, tasks, weights, pictures, overwrite)
+    if tabulated:
+        by_split = dict(zip(chosen, results, strict=True))
         table = splits_table(by_split, weights, dataset, config.det_acc_thresh)
         print(f"\n{table}")
         write_text(table_path, table + "\n")

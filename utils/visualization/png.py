@@ -1,5 +1,6 @@
 """Writes pictures as PNG files."""
 
+import io
 import os
 
 import numpy as np
@@ -20,3 +21,10 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """
     with written_atomically(path) as file:
         Image.fromarray(image).save(file, "PNG")
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """The content of the file that `save_png` writes."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()

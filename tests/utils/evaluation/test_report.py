@@ -147,12 +147,17 @@ def test_results_of_other_weights_are_replaced_only_on_request(tiny_set, weights
     assert contents(folder) != before
 
 
-@pytest.mark.parametrize("found", [b"{", b"[]", b'{"settings": 3}', b"\xff"])
-def test_a_result_that_cannot_be_read_is_not_replaced(tiny_set, weights, tmp_path, found):
-    (tmp_path / "result.json").write_bytes(found)
-    with pytest.raises(UserError, match=r"result\.json: holds the results of other weights, "):
-        report(tiny_set.config(), tmp_path, weights)
-    assert (tmp_path / "result.json").read_bytes() == found
+def test_old_pictures_and_dumps_never_stay_beside_new_figures(tiny_set, weights, tmp_path):
+    folder, other = tmp_path / "result", tmp_path / "best.weights.h5"
+    report(tiny_set.config(), folder, weights, folder / "dump.jsonl", pictures=1)
+    (folder / "notes.txt").write_text("mine")
+    report(tiny_set.config(), folder, weights)
+    assert {*contents(folder)} == {
+        "dump.jsonl", "notes.txt", "pictures.png", "result.json", "result.txt",
+    }  # fmt: skip
+    other.write_bytes(Path(weights).read_bytes() + b"more")
+    report(tiny_set.config(), folder, other, overwrite=True)
+    assert {*contents(folder)} == {"notes.txt", "result.json", "result.txt"}
 
 
 def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path):
@@ -242,7 +247,7 @@ def test_a_full_disk_leaves_no_partial_file_and_the_table_is_printed(
         report(tiny_set.config(), tmp_path / "result", weights, disk / "dump.jsonl")
     assert [path.name for path in disk.iterdir()] == ["filler"]
     assert "Acc@0.5" in capsys.readouterr().out
-    with pytest.raises(NoSpaceError, match=r"result\.txt: .*the disk is full"):
+    with pytest.raises(NoSpaceError, match=r"result\.json: .*the disk is full"):
         report(tiny_set.config(), disk / "result", weights)
     assert list((disk / "result").iterdir()) == []
 

@@ -13,7 +13,7 @@ from config.schema import PROJECT_ROOT, load_config
 from model.weights import save_weights
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
 from utils.evaluation import report as report_module
-from utils.evaluation.published import splits_table
+from utils.evaluation.published import is_splits_table, splits_table
 from utils.evaluation.splits import report_splits
 from utils.prediction.run_folder import settings_of_weights
 
@@ -177,6 +177,38 @@ def test_missing_files_are_listed_once_with_their_commands(prepared, tmp_path):
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "evaluate_set", "word_embed", "evaluate_set",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_table_of_other_weights_is_removed(prepared, tmp_path):
+    own, other = tmp_path / "own.weights.h5", tmp_path / "other.weights.h5"
+    shutil.copy(prepared.weights, own)
+    other.write_bytes(own.read_bytes() + b"more")
+    report_splits(prepared.config, str(own), ["val", "testA"], tmp_path)
+    table = tmp_path / "refcoco_splits.txt"
+    report_splits(prepared.config, str(own), ["val"], tmp_path)
+    assert table.is_file()
+    report_splits(prepared.config, str(other), ["val"], tmp_path, overwrite=True)
+    assert not table.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"my notes\n", b"a\nb\nc\n", b"\xff\n\xff\n"])
+def test_a_table_replaces_no_other_file(prepared, tmp_path, content):
+    table = tmp_path / "refcoco_splits.txt"
+    table.write_bytes(content)
+    with pytest.raises(UserError, match=r"refcoco_splits\.txt: exists and is not a table of test"):
+        report_splits(prepared.config, prepared.weights, ["val", "testA"], tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [table.name]
+    assert table.read_bytes() == content
+
+
+def test_tables_are_recognized(tmp_path):
+    table = tmp_path / "a.txt"
+    for weights, thresh in ((CHECKPOINT, 0.5), ("best.weights.h5", 0.75)):
+        table.write_text(splits_table(RESULTS, weights, "refcoco", thresh) + "\n")
+        assert is_splits_table(table)
+    assert not is_splits_table(tmp_path / "none.txt")
+    assert not is_splits_table(tmp_path)
 
 
 def test_a_dump_is_not_the_table_of_the_splits(tiny_set, tmp_path):

@@ -1,0 +1,119 @@
+"""Which files of a result folder are replaced, removed and kept."""
+
+import json
+
+import pytest
+
+from config.errors import UserError
+from utils.evaluation.result_folder import ResultFolder
+
+SOURCE = {
+    "settings": {"evaluate_model": "a.h5", "use_nls": 1},
+    "weights_sha256": "0" * 64,
+    "data_sha256": {"evaluate_set": "1"},
+}
+OTHER = SOURCE | {"weights_sha256": "f" * 64}
+TEXT, PICTURES = {"result.txt": b"figures"}, {"pictures.png": b"pixels"}
+
+
+def write(folder, files, source=SOURCE, overwrite=False, stale=()):
+    result = ResultFolder(folder, source)
+    result.check(files, overwrite)
+    result.write({"det_acc": 0.5, **source}, files, stale)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "result.json"}
+
+
+def recorded(folder):
+    return sorted(json.loads((folder / "result.json").read_text())["files"])
+
+
+def test_old_files_never_stay_beside_results_of_other_weights(tmp_path):
+    write(tmp_path, TEXT | PICTURES | {"dump.jsonl": b"{}"})
+    assert recorded(tmp_path) == ["dump.jsonl", "pictures.png", "result.txt"]
+    (tmp_path / "notes.txt").write_text("mine")
+    table = tmp_path / "splits_table.txt"
+    table.write_text("table")
+    write(tmp_path, {"result.txt": b"new"}, OTHER, overwrite=True, stale=[table])
+    assert contents(tmp_path) == {"result.txt": b"new", "notes.txt": b"mine"}
+    assert recorded(tmp_path) == ["result.txt"]
+
+
+def test_files_of_the_same_evaluation_stay(tmp_path):
+    write(tmp_path, TEXT | PICTURES)
+    table = tmp_path / "splits_table.txt"
+    table.write_text("table")
+    write(tmp_path, TEXT, stale=[table])
+    assert contents(tmp_path) == TEXT | PICTURES | {"splits_table.txt": b"table"}
+    assert recorded(tmp_path) == ["pictures.png", "result.txt"]
+
+
+@pytest.mark.parametrize("name", ["pictures.png", "result.txt"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_others_are_never_replaced(tmp_path, name, overwrite):
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(UserError, match=rf"{name}: was not written by test\.py, or has changed"):
+        write(tmp_path, TEXT | PICTURES, overwrite=overwrite)
+    assert contents(tmp_path) == {name: b"mine"}
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_files_that_were_changed_are_neither_replaced_nor_removed(tmp_path):
+    write(tmp_path, TEXT | PICTURES)
+    (tmp_path / "pictures.png").write_bytes(b"cropped")
+    with pytest.raises(UserError, match=r"pictures\.png: was not written by test\.py, or has"):
+        write(tmp_path, TEXT | PICTURES)
+    write(tmp_path, TEXT, OTHER, overwrite=True)
+    assert contents(tmp_path) == TEXT | {"pictures.png": b"cropped"}
+    assert recorded(tmp_path) == ["result.txt"]
+
+
+@pytest.mark.parametrize("found", [b"{", b"[]", b'{"settings": 3}', b"\xff", b"{}"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_another_kind_is_never_replaced(tmp_path, found, overwrite):
+    (tmp_path / "result.json").write_bytes(found)
+    with pytest.raises(UserError, match=r"result\.json: is not a result of test\.py"):
+        write(tmp_path, TEXT, overwrite=overwrite)
+    assert (tmp_path / "result.json").read_bytes() == found
+
+
+def test_results_of_former_versions_recorded_no_files(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(SOURCE))
+    for name in ("result.txt", "pictures.png", "mine.png"):
+        (tmp_path / name).write_bytes(b"old")
+    write(tmp_path, {"result.txt": b"new"}, OTHER, overwrite=True)
+    assert contents(tmp_path) == {"result.txt": b"new", "mine.png": b"old"}
+
+
+def test_records_lead_out_of_the_folder_to_no_file(tmp_path):
+    folder, outside = tmp_path / "result", tmp_path / "outside.txt"
+    write(folder, TEXT)
+    outside.write_bytes(b"mine")
+    record = json.loads((folder / "result.json").read_text())
+    record["files"] |= {"../outside.txt": None, str(outside): None, "..": None, "result.json": 3}
+    (folder / "result.json").write_text(json.dumps(record))
+    write(folder, TEXT, OTHER, overwrite=True)
+    assert outside.read_bytes() == b"mine"
+
+
+def test_an_interruption_leaves_no_old_file_beside_new_results(tmp_path, monkeypatch):
+    from utils.evaluation import result_folder
+
+    write(tmp_path, TEXT | PICTURES)
+    real, calls = result_folder.write_bytes, []
+
+    def interrupted(path, content):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(result_folder, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, TEXT | PICTURES, OTHER, overwrite=True)
+    assert contents(tmp_path) == {}
+    monkeypatch.undo()
+    write(tmp_path, TEXT | PICTURES, OTHER)
+    assert contents(tmp_path) == TEXT | PICTURES

@@ -1,0 +1,154 @@
+"""The folder of a result of test.py: what may be written to it, and what must not stay."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from config.errors import UserError
+from config.files import check_folder, file_sha256, write_bytes
+from config.json_text import parse_json
+
+RESULT, TEXT, PICTURES = "result.json", "result.txt", "pictures.png"
+FILES, ANCHORS = "files", "anchors_px"
+# What results of former versions do not have.
+LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
+# The files that former versions wrote without recording them.
+FORMER_FILES = (TEXT, PICTURES)
+
+
+class ResultFolder:
+    """result.json and the files that belong to it, which it lists with their checksums.
+
+    Files of results of other weights, settings or data never stay beside new results. No file is
+    replaced or removed that test.py has not written, or that was changed since.
+
+    Args:
+        folder: the folder, which need not exist.
+        source: what the new results follow from: "settings", "weights_sha256" and "data_sha256".
+
+    Attributes:
+        changed: what the results in the folder were computed with that differs from `source`;
+            empty if there are none.
+
+    Raises:
+        UserError: result.json is no result of test.py.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, folder: str | os.PathLike, source: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        found = self._read()
+        self.changed: list[str] = [] if found is None else _changes(found, source)
+        self._recorded = {} if found is None else _recorded_files(found)
+
+    def check(self, names: Iterable[str], overwrite: bool) -> None:
+        """Checks that results may be written, before they are computed.
+
+        Args:
+            names: the files that will be written beside result.json.
+            overwrite: whether to replace results of other weights, settings or data.
+
+        Raises:
+            UserError, FolderError: they may not; the message says what is in the way.
+        """
+        check_folder(self.folder)
+        if self.changed and not overwrite:
+            raise UserError(
+                f"{self.folder / RESULT}: holds the results of other {', '.join(self.changed)}; "
+                "give these ones another folder by --name, or replace those by --overwrite"
+            )
+        for name in names:
+            if os.path.lexists(self.folder / name) and not self._is_ours(name):
+                raise UserError(
+                    f"{self.folder / name}: was not written by test.py, or has changed since; move "
+                    "it, or give the results another folder by --name"
+                )
+
+    def write(
+        self,
+        details: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        stale: Sequence[Path] = (),
+    ) -> None:
+        """Writes result.json and the files beside it, in place of those of other results.
+
+        Args:
+            details: content of result.json.
+            files: name → content.
+            stale: files elsewhere that do not hold for other results; removed if the folder held
+                some.
+
+        Raises:
+            NoSpaceError, OSError: a file cannot be written. No old file is left then.
+        """
+        ours = [name for name in self._recorded if self._is_ours(name)]
+        kept = [] if self.changed else [name for name in ours if name not in files]
+        for name in set(ours) - set(kept):
+            (self.folder / name).unlink(missing_ok=True)
+        for path in stale if self.changed else ():
+            path.unlink(missing_ok=True)
+        checksums = {name: file_sha256(self.folder / name) for name in kept}
+        checksums |= {name: hashlib.sha256(files[name]).hexdigest() for name in files}
+        text = json.dumps({**details, FILES: checksums}, indent=2, ensure_ascii=False)
+        # First, so that an interruption leaves no file that is not listed.
+        write_bytes(self.folder / RESULT, f"{text}\n".encode())
+        for name, content in files.items():
+            write_bytes(self.folder / name, content)
+
+    def _read(self) -> dict[str, Any] | None:
+        """The content of result.json; None if there is none."""
+        path = self.folder / RESULT
+        try:
+            found = parse_json(path.read_bytes(), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UserError:
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+            raise UserError(
+                f"{path}: is not a result of test.py; give the results another folder by --name"
+            )
+        return found
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a file is the one that was written with result.json."""
+        path = self.folder / name
+        if name not in self._recorded or not path.is_file() or path.is_symlink():
+            return False
+        checksum = self._recorded[name]
+        return checksum is None or checksum == file_sha256(path)
+
+
+def _recorded_files(found: Mapping[str, Any]) -> dict[str, str | None]:
+    """Name → checksum of the files that a result.json lists; None if it does not know it."""
+    files = found.get(FILES)
+    if not isinstance(files, dict):
+        return dict.fromkeys(FORMER_FILES)
+    return {
+        name: checksum
+        for name, checksum in files.items()
+        if isinstance(checksum, str) and Path(name).name == name != RESULT
+    }
+
+
+def _changes(found: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
+    """What earlier results were computed with that differs."""
+    settings, data = found["settings"], found.get("data_sha256")
+    data = data if isinstance(data, dict) else {}
+    changed = [
+        key
+        for key, value in source["settings"].items()
+        if key != "evaluate_model" and settings.get(key) != value
+        if key not in LATER_SETTINGS or key in settings
+    ]
+    changed += [
+        f"contents of {key}"
+        for key, value in source["data_sha256"].items()
+        if key not in changed and data.get(key, value) != value
+    ]
+    if found.get("weights_sha256") != source["weights_sha256"]:
+        changed.insert(0, "weights")
+    return changed
