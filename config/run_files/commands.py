@@ -22,6 +22,7 @@ DEMO = ("data/demo", "log/demo")
 # Files and folders of the repository.
 SHIPPED = (
     "data/yolo_anchors.txt",
+    "data/yolo_anchors_256.txt",
     "data/demo_backbone.weights.h5",
     "data/demo_glove.50d.txt",
     "data/demo_model",
