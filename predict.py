@@ -75,7 +75,8 @@ def main() -> int:
         from utils.page.server import serve
 
         print(device_line())
-        serve(config, arguments.weights, arguments.host, arguments.port, auth)
+        host, port, min_score = arguments.host, arguments.port, arguments.min_score
+        serve(config, arguments.weights, host, port, auth, min_score)
         return 0
     return _predict(config, arguments)
 

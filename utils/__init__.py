@@ -2,6 +2,6 @@
 `prediction` for predict.py.
 
 `visualization` draws pictures and curves, `export` writes other formats, `page` serves the page
-for the browser. `environment.py` describes what a run computes with, `demo.py` tells the
-demo network and its scenes from others; `pretrain.py`, `reproduce.py` and `showcase.py` are commands.
+for the browser. `environment.py` describes what a run computes with, and `demo.py` tells the demo
+network and its scenes from others. `pretrain.py`, `reproduce.py` and `showcase.py` are commands.
 """

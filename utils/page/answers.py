@@ -11,8 +11,9 @@ import numpy as np
 from config.errors import UserError
 from data.loading.errors import DataError
 from utils.prediction.attention import BRANCHES, draw_attention
+from utils.prediction.batch import Warn
 from utils.prediction.expressions import check_expressions
-from utils.prediction.prediction import Prediction, check_threshold
+from utils.prediction.prediction import Prediction, check_min_score, check_threshold
 from utils.prediction.predictor import Predictor
 from utils.visualization.drawing import draw_prediction
 
@@ -39,6 +40,7 @@ class Answer:
         shown: (h, w, 3) uint8, the photograph at the size of the page.
         attention_mask, attention_box: pictures of the same shape and dtype.
         image_seconds: time taken to encode the photograph; 0 if it was encoded before.
+        warning: clause about what the network does not know; None if there is nothing to say.
     """
 
     prediction: Prediction
@@ -46,19 +48,21 @@ class Answer:
     attention_mask: np.ndarray
     attention_box: np.ndarray
     image_seconds: float
+    warning: str | None = None
 
     @property
     def picture(self) -> np.ndarray:
-        """The photograph with box, mask and caption: (h, w, 3) uint8."""
+        """The photograph with caption, and box and mask if found: (h, w, 3) uint8."""
         prediction = self.prediction
+        found = prediction.found
         height, width = self.shown.shape[:2]
         mask = cv2.resize(prediction.mask.astype(np.uint8) * 255, (width, height)) >= 128
         box = prediction.box_xyxy * (width / prediction.mask.shape[1])
         return draw_prediction(
             self.shown,
-            prediction.expression,
-            box,
-            mask,
+            prediction.expression if found else f"nothing found: {prediction.expression}",
+            box if found else None,
+            mask if found else None,
             score=prediction.score,
             width=max(height, width),
         )
@@ -70,28 +74,42 @@ class Answer:
         height, width = prediction.mask.shape
         area = int(prediction.mask.sum())
         box = ", ".join(f"{value:.0f}" for value in prediction.box_xyxy)
+        score, share = f"{prediction.score:.2f}", f"{100 * area / prediction.mask.size:.1f} %"
+        found = prediction.found
+        refused = f"{score}: nothing found, below {prediction.min_score:g}"
         rows = {
-            "Box score": f"{prediction.score:.2f}",
-            f"Box, pixels of {width}×{height}": box,
-            "Mask": f"{area:,} px, {100 * area / prediction.mask.size:.1f} %",
+            "Box score": score if found else refused,
+            f"Box, pixels of {width}×{height}": box if found else "–",
+            "Mask": f"{area:,} px, {share}" if found else "–",
             "Time, photograph + words": f"{self.image_seconds:.2f} + {prediction.seconds:.2f} s",
         }
         cells = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows.items())
         notes = ""
+        if self.warning is not None:
+            sentence = self.warning[0].upper() + self.warning[1:]
+            notes += f'<p class="note">{html.escape(sentence)}.</p>'
         if prediction.unknown_words:
             notes += _note("Unknown words, ignored", prediction.unknown_words)
         if prediction.unread_words:
             notes += _note("Words beyond the limit, ignored", prediction.unread_words)
         return f'<dl class="facts">{cells}</dl>{notes}'
 
-    def with_mask(self, segment_thresh: float, use_nls: bool) -> "Answer":
-        """Recomputes the mask with other settings, without running the network.
+    def with_mask(
+        self, segment_thresh: float, use_nls: bool, min_score: float | None = None
+    ) -> "Answer":
+        """Recomputes the answer with other settings, without running the network.
+
+        Args:
+            segment_thresh, use_nls: settings of the mask.
+            min_score: smallest score with which the box counts as found; None keeps it.
 
         Raises:
             PageError: one of the settings is out of range or of another type.
         """
-        _check_settings(segment_thresh, use_nls)
-        return replace(self, prediction=self.prediction.with_mask(segment_thresh, use_nls))
+        min_score = self.prediction.min_score if min_score is None else min_score
+        _check_settings(segment_thresh, use_nls, min_score)
+        prediction = self.prediction.with_mask(segment_thresh, use_nls)
+        return replace(self, prediction=replace(prediction, min_score=min_score))
 
     def kept(self) -> "Answer":
         """What the page keeps for `with_mask`: at most 3 MB, however large the photograph is."""
@@ -108,10 +126,12 @@ class Answerer:
 
     Args:
         predictor: the `Predictor`.
+        warn: returns what to warn about, if anything, from the path of a photograph and the
+            unknown words of an expression.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, warn: Warn | None = None) -> None:
+        self._predictor, self._warn = predictor, warn
         self._lock = threading.Lock()
         self._encoded: tuple[str, int, int] | None = None
 
@@ -122,6 +142,7 @@ class Answerer:
         segment_thresh: float,
         use_nls: bool,
         name: str | None = None,
+        min_score: float = 0.0,
     ) -> Answer:
         """Locates an expression in a photograph.
 
@@ -131,6 +152,7 @@ class Answerer:
             segment_thresh, use_nls: settings of the mask.
             name: what messages call the photograph; by default the name of the file without its
                 folder.
+            min_score: smallest score with which the box counts as found.
 
         Raises:
             PageError: the photograph is missing or cannot be read, or the expression or a setting
@@ -139,11 +161,13 @@ class Answerer:
         if not path:
             raise PageError("Choose a photograph first.")
         expression = _checked_expression(expression)
-        _check_settings(segment_thresh, use_nls)
+        _check_settings(segment_thresh, use_nls, min_score)
         name = name or os.path.basename(path)
         with self._lock:
             seconds = self._encode(path, name[:LONGEST_NAME])
-            (prediction,) = self._predictor.predict([expression], segment_thresh, use_nls)
+            (prediction,) = self._predictor.predict(
+                [expression], segment_thresh, use_nls, min_score
+            )
             (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
         height, width = shown.shape[:2]
@@ -151,7 +175,8 @@ class Answerer:
             draw_attention(shown, attention.over_photograph(branch, width, height))
             for branch in BRANCHES
         )
-        return Answer(prediction, shown, attention_mask, attention_box, seconds)
+        warning = self._warn(path, prediction.unknown_words) if self._warn else None
+        return Answer(prediction, shown, attention_mask, attention_box, seconds, warning)
 
     def _encode(self, path, name):
         """Encodes the photograph, unless it was the previous one; returns the seconds taken."""
@@ -181,7 +206,7 @@ def _checked_expression(expression):
         raise PageError(f"Use at most {LONGEST_EXPRESSION} characters.")
     expression = " ".join((expression or "").split())
     if not expression:
-        raise PageError("Describe the object to find, such as “the woman on the left”.")
+        raise PageError("Describe the object to find in a few words.")
     try:
         check_expressions([expression])
     except UserError as error:
@@ -189,9 +214,10 @@ def _checked_expression(expression):
     return expression
 
 
-def _check_settings(segment_thresh, use_nls):
+def _check_settings(segment_thresh, use_nls, min_score):
     try:
         check_threshold(segment_thresh)
+        check_min_score(min_score)
     except UserError as error:
         raise PageError(str(error)) from None
     if not isinstance(use_nls, bool):

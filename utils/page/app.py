@@ -11,6 +11,7 @@ from typing import Any
 from config.errors import UserError
 from config.schema import Config
 from data.loading.annotations import read_annotations
+from utils.demo import TRAINED_ON_SHAPES, demo_warning
 from utils.page.answers import (
     BUG,
     LONGEST_EXPRESSION,
@@ -29,8 +30,13 @@ EXAMPLES = 5
 MOST_QUEUED, MOST_SESSIONS = 32, 100
 INTRODUCTION = """
 <header><h1>Which one do you mean?</h1>
-<p>Choose a photograph and describe an object in it. The network answers with a box and a mask.</p>
+<p>Choose a photograph and describe an object in it. The network always answers with exactly one box
+and its mask. Its score is the confidence in this box, not the probability that the object
+exists.</p>
 </header>"""
+DEMO_INTRODUCTION = f"""{INTRODUCTION}
+<p class="note">This is the demo network: {TRAINED_ON_SHAPES.partition(" network ")[2]}.</p>"""
+PLACEHOLDER = "the woman on the left"
 STYLE = Template("""
 .gradio-container > .main { max-width: 1240px; margin: 0 auto; }
 header h1 { font-size: 1.7rem; font-weight: 650; margin: 0.3rem 0 0.1rem; }
@@ -92,7 +98,7 @@ def example_rows(config: Config) -> list[list[str]]:
 
 
 def build_page(
-    predictor: Predictor, examples: Sequence[list[str]], uploads: Uploads
+    predictor: Predictor, examples: Sequence[list[str]], uploads: Uploads, demo: bool = False
 ) -> tuple[Any, dict]:
     """Builds the page without opening it.
 
@@ -100,24 +106,26 @@ def build_page(
         predictor: the `Predictor`.
         examples: of `example_rows`.
         uploads: the folder for uploaded photographs and drawn answers.
+        demo: whether the network is the demo network, see `utils.demo`.
 
     Returns:
         (gradio.Blocks, keyword arguments for its `launch`).
     """
     gradio = import_gradio(uploads.folder)
-    answerer = Answerer(predictor)
+    answerer = Answerer(predictor, demo_warning if demo else None)
     with gradio.Blocks(title="MCN", analytics_enabled=False, fill_width=True) as page:
-        gradio.HTML(INTRODUCTION)
+        gradio.HTML(DEMO_INTRODUCTION if demo else INTRODUCTION)
         answer = gradio.State(time_to_live=KEPT_SECONDS)
         with gradio.Row():
             with gradio.Column(scale=4, min_width=300):
-                photograph, words, find = _inputs(gradio)
+                placeholder = examples[0][1] if demo and examples else PLACEHOLDER
+                photograph, words, find = _inputs(gradio, placeholder)
                 if examples:
                     chosen = gradio.Examples(
                         examples, [photograph, words], label="Examples", elem_id="examples"
                     )
             with gradio.Column(scale=9, min_width=460):
-                shown, (threshold, use_nls) = _results(gradio, predictor)
+                shown, settings = _results(gradio, predictor)
 
         shared: dict[str, Any] = {
             # One worker in order of arrival: the memory that answers take does not add up.
@@ -129,16 +137,16 @@ def build_page(
         }
         find_event = shared | {
             "fn": lambda *inputs: _answer(answerer, uploads, *inputs),
-            "inputs": [photograph, words, threshold, use_nls],
+            "inputs": [photograph, words, *settings],
             "outputs": [answer, *shown],
         }
         gradio.on([find.click, words.submit], **find_event)
         if examples:
             chosen.load_input_event.then(**find_event)
         gradio.on(
-            [threshold.change, use_nls.change],
+            [setting.change for setting in settings],
             fn=lambda *inputs: _with_mask(gradio.skip, *inputs),
-            inputs=[answer, threshold, use_nls],
+            inputs=[answer, *settings],
             outputs=[answer, *shown[:2]],
             trigger_mode="always_last",
             show_progress="hidden",
@@ -170,7 +178,7 @@ def make_room(page: Any, uploads: Uploads) -> None:
             queue.pending_event_ids_session.pop(session, None)
 
 
-def _inputs(gradio):
+def _inputs(gradio, placeholder):
     """(photograph, words, button)."""
     photograph = gradio.Image(
         type="filepath",
@@ -182,7 +190,7 @@ def _inputs(gradio):
     )
     words = gradio.Textbox(
         label="What to find",
-        placeholder="the woman on the left",
+        placeholder=placeholder,
         max_length=LONGEST_EXPRESSION,
         elem_id="words",
     )
@@ -190,7 +198,7 @@ def _inputs(gradio):
 
 
 def _results(gradio, predictor):
-    """([picture, facts, two attention maps], [mask threshold, ASNLS])."""
+    """([picture, facts, two attention maps], [mask threshold, ASNLS, smallest score])."""
 
     def picture(label, name, height, *buttons):
         return gradio.Image(
@@ -226,7 +234,15 @@ def _results(gradio, predictor):
             info="Weigh the mask by the box: boost it inside, suppress it outside.",
             elem_id="use_nls",
         )
-    return [result, facts, *attention], [threshold, use_nls]
+        min_score = gradio.Slider(
+            0,
+            1,
+            value=predictor.min_score,
+            step=0.05,
+            label="Smallest score",
+            elem_id="min_score",
+        )
+    return [result, facts, *attention], [threshold, use_nls, min_score]
 
 
 def _launch_settings(gradio, uploads, questions):
@@ -262,7 +278,7 @@ def _launch_settings(gradio, uploads, questions):
     }
 
 
-def _answer(answerer, uploads, photograph, expression, threshold, use_nls):
+def _answer(answerer, uploads, photograph, expression, threshold, use_nls, min_score=0.0):
     """Values of the state, the picture, the facts and the attention maps."""
     try:
         path = name = None
@@ -270,7 +286,7 @@ def _answer(answerer, uploads, photograph, expression, threshold, use_nls):
             path, name = uploads.find(photograph["path"]), photograph["orig_name"]
             if path is None:
                 raise PageError(NO_UPLOAD)
-        answer = answerer.answer(path, expression, threshold, use_nls, name)
+        answer = answerer.answer(path, expression, threshold, use_nls, name, min_score)
         shown = answer.picture, answer.facts, answer.attention_mask, answer.attention_box
         return answer.kept(), *shown
     except PageError as error:
@@ -280,12 +296,12 @@ def _answer(answerer, uploads, photograph, expression, threshold, use_nls):
         return None, None, problem_html(BUG), None, None
 
 
-def _with_mask(skip, answer, threshold, use_nls):
-    """Values of the state, the picture and the facts after a change of the mask's settings."""
+def _with_mask(skip, answer, threshold, use_nls, min_score):
+    """Values of the state, the picture and the facts after a change of the settings."""
     if answer is None:
         return [skip()] * 3
     try:
-        answer = answer.with_mask(threshold, use_nls)
+        answer = answer.with_mask(threshold, use_nls, min_score)
     except PageError as error:
         return answer, None, problem_html(str(error))
     return answer.kept(), answer.picture, answer.facts

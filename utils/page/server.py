@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from config.schema import Config
+from utils.demo import TRAINED_ON_SHAPES, is_demo_network
 from utils.page.access import bracketed, check_address, is_loopback, url_of
 from utils.page.app import build_page, example_rows, import_gradio, make_room
 from utils.page.uploads import Uploads, private_folder
@@ -27,6 +28,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     auth: tuple[str, str] | None = None,
+    min_score: float = 0.0,
 ) -> None:
     """Opens the page and keeps it open until Ctrl-C, SIGTERM or SIGHUP.
 
@@ -35,6 +37,7 @@ def serve(
         weights: weight file; None for config.evaluate_model.
         host, port: address to listen on.
         auth: (user, password) that visitors must enter; None lets everyone in.
+        min_score: smallest score with which a box counts as found, until a visitor changes it.
 
     Raises:
         UserError: Gradio is not installed.
@@ -45,10 +48,13 @@ def serve(
         uploads = Uploads(folder)
         import_gradio(uploads.folder)
         check_address(host, port)
-        predictor = Predictor.from_config(config, weights)
+        predictor = Predictor.from_config(config, weights, min_score=min_score)
         predictor.warm_up(attention=True)
         print(predictor.weights_report)
-        page, settings = build_page(predictor, example_rows(config), uploads)
+        demo = is_demo_network(config, weights)
+        if demo:
+            print(f"note: {TRAINED_ON_SHAPES}")
+        page, settings = build_page(predictor, example_rows(config), uploads, demo)
         page.launch(server_name=bracketed(host), server_port=port, auth=auth, **settings)
         print(f"\nThe page is open at {url_of(host, port)} - press Ctrl-C to close it.")
         if auth is None and not is_loopback(host):

@@ -1,10 +1,10 @@
 """Runs the jobs of predict.py and prints their results."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from data.loading.errors import DataError
@@ -13,7 +13,7 @@ from utils.prediction.jobs import Job
 from utils.prediction.output import Output
 from utils.prediction.predictor import Predictor
 
-Warn = Callable[[Path, Sequence[str]], str | None]
+Warn = Callable[[str | os.PathLike, Sequence[str]], str | None]
 
 
 def predict_jobs(

@@ -166,9 +166,10 @@ class Client:
             connection.close()
         return found
 
-    def ask(self, photograph, words, threshold=0.35, use_nls=True):
+    def ask(self, photograph, words, threshold=0.35, use_nls=True, min_score=0):
         """The facts, or the sentence that says why there are none."""
-        status, text = self.join([photograph, words, threshold, use_nls], self.functions()[4])
+        values = [photograph, words, threshold, use_nls, min_score]
+        status, text = self.join(values, self.functions()[5])
         if status != 200:
             return json.loads(text)["detail"]
         (message,) = self.answers()

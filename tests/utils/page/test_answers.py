@@ -58,6 +58,38 @@ def test_an_answer(predictor, tiny_set):
     assert f"{int(answer.prediction.mask.sum()):,} px" in facts
 
 
+def test_a_score_below_the_smallest_one_is_nothing_found(predictor, tiny_set):
+    answer = Answerer(predictor).answer(tiny_set.images / "d.png", "red box", 0.5, True)
+    strict = answer.with_mask(0.5, True, 1.0)
+    score = f"{answer.prediction.score:.2f}"
+    assert f"<dd>{score}: nothing found, below 1</dd>" in strict.facts
+    assert " px, " not in strict.facts
+    height = answer.shown.shape[0]
+    assert not np.array_equal(answer.picture[:height], answer.shown)
+    np.testing.assert_array_equal(strict.picture[:height], strict.shown)
+    again = strict.kept().with_mask(0.5, True, 0.0)
+    np.testing.assert_array_equal(again.picture, answer.picture)
+    asked = Answerer(predictor).answer(
+        tiny_set.images / "d.png", "red box", 0.5, True, min_score=1.0
+    )
+    assert "nothing found" in asked.facts
+
+
+def test_a_warning_is_shown_with_the_answer(predictor, tiny_set):
+    asked = []
+
+    def warn(path, unknown_words):
+        asked.append((path, unknown_words))
+        return "means <nothing>"
+
+    path = tiny_set.images / "d.png"
+    answer = Answerer(predictor, warn).answer(path, f"red {UNKNOWN_WORD}", 0.5, True)
+    assert asked == [(path, (UNKNOWN_WORD,))]
+    assert '<p class="note">Means &lt;nothing&gt;.</p>' in answer.facts
+    assert "Means" in answer.kept().with_mask(0.4, True).facts
+    assert "Means" not in Answerer(predictor).answer(path, "red", 0.5, True).facts
+
+
 def test_large_photographs_are_scaled_down(predictor, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1800, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.jpg")
@@ -161,5 +193,10 @@ def test_thresholds_are_checked(predictor, tiny_set, threshold):
     answer = answerer.answer(path, "red box", 0.35, True)
     with pytest.raises(PageError, match="the mask threshold must be a number between 0 and 1, not"):
         answer.kept().with_mask(threshold, True)
+    with pytest.raises(PageError, match="the smallest score must be a number between 0 and 1, not"):
+        answerer.answer(path, "red box", 0.35, True, min_score=threshold)
+    if threshold is not None:  # Keeps the score of before.
+        with pytest.raises(PageError, match="the smallest score must be a number between 0 and 1"):
+            answer.with_mask(0.35, True, threshold)
     with pytest.raises(PageError, match="ASNLS can only be on or off"):
         answer.with_mask(0.35, 1)

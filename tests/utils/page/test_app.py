@@ -1,9 +1,11 @@
 """What the page says when the server fails, and what it forgets."""
 
+import json
 from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from utils.page import app
 from utils.page.answers import BUG, NO_UPLOAD, problem_html
@@ -44,6 +46,29 @@ def test_what_is_deleted_and_who_left_is_forgotten(uploads, monkeypatch):
     app.make_room(page, uploads)
     assert page.temp_file_sets == [{"new.png"}, set()]
     assert dict(queue.pending_event_ids_session) == {"here": {"1"}}
+
+
+def shown_by(page):
+    """All texts of a page, as Gradio sends them."""
+    return json.dumps(page.get_config_file(), default=str)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
+def test_the_page_says_what_the_network_can_do(uploads, tmp_path):
+    pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    predictor = SimpleNamespace(segment_thresh=0.35, use_nls=True, min_score=0.4)
+    examples = [[str(tmp_path / "a.png"), "the largest ring"]]
+    plain, _ = app.build_page(predictor, examples, uploads)
+    demo, _ = app.build_page(predictor, examples, uploads, demo=True)
+    for page in (plain, demo):
+        assert "always answers with exactly one box" in shown_by(page)
+        assert '"value": 0.4' in shown_by(page)
+    assert "trained only on synthetic shapes" in shown_by(demo)
+    assert "synthetic" not in shown_by(plain)
+    assert "woman on the left" in shown_by(plain)
+    assert "woman on the left" not in shown_by(demo)
 
 
 def test_gradio_has_what_the_page_reads_of_it():

@@ -29,8 +29,8 @@ def secret(tmp_path):
 
 def test_a_private_picture_does_not_come_back(client, secret):
     """The request of an attacker: a path without the mark of an upload."""
-    for number in client.functions()[4], client.functions()[4] + 1:
-        body = {"data": [{"path": str(secret)}, "x", 0.35, True], "fn_index": number}
+    for number in client.functions()[5], client.functions()[5] + 1:
+        body = {"data": [{"path": str(secret)}, "x", 0.35, True, 0], "fn_index": number}
         status, _ = client.post("/gradio_api/queue/join", body | {"session_hash": client.session})
         assert status == 200
         (message,) = client.answers()
@@ -142,7 +142,7 @@ def test_routes_that_the_page_does_not_use_are_closed(client):
         assert client.request(method, path)[0] == 404, path
 
 
-GOOD = {"data": [None, "x", 0.35, True], "fn_index": 1, "session_hash": "b", "trigger_id": 7}
+GOOD = {"data": [None, "x", 0.35, True, 0], "fn_index": 1, "session_hash": "b", "trigger_id": 7}
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ GOOD = {"data": [None, "x", 0.35, True], "fn_index": 1, "session_hash": "b", "tr
     [
         b"", b"{", b"[]", b"null", b"1", b'"a"', b"\xff\xfe{}", b"{}" * 2, b"[" * 20_000,
         b'{"data": NaN}', b'{"data": [], "data": []}', b"1" * 10_000,
-        b'{"data": [null, "\\ud800", 0.35, true], "fn_index": 1, "session_hash": "b"}',
-        b'{"data": [null, "\\u0000", 0.35, true], "fn_index": 1, "session_hash": "b"}',
+        b'{"data": [null, "\\ud800", 0.35, true, 0], "fn_index": 1, "session_hash": "b"}',
+        b'{"data": [null, "\\u0000", 0.35, true, 0], "fn_index": 1, "session_hash": "b"}',
         b'{"data": [null, "x", NaN, true], "fn_index": 1, "session_hash": "b"}',
         *(json.dumps(GOOD | change).encode() for change in (
             {"data": None}, {"data": {}}, {"data": "abc"}, {"data": [None] * 9}, {"data": []},
-            {"data": [None] * 3}, {"data": [None] * 5}, {"fn_index": 99},
-            {"data": [[1], "x", 0.35, True]}, {"fn_index": -1}, {"fn_index": 10**9},
+            {"data": [None] * 3}, {"data": [None] * 6}, {"fn_index": 99},
+            {"data": [[1], "x", 0.35, True, 0]}, {"fn_index": -1}, {"fn_index": 10**9},
             {"fn_index": "1"}, {"fn_index": None}, {"fn_index": True}, {"fn_index": 1.0},
             {"session_hash": None}, {"session_hash": ""}, {"session_hash": "a" * 65},
             {"session_hash": "../a"}, {"session_hash": "ä"}, {"session_hash": ["b"]},
@@ -181,8 +181,8 @@ def test_examples_are_chosen_by_their_number(client):
 
 def test_the_queue_cannot_be_passed_by(client, png):
     photograph = as_file(client.upload("mine.png", png()))
-    body = {"data": [photograph, "red box", 0.35, True], "session_hash": client.session}
-    for function in client.functions()[4], client.functions()[3]:
+    body = {"data": [photograph, "red box", 0.35, True, 0], "session_hash": client.session}
+    for function in client.functions()[5], client.functions()[4]:
         status, _ = client.post("/gradio_api/run/predict", body | {"fn_index": function})
         assert status == 400
 
@@ -276,14 +276,14 @@ def test_settings_and_expressions_are_checked(client, png, words, threshold, use
 
 
 def test_unread_answers_are_bounded(client):
-    find = client.functions()[4]
-    statuses = [client.join([None, "x", 0.35, True], find)[0] for _ in range(MOST_WAITING + 2)]
+    find = client.functions()[5]
+    statuses = [client.join([None, "x", 0.35, True, 0], find)[0] for _ in range(MOST_WAITING + 2)]
     assert statuses[-1] == 429
     assert set(statuses) == {200, 429}
     other = Client(client.port)
     assert other.ask(None, "x") == '<p class="problem">Choose a photograph first.</p>'
     assert len(client.answers(MOST_WAITING)) == MOST_WAITING
-    assert client.join([None, "x", 0.35, True], find)[0] == 200
+    assert client.join([None, "x", 0.35, True, 0], find)[0] == 200
 
 
 def test_open_heartbeats_are_bounded(monkeypatch):

@@ -36,7 +36,7 @@ class Visitors:
         size = 600 + number
         photograph = as_file(client.upload(f"{number}.png", self.png(size, 400, number)))
         with self.arrival:
-            asked = client.join([photograph, "red box", 0.35, True], self.functions[4])
+            asked = client.join([photograph, "red box", 0.35, True, 0], self.functions[5])
             mine = [len(self.drawn), None]
             self.drawn.append(mine)
         if asked[0] != 200:
@@ -46,7 +46,7 @@ class Visitors:
             return message
         mine[1] = os.stat(message["output"]["data"][1]["path"]).st_mtime_ns
         if number % 3 == 0:
-            client.join([None, 0.8, False], self.functions[3])
+            client.join([None, 0.8, False, 0], self.functions[4])
             (message,) = client.answers()
             return None if message["success"] and message["output"]["data"][1] else message
         return None
@@ -81,12 +81,14 @@ def test_two_hundred_questions_of_eight_visitors(run_folder, tmp_path, png):
 @pytest.mark.slow
 def test_a_full_queue_says_so(server):
     clients = [Client(server.port) for _ in range(MOST_QUEUED // 8 + 2)]
-    find = clients[0].functions()[4]
+    find = clients[0].functions()[5]
     plain = io.BytesIO()
     Image.new("RGB", (6000, 6000), "red").save(plain, "PNG")  # Small, but slow to answer.
     large = as_file(clients[0].upload("large.png", plain.getvalue()))
-    clients[0].join([large, "red box", 0.35, True], find)
-    answers = [client.join([None, "x", 0.35, True], find) for client in clients for _ in range(7)]
+    clients[0].join([large, "red box", 0.35, True, 0], find)
+    answers = [
+        client.join([None, "x", 0.35, True, 0], find) for client in clients for _ in range(7)
+    ]
     statuses = [status for status, _ in answers]
     assert set(statuses) == {200, 503}
     assert "Queue is full" in answers[statuses.index(503)][1]

@@ -76,7 +76,7 @@ def test_a_password_is_asked_for_and_never_printed(run_folder, tmp_path, png):
         client = Client(page.port, "::1")
         assert client.get("/config")[0] == 401
         assert client.post_files([("a.png", png(), "image/png")])[0] == 401
-        assert client.join([None, "x", 0.35, True], 1)[0] == 401
+        assert client.join([None, "x", 0.35, True, 0], 1)[0] == 401
         assert client.get("/gradio_api/queue/data?session_hash=a")[0] in (401, 404)
         assert client.get(f"/gradio_api/file={page.folder}/a/b.png")[0] in (401, 403)
         assert PASSWORD not in client.get("/")[2].decode()
