@@ -13,12 +13,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from config.errors import ConfigError, UserError, shown
+from config.errors import ConfigError, UserError, message_of, shown
 
 # Longer lines come from files that are no JSON lines; a line is read into memory as a whole.
 MAX_LINE_BYTES = 64_000_000
+MAX_SETTINGS_BYTES = 1_000_000  # Of a config; those of devices never end.
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32 begins with one of them or NUL.
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def read_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file of settings, without checking the settings.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no JSON object.
+    """
+    if not os.fspath(path):
+        raise ConfigError("the name of the config is empty; name a file such as config/config.json")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SETTINGS_BYTES + 1)
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(p.name for p in Path(__file__).parent.glob("*.json")))
+        raise ConfigError(f"{path}: no such file; shipped in config/: {shipped}") from None
+    except OSError as error:
+        raise ConfigError(f"{message_of(error, path)}; name a JSON file of settings") from None
+    if len(content) > MAX_SETTINGS_BYTES:
+        raise ConfigError(
+            f"{path}: has more than {MAX_SETTINGS_BYTES:,} bytes; is this a file of settings?"
+        )
+    values = parse_json(content, path)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}, must be a JSON object")
+    return values
 
 
 def parse_json(

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import ConfigError, message_of
-from config.json_text import parse_json
+from config.json_text import read_settings
 from config.run_folder import start_of
 from config.setting import (
     canonical_keys,
@@ -31,7 +30,6 @@ from config.setting import (
 )
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES = 1_000_000  # Of a config; those of devices never end.
 
 # Keys of the published configurations that no longer mean anything, with the reason.
 OBSOLETE_KEYS = {
@@ -324,9 +322,7 @@ def load_config(
 
 def _read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config, set[str]]:
     """The settings of a file with overrides, and the keys that these two contain."""
-    values = parse_json(_content_of(path), path)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds a {type(values).__name__}, must be a JSON object")
+    values = read_settings(path)
     for key in [key for key in values if key in OBSOLETE_KEYS]:
         warnings.warn(f"{path}: key '{key}' is ignored: it {OBSOLETE_KEYS[key]}", stacklevel=3)
         del values[key]
@@ -335,22 +331,6 @@ def _read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Confi
     config = _changed(config, changes, "--set", relative_to=Path.cwd())
     given = {*canonical_keys(values, str(path)), *canonical_keys(changes, "--set")}
     return _with_absolute_paths(config, PROJECT_ROOT), given
-
-
-def _content_of(path: str | os.PathLike) -> bytes:
-    if not os.fspath(path):
-        raise ConfigError("the name of the config is empty; name a file such as config/config.json")
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        shipped = ", ".join(sorted(p.name for p in (PROJECT_ROOT / "config").glob("*.json")))
-        raise ConfigError(f"{path}: no such file; shipped in config/: {shipped}") from None
-    except OSError as error:
-        raise ConfigError(f"{message_of(error, path)}; name a JSON file of settings") from None
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: has more than {MAX_BYTES:,} bytes; is this a file of settings?")
-    return content
 
 
 def _changed(

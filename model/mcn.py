@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import keras
 
-from config.schema import Config, ConfigError
+from config.errors import ConfigError
+from config.schema import Config
 from model.backbones import build_backbone
 from model.heads.cem import build_co_energy
 from model.heads.detection import build_box_logits, build_reduce

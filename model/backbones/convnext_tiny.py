@@ -2,7 +2,8 @@
 
 import keras
 
-from config.schema import Config, ConfigError
+from config.errors import ConfigError
+from config.schema import Config
 from model.backbones.registry import Backbone, register_backbone
 from model.layers.blocks import LayerFactory
 

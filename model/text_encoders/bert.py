@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras import ops
 
 from config.bert.folder import import_keras_hub, read_bert_folder
-from config.schema import Config, ConfigError
+from config.errors import ConfigError
+from config.schema import Config
 from model.text_encoders.registry import TextEncoder, register_text_encoder
 
 LAYERS_SUMMED = 4

@@ -6,13 +6,13 @@ import typing
 
 import pytest
 
+from config.errors import ConfigError
 from config.schema import (
     FIELDS,
     OBSOLETE_KEYS,
     PROJECT_ROOT,
     TYPES,
     Config,
-    ConfigError,
     load_config,
 )
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from config.schema import ConfigError
+from config.errors import ConfigError
 from model.mcn import build_mcn, frozen_cut, visual_backbone
 from model.weights import load_pretrained, load_weights, save_weights
 from tests.tiny import network_config, outputs_of, random_batch, weights_of

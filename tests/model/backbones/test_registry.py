@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from config.registry import Registry
-from config.schema import ConfigError
 from model.backbones import (
     Backbone,
     backbone_names,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from config.bert.folder import read_bert_folder
-from config.schema import Config, ConfigError
+from config.errors import ConfigError
+from config.schema import Config
 from tests.config.bert.index_fixtures import index, tensor
 from tests.model.text_encoders.bert_fixtures import (
     VOCABULARY,

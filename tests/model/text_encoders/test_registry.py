@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from config.errors import ConfigError
 from config.registry import Registry
-from config.schema import ConfigError
 from model.mcn import build_mcn, encode_image, encode_text, ground
 from model.text_encoders import TextEncoder, text_encoder_names
 from model.text_encoders.registry import register_text_encoder

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config.errors import NoSpaceError
-from config.schema import ConfigError
+from config.errors import ConfigError, NoSpaceError
 from data.loading.errors import DataError
 from data.loading.feature_store import DamagedCacheError, FeatureStore
 from data.loading.pipeline import training_batches, unwrap_errors
