@@ -108,7 +108,9 @@ def _predict(config, arguments):
         warn = demo_warning if is_demo else None
         failures = predict_jobs(predictor, jobs, output, arguments.json, warn)
     if not arguments.json:
-        print(f"\n{SCORE_MEANING}\nResults are in {arguments.output}/")
+        others = output.count_others(jobs)
+        beside = f", beside {others:,} of earlier runs" if others else ""
+        print(f"\n{SCORE_MEANING}\nResults are in {arguments.output}/{beside}")
     return 1 if failures else 0
 
 

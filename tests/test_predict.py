@@ -298,7 +298,11 @@ def test_the_demo_network_says_what_it_is(folder, predict_here):
     assert "warning" not in out
     scene = next((DEMO_MODEL / "scenes").iterdir())
     out, _ = predict_here("--image", scene, "--expression", "red zebra", "--output", "demo")
-    assert "  warning: it does not know the words zebra: the demo network was trained only " in out
+    assert "Results are in demo/, beside " in out
+    assert (
+        "  warning: the network does not know the words zebra: the demo network was trained only "
+        in out
+    )
     assert "unknown words, ignored: zebra" in out
     arguments = ["--image", "photos/turned.jpg", "--expression", "the ring", "--output", "demo"]
     out, _ = predict_here(*arguments)

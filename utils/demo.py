@@ -60,7 +60,7 @@ def demo_warning(image: str | os.PathLike, unknown_words: Sequence[str]) -> str 
     words = [word[:LONGEST_WORD] for word in dict.fromkeys(unknown_words)]
     if words:
         more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
-        reasons.append(f"it does not know the words {', '.join(words[:MOST_WORDS])}{more}")
+        reasons.append(f"the network does not know the words {', '.join(words[:MOST_WORDS])}{more}")
     return f"{' and '.join(reasons)}: {TRAINED_ON_SHAPES}" if reasons else None
 
 

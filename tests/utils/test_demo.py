@@ -51,7 +51,10 @@ def test_the_warning_names_the_reasons(tmp_path):
     told = demo_warning(tmp_path / "photo.jpg", [])
     assert told.startswith(f"this picture is not one of the network's scenes{trained}")
     told = demo_warning(SCENES[0], ["woman", "umbrella", "woman"])
-    assert told.startswith(f"it does not know the words woman, umbrella{trained}")
+    assert told.startswith(f"the network does not know the words woman, umbrella{trained}")
     both = demo_warning(tmp_path / "photo.jpg", [*"abcdefghij", "x" * 1000])
-    assert "network's scenes and it does not know the words a, b, c, d, e and 6 more: " in both
+    assert (
+        "network's scenes and the network does not know the words a, b, c, d, e and 6 more: "
+        in both
+    )
     assert "x" * 21 not in demo_warning(SCENES[0], ["x" * 1000])

@@ -35,7 +35,7 @@ and its mask. Its score is the confidence in this box, not the probability that 
 exists.</p>
 </header>"""
 DEMO_INTRODUCTION = f"""{INTRODUCTION}
-<p class="note">This is the demo network: {TRAINED_ON_SHAPES.partition(" network ")[2]}.</p>"""
+<p class="note">{TRAINED_ON_SHAPES[0].upper()}{TRAINED_ON_SHAPES[1:]}. Try the examples.</p>"""
 PLACEHOLDER = "the woman on the left"
 STYLE = Template("""
 .gradio-container > .main { max-width: 1240px; margin: 0 auto; }

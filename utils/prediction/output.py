@@ -111,6 +111,11 @@ class Output:
         source = _source_path(job.image)
         return [t for t in dict.fromkeys(job.expressions) if (source, t) not in self._places]
 
+    def count_others(self, jobs: Sequence[Job]) -> int:
+        """Number of results in the folder that are not of these jobs but of earlier runs."""
+        ours = {(_source_path(job.image), text) for job in jobs for text in job.expressions}
+        return len(self._places.keys() - ours)
+
     def records(self, job: Job) -> list[dict[str, Any]]:
         """The records of the expressions of a job, none of which may be missing.
 

@@ -65,7 +65,7 @@ def test_the_page_says_what_the_network_can_do(uploads, tmp_path):
     for page in (plain, demo):
         assert "always answers with exactly one box" in shown_by(page)
         assert '"value": 0.4' in shown_by(page)
-    assert "trained only on synthetic shapes" in shown_by(demo)
+    assert "The demo network was trained only on synthetic shapes; " in shown_by(demo)
     assert "synthetic" not in shown_by(plain)
     assert "woman on the left" in shown_by(plain)
     assert "woman on the left" not in shown_by(demo)

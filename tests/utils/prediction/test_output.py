@@ -131,6 +131,15 @@ def test_the_same_command_continues(tmp_path, predicted):
     assert {path: path.read_bytes() for path in written} == written
 
 
+def test_results_of_other_jobs_are_counted(tmp_path, predicted):
+    predicted(("a.jpg", ["red", "blue"]), ("b.jpg", ["red"]))
+    jobs = [Job(tmp_path / "photos" / "a.jpg", ("red", "red"))]
+    output = Output(tmp_path / "out", jobs, "a network")
+    with output.opened():
+        assert output.count_others(jobs) == 2
+        assert output.count_others([]) == 3
+
+
 def test_results_of_two_networks_are_not_mixed(tmp_path, predicted):
     job = ("a.jpg", ["red", "blue"])
     assert predicted(job) == 2
