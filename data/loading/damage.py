@@ -1,17 +1,26 @@
 """Faults of PNG and JPEG files that Pillow does not report."""
 
 import io
+import mmap
 import os
 import random
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 PIECE_BYTES = 1 << 16
 _SIGNATURE_BYTES = 8
+# Of a JPEG image. Decoding takes as long as their number times its size; encoders write about ten.
+MAX_SCANS = 100
 _START_OF_SCAN, _END_OF_IMAGE, _ARITHMETIC = b"\xff\xda", b"\xff\xd9", b"\xff\xc9"
+# The markers before size and colors, and whether the image is progressive.
+_FRAMES = {bytes((0xFF, 0xC0 + kind)): bool(kind & 2) for kind in (0, 1, 2, 9, 10)}
+# Markers that libjpeg acts on, without those that restart within a scan.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # By color type.
 _WHOLE = ((0, 0, 1, 1),)
 # The passes of an interlaced image (Adam7): first column, first row, and the steps between them.
@@ -26,10 +35,17 @@ _ADAM7 = (
 )
 
 
-def fault_of_header(image: Image.Image) -> str | None:
-    """What is wrong with an opened image, before its pixels are decoded."""
+def fault_of_header(image: Image.Image, path: str | os.PathLike) -> str | None:
+    """What is wrong with an opened image, before its pixels are decoded.
+
+    Args:
+        image: opened.
+        path: its file.
+    """
     if image.format == "PNG" and image.mode == "P" and image.palette is None:
         return "its palette is missing"
+    if image.format in ("JPEG", "MPO") and _has_many_scans(path):
+        return f"it has more than {MAX_SCANS} scans"
     return None
 
 
@@ -86,19 +102,49 @@ def _misses_jpeg_rows(image: Image.Image, path: str | os.PathLike) -> bool:
 
 
 def _start_of_scan(content: bytes) -> int:
-    """Where the header of the first scan begins: markers and lengths lead there.
+    """Where the header of the first scan begins.
 
     The end of `content` for arithmetic coding, which may omit zeros at the end of the data.
     """
+    for place, marker in _markers(content):
+        if marker in (_START_OF_SCAN, _ARITHMETIC):
+            return place if marker == _START_OF_SCAN else len(content)
+    return len(content)
+
+
+def _has_many_scans(path: str | os.PathLike) -> bool:
+    """Whether a JPEG image has more than `MAX_SCANS`.
+
+    If the first scan of an image that is not progressive has all colors, a decoder stops there.
+    """
+    scans, n_colors, is_progressive = 0, b"", False
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        for place, marker in _markers(content):
+            if marker in _FRAMES:
+                n_colors, is_progressive = content[place + 9 : place + 10], _FRAMES[marker]
+            if marker == _START_OF_SCAN:
+                scans += 1
+                is_whole = content[place + 4 : place + 5] == n_colors and not is_progressive
+                if scans > MAX_SCANS or (scans == 1 and is_whole):
+                    break
+            if marker == _END_OF_IMAGE:
+                break
+    return scans > MAX_SCANS
+
+
+def _markers(content: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
+    """Place and value of the markers of a JPEG file after its first one.
+
+    Their lengths lead past metadata; pixels contain no markers.
+    """
     place = 2
-    while (marker := content[place : place + 2]) and marker != _START_OF_SCAN:
-        if marker == _ARITHMETIC:
-            return len(content)
-        if marker == b"\xff\xff" or marker[:1] != b"\xff":  # Padding.
-            place += 1
-        else:
-            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-    return place
+    while found := _MARKER.search(content, place):
+        yield found.start(), found[0]
+        length = int.from_bytes(content[found.end() : found.end() + 2], "big")
+        place = found.end() + length * (found[0] != _END_OF_IMAGE)
 
 
 def _pixel_bytes(width: int, height: int, depth: int, color_type: int, interlaced: int) -> int:

@@ -26,8 +26,9 @@ MAX_PIXELS = 64_000_000
 # Of JPEG. Pillow takes much memory per row, however short it is.
 MAX_SIDE = 65_535
 _WHITE = (255, 255, 255, 255)
-# EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one.
-_PROGRAMS = ("EPS", "IPTC")
+# EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
+# JPEG image, which Pillow decodes at once, whatever its size.
+_REFUSED = ("EPS", "IPTC", "BLP")
 
 
 @contextmanager
@@ -75,9 +76,9 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
     if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f"{name}: not a file")  # Opening a pipe waits for a writer.
     with faults_of(name), Image.open(path) as image:
-        if image.format in _PROGRAMS:
+        if image.format in _REFUSED:
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
-        if fault := damage.fault_of_header(image):
+        if fault := damage.fault_of_header(image, path):
             raise _damaged(name, fault)
         yield image
         is_decoded = not getattr(image, "tile", ())

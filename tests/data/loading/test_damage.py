@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.loading.damage import _ADAM7, _CHANNELS, _pixel_bytes
+from data.loading.damage import _ADAM7, _CHANNELS, MAX_SCANS, _pixel_bytes
 from data.loading.errors import DataError
 from data.loading.images import conversion_of, opened_image, read_image
 from utils.prediction.photographs import read_photograph
@@ -120,3 +120,63 @@ def test_a_jpeg_image_that_ends_in_gray_is_read(tmp_path, mode, options, size):
         tmp_path / "a.jpg", **options
     )
     assert read_image(tmp_path / "a.jpg").size == size
+
+
+def with_scans(image, count, **options):
+    """A JPEG file that repeats its last scan until it has `count` of them.
+
+    They have no data, so a decoder fills in zeros, as for every scan of a stream that ends early.
+    """
+    content = jpeg(image, **options)
+    start = content.rindex(b"\xff\xda")
+    header = content[start : start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")]
+    return content + header * (count - content.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+NOISE = Image.effect_noise((40, 24), 90)
+
+
+def test_a_jpeg_image_of_many_scans_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "a.jpg"
+    for image in (NOISE, NOISE.convert("RGB"), NOISE.convert("CMYK")):
+        path.write_bytes(with_scans(image, MAX_SCANS, progressive=True))
+        read_image(path)
+        path.write_bytes(with_scans(image, MAX_SCANS + 1, progressive=True))
+        for read in (read_image, read_photograph, conversion_of):
+            with pytest.raises(DataError, match=r"a\.jpg: not a readable image \(it has more than"):
+                read(path)
+
+
+def test_scans_of_a_baseline_image_are_counted_if_each_has_one_color(tmp_path):
+    content = jpeg(NOISE.convert("RGB"), subsampling=0)
+    start = content.index(b"\xff\xda")
+    scans = b"".join(
+        b"\xff\xda\0\x08\1" + bytes((color, 0x11 * (color > 1), 0, 63, 0))
+        for color in (1, 2, 3)
+    )
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content[:start] + scans * 50 + b"\xff\xd9")
+    with pytest.raises(DataError, match="it has more than"):
+        read_image(path)
+
+
+def test_scans_outside_of_the_image_do_not_count(tmp_path):
+    """Of a thumbnail in the metadata, and of what cameras append."""
+    path, marks = tmp_path / "a.jpg", b"\xff\xda\0\x02" * 5000
+    for progressive in (True, False):
+        NOISE.save(path, progressive=progressive, comment=marks)
+        path.write_bytes(path.read_bytes() + marks)
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jpeg_images_within_blp_files_are_not_read(tmp_path):
+    content = with_scans(NOISE.convert("RGB"), 2 * MAX_SCANS, progressive=True)
+    head = struct.pack("<4s6I", b"BLP1", 0, 0, *NOISE.size, 0, 0)
+    places = struct.pack("<32I", 160, *[0] * 15, len(content), *[0] * 15)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(head + places + struct.pack("<I", 0) + content)
+    with Image.open(path) as image:
+        assert image.format == "BLP"
+    with pytest.raises(DataError, match="BLP files are not read; save it as PNG"):
+        read_image(path)
