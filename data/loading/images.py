@@ -3,7 +3,7 @@
 Training, evaluation and prediction see the same pixels of a file, whatever its kind:
 
 - 16 bits per channel become eight by dropping the lower ones, so that 65535 is white.
-- Transparent parts are placed on white.
+- Transparent parts, and the transparent color of a PNG image, are placed on white.
 - Palettes, black and white, gray, CMYK and other colors become RGB.
 - 32-bit integers and floating-point numbers are refused, because no file says which are white.
 - Of an animation, the first frame is read.
@@ -29,6 +29,8 @@ _WHITE = (255, 255, 255, 255)
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
 # JPEG image, which Pillow decodes at once, whatever its size.
 _REFUSED = ("EPS", "IPTC", "BLP")
+# Bits per value of PNG images of gray, by Pillow's name of the layout.
+_GRAY_BITS = {"L;2": 2, "L;4": 4, "L": 8}
 
 
 @contextmanager
@@ -80,6 +82,7 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
         if fault := damage.fault_of_header(image, path):
             raise _damaged(name, fault)
+        _scale_transparent_color(image)
         yield image
         is_decoded = not getattr(image, "tile", ())
         if is_decoded and (fault := damage.fault_of_pixels(image, path)):
@@ -125,13 +128,40 @@ def to_rgb(image: Image.Image, name: str | os.PathLike) -> Image.Image:
         DataError: its pixels are 32-bit integers or floating-point numbers.
     """
     if _has_sixteen_bits(image, name):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        image = _eight_bits(image)
     if image.mode == "La":  # Pillow converts it no further.
         image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Gray of 16 bits as gray of eight; with opacity if a value is transparent."""
+    values = np.asarray(image).astype(np.uint16)
+    gray = Image.fromarray((values >> 8).astype(np.uint8))
+    key = image.info.get("transparency")
+    if key is not None:
+        gray.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return gray
+
+
+def _scale_transparent_color(image: Image.Image) -> None:
+    """Scales the transparent color of an opened PNG image as Pillow scales the pixels.
+
+    Of 16 bits per channel, Pillow keeps the upper eight, so a color that differs from the
+    transparent one in the lower bits only is transparent, too.
+    """
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", ())
+    if image.format != "PNG" or key is None or not tiles:
+        return
+    layout = tiles[0].args
+    if layout in _GRAY_BITS:
+        largest = (1 << _GRAY_BITS[layout]) - 1
+        image.info["transparency"] = (key & largest) * 255 // largest
+    elif layout == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def conversion_of(source: str | os.PathLike | Image.Image) -> str | None:

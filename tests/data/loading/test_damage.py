@@ -151,8 +151,7 @@ def test_scans_of_a_baseline_image_are_counted_if_each_has_one_color(tmp_path):
     content = jpeg(NOISE.convert("RGB"), subsampling=0)
     start = content.index(b"\xff\xda")
     scans = b"".join(
-        b"\xff\xda\0\x08\1" + bytes((color, 0x11 * (color > 1), 0, 63, 0))
-        for color in (1, 2, 3)
+        b"\xff\xda\0\x08\1" + bytes((color, 0x11 * (color > 1), 0, 63, 0)) for color in (1, 2, 3)
     )
     path = tmp_path / "a.jpg"
     path.write_bytes(content[:start] + scans * 50 + b"\xff\xd9")

@@ -80,14 +80,14 @@ def test_errors_of_other_code_pass_unchanged(tmp_path):
         assert caught.value is error
 
 
-def png(*chunks, size=(4, 3), rows=None, color_type=0):
+def png(*chunks, size=(4, 3), rows=None, color_type=0, depth=8):
     """A gray PNG image with further chunks (kind, content) before its pixels, black by default."""
 
     def chunk(kind, content):
         check = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + check
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, color_type, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, color_type, 0, 0, 0))
     rows = bytes((size[0] + 1) * size[1]) if rows is None else rows
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in chunks) + pixels
@@ -228,6 +228,31 @@ def test_transparent_colors_of_palettes_and_of_rgb_become_white(tmp_path):
     for name, expected in {"p.png": shown, "p.gif": shown, "rgb.png": keyed}.items():
         np.testing.assert_array_equal(pixels(tmp_path / name), expected)
         assert conversion_of(tmp_path / name) == "transparency placed on white"
+
+
+@pytest.mark.parametrize(
+    ("color_type", "depth", "row", "key", "opaque"),
+    [
+        (0, 1, b"\x40", [0], 255),
+        (0, 2, b"\x60", [1], 170),
+        (0, 4, b"\x18", [1], 136),
+        (0, 4, b"\x18", [0x71], 136),  # Only the bits of a value count.
+        (0, 8, b"\x18\x80", [0x18], 128),
+        (0, 16, b"\x12\x34\x12\x35", [0x1234], 0x12),
+        (2, 8, b"\1\2\3\x80\x80\x80", [1, 2, 3], 128),
+        (2, 16, b"\1\0\2\0\3\x07" + b"\x80\0" * 3, [0x100, 0x200, 0x307], 128),
+    ],
+)
+def test_a_transparent_color_of_any_depth_becomes_white(
+    tmp_path, color_type, depth, row, key, opaque
+):
+    """The first of two pixels is transparent."""
+    chunk = (b"tRNS", struct.pack(f">{len(key)}H", *key))
+    path = tmp_path / "a.png"
+    path.write_bytes(png(chunk, size=(2, 1), rows=b"\0" + row, color_type=color_type, depth=depth))
+    for read in (read_image, read_photograph):
+        assert np.asarray(read(path)).tolist() == [[[255] * 3, [opaque] * 3]]
+    assert conversion_of(path).endswith("transparency placed on white")
 
 
 def test_cmyk_becomes_rgb(tmp_path):
