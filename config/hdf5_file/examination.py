@@ -24,7 +24,7 @@ def examine(file: h5py.File, content: Content) -> None:
     if properties.get_sizes() != (8, 8) or properties.get_userblock():
         raise RefusedHdf5Error("is refused: its addresses do not have 64 bits, or start elsewhere")
     waiting: list[h5py.Group] = [file["/"]]
-    seen = set()
+    seen, array_bytes = set(), 0
     while waiting:
         group = waiting.pop()
         _examine_attributes(group, content)
@@ -52,13 +52,16 @@ def examine(file: h5py.File, content: Content) -> None:
             if isinstance(item, h5py.Group):
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
-                _examine_array(item, path)
+                array_bytes += _examine_array(item, path)
+                if array_bytes > len(content):  # HDF5 lets them lie in the same place.
+                    raise RefusedHdf5Error("is refused: its arrays would be larger than the file")
                 _examine_attributes(item, content)
             else:
                 raise RefusedHdf5Error(f"is refused: {path} is neither a group nor an array")
 
 
-def _examine_array(array: h5py.Dataset, path: str) -> None:
+def _examine_array(array: h5py.Dataset, path: str) -> int:
+    """Returns the size of the values in bytes."""
     properties = array.id.get_create_plist()
     if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
         raise RefusedHdf5Error(f"is refused: the values of {path} are in another file")
@@ -70,8 +73,10 @@ def _examine_array(array: h5py.Dataset, path: str) -> None:
     dtype, shape = array.dtype, array.shape
     if dtype.kind not in ARRAY_KINDS or dtype.itemsize > ARRAY_ITEM_BYTES or shape is None:
         raise RefusedHdf5Error(f"is refused: {path} holds {dtype}, not numbers")
-    if array.id.get_storage_size() < math.prod(shape) * array.id.get_type().get_size():
+    size = math.prod(shape) * array.id.get_type().get_size()
+    if array.id.get_storage_size() < size:
         raise Hdf5Error(f"is damaged: values of {path} are missing")
+    return size
 
 
 def _examine_attributes(item: Item, content: Content) -> None:

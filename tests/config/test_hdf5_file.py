@@ -1,6 +1,7 @@
 """HDF5 files: whole or not written at all, and refused if anything in them is not as sealed."""
 
 import re
+import struct
 import time
 
 import h5py
@@ -279,3 +280,35 @@ def test_heaps_within_heaps_take_bounded_time(tmp_path):
         pass
     # All steps would be 5e9, which takes an hour.
     assert time.process_time() - start < 60
+
+
+@pytest.mark.parametrize("chunks", [None, 50_000])
+def test_arrays_that_lie_in_the_same_place_are_refused(tmp_path, chunks):
+    """Otherwise, a small file would expand without limit."""
+    path, size, n_pieces = tmp_path / "a.h5", 200_000, 40
+    with h5py.File(path, "w", libver="earliest") as file:
+        if chunks is None:
+            arrays = [file.create_dataset(f"{i}", 50_000, "<f4") for i in range(n_pieces)]
+        else:
+            arrays = [file.create_dataset("0", n_pieces * chunks, "<f4", chunks=(chunks,))]
+        for array in arrays:
+            array[:] = 1
+        if chunks is None:
+            places = [array.id.get_offset() for array in arrays]
+        else:
+            places = [arrays[0].id.get_chunk_info(i).byte_offset for i in range(n_pieces)]
+    with opened_hdf5(path) as file:
+        assert file["0"][0] == 1
+    content, first = path.read_bytes(), min(places)
+    end = len(content)
+    for place in places:
+        content = content.replace(struct.pack("<Q", place), struct.pack("<Q", first))
+    content = content.replace(struct.pack("<Q", end), struct.pack("<Q", first + size))
+    path.write_bytes(content[: first + size])
+    with h5py.File(path) as file:  # HDF5 reads it.
+        assert sum(array[:].nbytes for array in file.values()) == n_pieces * size
+    with (
+        pytest.raises(Hdf5Error, match=r"its arrays would be larger than the file"),
+        opened_hdf5(path),
+    ):
+        pass
