@@ -178,8 +178,10 @@ def _misfit_listed(
         except UserError:
             raise error from None
         ours = model_settings(model, file.part or BACKBONE)
-        fitting, present = differing_settings(file.settings, ours, named_layers=named_layers)
-        if not file.settings or not fitting:
+        fitting, present = "", ""
+        if file.settings:
+            fitting, present = differing_settings(file.settings, ours, named_layers=named_layers)
+        if not fitting:
             raise
         raise WeightsError(
             f"{path}: does not fit a network with {present}; settings that fit:\n  --set {fitting}"

@@ -27,7 +27,6 @@ HEAD_FILTERS = 512
 BACKBONE_PREFIX = "backbone_"
 # Settings of the size of a network; those of the backbone are left out if it has the full one.
 SIZE_KEYS = ("backbone_width", "backbone_blocks", "head_width")
-BACKBONE_KEYS = ("backbone", "backbone_width", "backbone_blocks")
 
 
 def network_settings(
@@ -114,21 +113,29 @@ def differing_settings(
         The values of the file and those of the network in which they differ, as
         "key=value key=value"; empty if there is no difference.
     """
-    full = {"backbone_width": 1.0, "backbone_blocks": _compact(FULL_BLOCKS)}
-    defaults = {"text_encoder": "recurrent", **full}
-    keys = [key for key in (*theirs, *defaults) if key in theirs or key in ours]
+    if len(json.loads(theirs.get("backbone_blocks", "[0,0,0,0,0]"))) != len(FULL_BLOCKS):
+        return "", ""  # The file is damaged.
+    defaults, own_defaults = _full_size(theirs), _full_size(ours)
+    keys = dict.fromkeys([*theirs, *defaults])
     if not named_layers and "backbone_width" in theirs:
-        keys = [key for key in keys if key != "backbone_blocks"]
-    if theirs.get("text_encoder") == "bert" or "rnn_cell" not in theirs:
-        keys = [key for key in keys if key in (*BACKBONE_KEYS, "text_encoder", "head_width")]
+        keys.pop("backbone_blocks", None)
     fitting, present = [], []
-    for key in dict.fromkeys(keys):
-        value, own = theirs.get(key, defaults.get(key)), ours.get(key, defaults.get(key))
+    for key in keys:
+        value, own = theirs.get(key, defaults.get(key)), ours.get(key, own_defaults.get(key))
         if value != own:
             fitting.append(f"{key}={value}")
-            known = key in ours or (own is not None and ours["backbone"] == "darknet")
-            present += [f"{key}={own}"] if known else []
+            present += [] if own is None else [f"{key}={own}"]
     return " ".join(fitting), " ".join(present)
+
+
+def _full_size(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What settings leave out: values of the full-size network and its recurrent text encoder."""
+    left_out: dict[str, Any] = {"text_encoder": "recurrent"}
+    if settings["backbone"] in FIRST_FILTERS:
+        left_out["backbone_width"] = 1.0
+    if settings["backbone"] == "darknet":
+        left_out["backbone_blocks"] = _compact(FULL_BLOCKS)
+    return left_out
 
 
 def _compact(blocks: Sequence[int]) -> str:
