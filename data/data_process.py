@@ -8,7 +8,8 @@ Reads DATA_ROOT/DATASET/instances.json and DATA_ROOT/DATASET/refs(SPLIT).p, and 
     OUTPUT_DIR/masks/DATASET/masks.jsonl          one mask per referent, with --generate_mask
 
 and manifest.json in both folders, or nothing at all. A set that was prepared from the same files is
-replaced, any other one only with --overwrite. data/README.md says where to get the raw files.
+replaced, any other one only with --overwrite. Files that you added or changed are never deleted.
+data/README.md says where to get the raw files.
 """
 
 import argparse
@@ -71,7 +72,8 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace lines and masks of the data set in OUTPUT_DIR, whatever they were made from",
+        help="replace lines and masks of the data set in OUTPUT_DIR, whatever they were made from; "
+        "those that this command did not write are kept with a number appended to their name",
     )
     parser.add_argument(
         "--list_eval_images",

@@ -180,8 +180,8 @@ def _report(summary: ImportSummary, data: OwnData, output: Path, name: str) -> N
 
 
 def _notes(summary: ImportSummary) -> Iterator[str]:
-    for name in summary.changed_files:
-        yield f"{name} was changed after the earlier import and is kept, with a number appended"
+    for file in summary.kept_files:
+        yield f"{file} was changed after the earlier import and is kept, with a number appended"
     for note, places in summary.notes.items():
         yield f"{note}: {counted(places)}"
     if summary.masks.get("filled box"):

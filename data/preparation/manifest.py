@@ -1,14 +1,18 @@
 """Manifests of prepared sets: which raw files and division the lines and masks were made from.
 
-`manifest.json` is written beside the annotation lines and, with the same content, beside the masks.
-Masks are numbered differently in each division of a data set, so lines that are paired with the
-masks of another preparation would train on wrong masks without any error.
+`manifest.json` is written beside the annotation lines and beside the masks. Masks are numbered
+differently in each division of a data set, so lines that are paired with the masks of another
+preparation would train on wrong masks without any error.
+
+It also lists the files beside it with their checksums: what a later preparation may delete. Every
+other file, and every file that was changed, is the user's.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,8 @@ class Manifest:
         raw_files: name of each raw file → its SHA-256 in hexadecimal digits.
         masks: whether masks were prepared.
         splits: split → {"referents": …, "expressions": …, "images": …}, numbers of each.
-        files: name of each annotation file → its SHA-256 in hexadecimal digits.
+        files: name of each file of the set beside the manifest → its SHA-256 in hexadecimal
+            digits.
     """
 
     dataset: str
@@ -55,21 +60,18 @@ class Manifest:
         return f"{self.dataset}{division} of raw files {self.id[:8]}"
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest of the lines or masks in a folder."""
-    content = {"id": manifest.id, **asdict(manifest)}
-    write_text(folder / FILE_NAME, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def completed_manifest(
-    manifest: Manifest, referents: Mapping[str, Sequence[Referent]], annotations: Path
-) -> Manifest:
-    """Adds what was written to the manifest of a preparation.
+def write_manifests(
+    manifest: Manifest, referents: Mapping[str, Sequence[Referent]], folders: Sequence[Path]
+) -> None:
+    """Completes the manifest of a preparation with what was written and writes it to each folder.
 
     Args:
         manifest: without splits and files.
         referents: split → referents.
-        annotations: folder that contains the files written, and no others.
+        folders: those of the lines and masks, which contain the files written and no others.
+
+    Raises:
+        NoSpaceError: the disk is full.
     """
     splits = {
         split: {
@@ -79,8 +81,11 @@ def completed_manifest(
         }
         for split, of_split in referents.items()
     }
-    files = {path.name: file_sha256(path) for path in sorted(annotations.iterdir())}
-    return replace(manifest, splits=splits, files=files)
+    for folder in folders:
+        files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+        content = asdict(replace(manifest, splits=splits, files=files))
+        text = json.dumps({"id": manifest.id, **content}, indent=2, ensure_ascii=False)
+        write_text(folder / FILE_NAME, text + "\n")
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest | None:
@@ -133,39 +138,82 @@ def check_pairing(annotation_file: str | os.PathLike, mask_folder: str | os.Path
         )
 
 
-def is_prepared_file(path: Path, splits: Collection[str]) -> bool:
-    """Whether preparation writes a file of this path into the folder of lines or masks.
+def is_as_written(folder: Path, path: Path) -> bool:
+    """Whether a file is one of the set whose manifest is in a folder, and was not changed since.
 
     Args:
-        path: relative to the folder.
-        splits: names of the splits that the data set can have.
+        folder: folder of lines or masks.
+        path: the file, relative to the folder.
     """
-    names = {FILE_NAME, MASK_FILE, *(f"{split}.txt" for split in splits)}
-    is_mask = path.suffix == ".npy" and path.stem.isdecimal()
-    return path.parent == Path() and (path.name in names or is_mask)
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return False
+    if manifest is None:
+        return False
+    if str(path) == FILE_NAME:
+        return True
+    digest = manifest.files.get(str(path))
+    file = folder / path
+    return digest is not None and file.is_file() and file_sha256(file) == digest
+
+
+def files_of_others(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Those files of a folder of lines or masks that replacing it must not delete.
+
+    Args:
+        folder: need not exist.
+        names: the names to look at.
+    """
+    paths = (folder / name for name in sorted(names))
+    return [
+        path
+        for path in paths
+        if os.path.lexists(path) and not is_as_written(folder, Path(path.name))
+    ]
+
+
+def replaced_files_of_others(folders: Sequence[Path], new_folders: Sequence[Path]) -> list[Path]:
+    """Files of folders that are not as a preparation wrote them and have the names of new files."""
+    return [
+        path
+        for folder, new in zip(folders, new_folders, strict=True)
+        for path in files_of_others(folder, _names(new))
+    ]
 
 
 def check_replaceable(
-    annotations: Path, masks: Path, new: Manifest, splits: Collection[str]
+    annotations: Path, masks: Path, new: Manifest, splits: Collection[str], overwrite: bool
 ) -> None:
     """Checks that a preparation only replaces what it would write again.
 
     Args:
         annotations, masks: folders of lines and masks, which need not exist.
         new: manifest of the preparation.
-        splits: names of the splits that the data set can have.
+        splits: names of the splits that it may write.
+        overwrite: whether another set may be replaced.
 
     Raises:
-        DataError: something else would be lost; the message says what and how to allow it.
+        DataError: something else would be lost, or lines would be paired with masks of another set;
+            the message says what and how to avoid it.
     """
+    mask_names = _mask_names(masks)
+    if not new.masks and (others := files_of_others(masks, mask_names)):
+        raise DataError(
+            f"{masks} contains {others[0].name}, which was not prepared with {annotations} or was "
+            "changed since: move it away, or add --generate_mask --overwrite"
+        )
+    if overwrite:
+        return
     old = read_manifest(annotations)
     allow = "or add --overwrite to replace lines and masks together"
+    line_names = {f"{split}.txt" for split in splits} & _names(annotations)
     if old is None:
-        for folder in (annotations, masks):
-            if name := _first_prepared(folder, splits):
+        for folder, names in ((annotations, line_names), (masks, mask_names)):
+            if names:
                 raise DataError(
-                    f"{folder} contains {name}, but {annotations} has no {FILE_NAME} that tells "
-                    f"what it was prepared from: choose another --output_dir, {allow}"
+                    f"{folder} contains {min(names)}, but {annotations} has no {FILE_NAME} that "
+                    f"tells what it was prepared from: choose another --output_dir, {allow}"
                 )
         return
     if old.id != new.id:
@@ -173,29 +221,31 @@ def check_replaceable(
             f"{annotations} contains {old.described}, and this is {new.described}: choose another "
             f"--output_dir, {allow}"
         )
-    for name, digest in old.files.items():
-        if (annotations / name).is_file() and file_sha256(annotations / name) != digest:
-            raise DataError(
-                f"{annotations / name} was changed after its preparation: save it under another "
-                f"name, {allow}"
-            )
     of_masks = read_manifest(masks)
-    if of_masks is not None and of_masks.id == old.id:
-        if not new.masks:
+    if of_masks is None or of_masks.id != old.id:
+        if mask_names:
             raise DataError(
-                f"{masks} contains the masks of {annotations}, which would be removed: add "
-                f"--generate_mask, {allow}"
+                f"{masks} contains {min(mask_names)}, which was not prepared with {annotations}: "
+                f"choose another --output_dir, {allow}"
             )
-    elif name := _first_prepared(masks, splits):
+    elif not new.masks:
         raise DataError(
-            f"{masks} contains {name}, which was not prepared with {annotations}: choose another "
-            f"--output_dir, {allow}"
+            f"{masks} contains the masks of {annotations}, which would be removed: add "
+            f"--generate_mask, {allow}"
+        )
+    changed = files_of_others(annotations, line_names) + files_of_others(masks, [MASK_FILE])
+    if changed:
+        raise DataError(
+            f"{changed[0]} was changed after its preparation: save it under another name, {allow}"
         )
 
 
-def _first_prepared(folder: Path, splits: Collection[str]) -> str | None:
-    """Name of a file in a folder that preparation might have written, the first one."""
-    if not folder.is_dir():
-        return None
-    names = (path.name for path in folder.iterdir() if is_prepared_file(Path(path.name), splits))
-    return min(names, default=None)
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _mask_names(folder: Path) -> set[str]:
+    """Names of the files in a folder that are read as masks: those of all versions."""
+    return {
+        name for name in _names(folder) if name == MASK_FILE or re.fullmatch(r"[0-9]+\.npy", name)
+    }

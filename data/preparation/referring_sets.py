@@ -25,9 +25,9 @@ from data.loading.masks import write_masks
 from data.preparation.manifest import (
     Manifest,
     check_replaceable,
-    completed_manifest,
-    is_prepared_file,
-    write_manifest,
+    is_as_written,
+    replaced_files_of_others,
+    write_manifests,
 )
 from data.preparation.refer import SPLITS, RawReferent, RawSet
 from data.preparation.segmentation import (
@@ -41,6 +41,7 @@ from data.support.staging import replaced_together
 # The published preparation of ReferIt skips these images, so its sets do not contain them.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
 BYTES_PER_LINE = 60  # For estimates: numbers and punctuation.
+KEPT = "files that were changed or written by others, kept with a number appended to their name"
 COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
 # COCO's category ids are 1–90 without these ten; the others, in order, are categories 0–79.
 _UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -61,7 +62,7 @@ class Summary:
     Attributes:
         referents: split → prepared referents, in the order of the raw file.
         skipped: reason → names of the referents that were skipped for it.
-        changed: kind of repair or oddity → names of the referents it concerns.
+        changed: kind of repair or oddity → names of the referents or files it concerns.
     """
 
     referents: dict[str, list[Referent]]
@@ -80,7 +81,9 @@ def prepare_set(
         raw: the raw data set.
         output_dir: folder for anns/<dataset> and masks/<dataset>.
         generate_mask: whether to write masks, 0 and 1 at the size of the image.
-        overwrite: whether to replace whatever set is there; files that are not part of a set stay.
+        overwrite: whether to replace whatever set is there. Files that preparation did not write,
+            and those that were changed since, are kept in any case, if necessary with a number
+            appended to their name.
 
     Raises:
         UserError: another set is there and must not be replaced; a category is not one of COCO's;
@@ -93,16 +96,11 @@ def prepare_set(
                 f"{folder} is a file, but must be a folder: choose another --output_dir"
             )
     splits = SPLITS[raw.dataset, raw.split_by]
-    possible = {split for (name, _), of in SPLITS.items() if name == raw.dataset for split in of}
     manifest = Manifest(raw.dataset, raw.split_by, raw.files, generate_mask)
-
-    def is_ours(path: Path) -> bool:
-        return is_prepared_file(path, possible)
-
     summary = Summary({split: [] for split in splits})
-    with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
-        if not overwrite:
-            check_replaceable(annotations, masks, manifest, possible)
+    with replaced_together(annotations, masks, is_ours=is_as_written) as new:
+        new_annotations, new_masks = new
+        check_replaceable(annotations, masks, manifest, splits, overwrite)
         check_free_space(
             output_dir,
             needed_bytes(raw, generate_mask),
@@ -117,9 +115,10 @@ def prepare_set(
         for split, referents in summary.referents.items():
             if referents:
                 write_annotations(new_annotations / f"{split}.txt", referents)
-        manifest = completed_manifest(manifest, summary.referents, new_annotations)
-        for folder in (new_annotations, new_masks)[: 1 + generate_mask]:
-            write_manifest(folder, manifest)
+        kept = replaced_files_of_others((annotations, masks), new)
+        if kept:
+            summary.changed[KEPT] = [str(path) for path in kept]
+        write_manifests(manifest, summary.referents, new[: 1 + generate_mask])
     return summary
 
 

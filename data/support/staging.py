@@ -18,6 +18,8 @@ from typing import Any
 from config.errors import NoSpaceError
 from config.files import locked, make_folder, no_space_named
 
+IsOurs = Callable[[Path, Path], bool]
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -39,7 +41,7 @@ class _Step:
 
 @contextmanager
 def replaced_together(
-    *targets: Path, is_ours: Callable[[Path], bool], durable: bool = True
+    *targets: Path, is_ours: IsOurs, durable: bool = True
 ) -> Iterator[tuple[Path, ...]]:
     """Prepares folders or files beside their targets and moves them into place together.
 
@@ -51,10 +53,11 @@ def replaced_together(
     Args:
         targets: folders or files, always in the same order; links are followed. Missing parent
             folders are created.
-        is_ours: called with the path of each file in an existing target folder, relative to that
-            folder, and with the name of an existing target that is a file. Files for which it is
-            true are replaced, that is, deleted. All others were not written by this program: they
-            are moved to the new folder, or beside the new file.
+        is_ours: called for each file in a former target folder with the path at which that folder
+            is now and the file's path relative to it, before anything in it is deleted; and for a
+            former target that is a file with the path at which it is now and its name. Files for
+            which it is true are replaced, that is, deleted. All others were not written by this
+            program: they are moved to the new folder, or beside the new file.
         durable: whether to flush the new files to disk first, so that not even a crash of the
             machine loses both the old and the new ones.
 
@@ -136,7 +139,7 @@ def _roll_back(steps: Sequence[_Step]) -> None:
             step.old.rename(step.target)
 
 
-def _clean_up(target: Path, is_ours: Callable[[Path], bool]) -> None:
+def _clean_up(target: Path, is_ours: IsOurs) -> None:
     """Completes what killed processes left of replacements of a target; requires the lock."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new|old)")
     found = [match for file in target.parent.iterdir() if (match := pattern.fullmatch(file.name))]
@@ -154,7 +157,7 @@ def _clean_up(target: Path, is_ours: Callable[[Path], bool]) -> None:
             _discard(path, target, is_ours)
 
 
-def _finish(note: Path, steps: Sequence[_Step], is_ours: Callable[[Path], bool]) -> None:
+def _finish(note: Path, steps: Sequence[_Step], is_ours: IsOurs) -> None:
     """Deletes what a complete replacement leaves; until then it can be completed again."""
     note.unlink()
     for step in steps:
@@ -191,34 +194,31 @@ def _read_note(note: Path, key: str) -> list[_Step]:
     ]
 
 
-def _discard(old: Path, target: Path, is_ours: Callable[[Path], bool]) -> None:
+def _discard(old: Path, target: Path, is_ours: IsOurs) -> None:
     """Deletes our files of a former target and moves all others to the new one."""
     if not os.path.lexists(old):
         return
     if not old.is_dir():
-        if is_ours(Path(target.name)):
+        if is_ours(old, Path(target.name)):
             old.unlink()
         else:
             old.rename(_free_name(target))
         return
-    ours, folders = [], []
-    for folder, subfolders, files in os.walk(old, topdown=False):
+    for folder, subfolders, files in os.walk(old):
         here = Path(folder)
-        folders.append(here)
         links = [name for name in subfolders if (here / name).is_symlink()]
         for path in (here / name for name in [*files, *links]):
             relative = path.relative_to(old)
-            if is_ours(relative):
-                ours.append(path)
-            else:
+            if not is_ours(old, relative):
                 kept = target / relative
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(_free_name(kept))
-    # Last, so that `is_ours` can still read all of them after a kill.
-    for path in ours:
-        path.unlink()
-    for here in folders:
-        here.rmdir()
+    # What is left is ours. After a kill, `is_ours` could not tell it from a part of the files, but
+    # the next replacement deletes whatever is in this folder.
+    rest = old.with_suffix(".new")
+    rest.mkdir(exist_ok=True)
+    old.rename(rest / target.name)
+    shutil.rmtree(rest, ignore_errors=True)
 
 
 def _free_name(path: Path) -> Path:

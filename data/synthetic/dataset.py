@@ -144,7 +144,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _is_of_demo(path: Path) -> bool:
+def _is_of_demo(_: Path, path: Path) -> bool:
     """Whether a file belongs to the demo set, by its path in its folder or by its name."""
     return path.as_posix() in _DEMO_FILES or _DEMO_IMAGE.fullmatch(path.as_posix()) is not None
 

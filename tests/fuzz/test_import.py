@@ -78,7 +78,7 @@ def import_or_nothing(photos, read):
     except UserError:
         assert photos.files() == before
         return False
-    assert summary.changed_files == []
+    assert summary.kept_files == []
     check_complete(photos, data, summary)
     return True
 

@@ -74,7 +74,7 @@ def write_bundle(
     check_free_space(folder, needed, str(folder), "free some space or name another folder")
     written = written_files(folder / DESCRIPTION)
     ours = {name for name in FILES if is_as_written(folder / name, written)} | {DESCRIPTION}
-    with replaced_together(folder, is_ours=lambda file: file.as_posix() in ours) as (new,):
+    with replaced_together(folder, is_ours=lambda _, file: file.as_posix() in ours) as (new,):
         new.mkdir()
         write_onnx(exportable, new / NETWORK)
         write_text(new / WORDS, "".join(f"{word}\n" for word in table.index))

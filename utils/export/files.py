@@ -137,7 +137,7 @@ def is_as_written(file: Path, written: dict[str, str] | None) -> bool:
     return file.is_file() and written is not None and written.get(file.name) == file_sha256(file)
 
 
-def _is_ours(file: Path, checked: Sequence[str]) -> bool:
+def _is_ours(_: Path, file: Path, checked: Sequence[str]) -> bool:
     """Whether an export wrote a file.
 
     Args:

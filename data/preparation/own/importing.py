@@ -17,13 +17,11 @@ from config.files import bytes_text, check_free_space
 from data.loading.annotations import Referent, write_annotations
 from data.loading.masks import write_masks
 from data.preparation.json_fields import EntryError
-from data.preparation.manifest import completed_manifest, write_manifest
+from data.preparation.manifest import is_as_written, replaced_files_of_others, write_manifests
 from data.preparation.own.entries import Entry, OwnData
 from data.preparation.own.objects import ImageFile, open_image, prepare_entry
 from data.preparation.own.writing import (
-    changed_files,
     check_replaceable,
-    is_unchanged_file,
     own_manifest,
     write_config,
 )
@@ -70,14 +68,14 @@ class ImportSummary:
         referents: split → referents, in the order of the input.
         masks: kind of mask → number of them.
         notes: what was changed or is odd → where.
-        changed_files: files of the replaced import that the user had changed; they were kept
-            under other names.
+        kept_files: files of the user, or changed by the user, that had the names of new files;
+            they were kept under other names.
     """
 
     referents: dict[str, list[Referent]] = field(default_factory=dict)
     masks: dict[str, int] = field(default_factory=collections.Counter)
     notes: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
-    changed_files: list[str] = field(default_factory=list)
+    kept_files: list[str] = field(default_factory=list)
 
 
 def import_data(
@@ -110,8 +108,8 @@ def import_data(
     options = options or ImportOptions()
     annotations, masks = Path(output) / "anns" / name, Path(output) / "masks" / name
     image_path = Path(image_path)
-    is_ours = is_unchanged_file(annotations)
-    with replaced_together(annotations, masks, is_ours=is_ours) as (new_annotations, new_masks):
+    with replaced_together(annotations, masks, is_ours=is_as_written) as new:
+        new_annotations, new_masks = new
         check_replaceable(annotations, masks, options.overwrite)
         with thread_pool(workers) as pool:
             run = _Import(data, options, pool, workers)
@@ -127,11 +125,9 @@ def import_data(
             write_annotations(new_annotations / f"{split}.txt", referents)
         splits = list(run.summary.referents)
         write_config(new_annotations, splits, annotations, masks, image_path, options.settings)
-        run.summary.changed_files = changed_files(annotations)
-        manifest = own_manifest(name, data.inputs)
-        manifest = completed_manifest(manifest, run.summary.referents, new_annotations)
-        for folder in (new_annotations, new_masks):
-            write_manifest(folder, manifest)
+        kept = replaced_files_of_others((annotations, masks), new)
+        run.summary.kept_files = [str(path) for path in kept]
+        write_manifests(own_manifest(name, data.inputs), run.summary.referents, new)
     return run.summary
 
 

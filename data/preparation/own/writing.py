@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ from config.errors import UserError
 from config.files import file_sha256, write_text
 from config.run_folder import files_of_run, network_keys, weights_of_run
 from config.schema import FIELDS, PROJECT_ROOT, load_config
-from data.loading.masks import FILE_NAME as MASK_FILE
-from data.preparation.manifest import FILE_NAME as MANIFEST_FILE
 from data.preparation.manifest import Manifest, read_manifest
 
 CONFIG_FILE = "config.json"
@@ -54,41 +52,6 @@ def check_replaceable(annotations: Path, masks: Path, overwrite: bool) -> None:
                 f"{folder} was not written by this command, so --overwrite does not replace it: "
                 "choose another --name"
             )
-
-
-def is_unchanged_file(annotations: Path) -> Callable[[Path], bool]:
-    """Tells which files of the imports that are being replaced are still as those wrote them.
-
-    Args:
-        annotations: folder of lines; a replacement moves the former one aside.
-
-    Returns:
-        Function of a path relative to the folder of lines or masks.
-    """
-    place = Path(os.path.realpath(annotations))
-
-    def is_unchanged(path: Path) -> bool:
-        if str(path) in (MANIFEST_FILE, MASK_FILE):
-            return True
-        found = False
-        for folder in place.parent.glob(f".{place.name}.*.old"):
-            if (folder / path).is_file():
-                manifest = read_manifest(folder)
-                # Without a manifest, an import was killed that had moved all changed files away.
-                if manifest and file_sha256(folder / path) != manifest.files.get(str(path)):
-                    return False
-                found = True
-        return found
-
-    return is_unchanged
-
-
-def changed_files(annotations: Path) -> list[str]:
-    """Names of the files of an earlier import that were changed afterwards."""
-    manifest = read_manifest(annotations)
-    written = {} if manifest is None else manifest.files
-    present = {name for name in written if (annotations / name).is_file()}
-    return sorted(name for name in present if file_sha256(annotations / name) != written[name])
 
 
 def settings_like(run: str | os.PathLike) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from data.preparation.manifest import (
     FILE_NAME,
     Manifest,
     check_pairing,
-    is_prepared_file,
+    is_as_written,
     read_manifest,
-    write_manifest,
+    write_manifests,
 )
 from tests.data.raw_set import read_lines, run, state
 
@@ -42,11 +43,12 @@ def refused(raw, tmp_path, capsys, *options):
 
 def test_both_folders_say_what_they_were_made_from(prepared):
     lines, masks = (read_manifest(folder) for folder in prepared)
-    assert lines == masks
+    assert replace(lines, files=masks.files) == masks
     assert (lines.dataset, lines.division, lines.masks) == ("refcoco", "unc", True)
     assert set(lines.raw_files) == {"instances.json", "refs(unc).p"}
     assert lines.splits["train"] == {"referents": 3, "expressions": 6, "images": 2}
     assert set(lines.files) == {"train.txt", "val.txt", "testA.txt", "testB.txt"}
+    assert set(masks.files) == {"masks.jsonl"}
     assert json.loads((prepared[0] / FILE_NAME).read_text())["id"] == lines.id
     check_pairing(prepared[0] / "train.txt", prepared[1])
 
@@ -94,13 +96,33 @@ def test_masks_can_be_added(raw, tmp_path):
     assert read_manifest(tmp_path / "out/masks/refcoco").masks
 
 
-def test_changed_lines_are_not_replaced(raw, tmp_path, capsys, prepared):
-    with (prepared[0] / "val.txt").open("a") as file:
-        file.write("a.jpg 1,1,2,2,0,1 ~ added by hand\n")
+@pytest.mark.parametrize(("folder", "name"), [(0, "val.txt"), (1, "masks.jsonl")])
+def test_changed_lines_and_masks_are_not_replaced(raw, tmp_path, capsys, prepared, folder, name):
+    path = prepared[folder] / name
+    edited = path.read_text().replace("1", "2")
+    path.write_text(edited)
     message = refused(raw, tmp_path, capsys, "--generate_mask")
-    assert "val.txt was changed after its preparation" in message
+    assert f"{path} was changed after its preparation" in message
     assert run(raw, tmp_path, "--generate_mask", "--overwrite") == 0
+    assert f"kept with a number appended to their name: 1 ({path})" in capsys.readouterr().out
+    assert path.with_name(f"{name}.2").read_text() == edited
+    assert path.read_text() != edited
     check_pairing(prepared[0] / "val.txt", prepared[1])
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_only_files_in_the_manifest_of_their_folder_are_replaced(raw, tmp_path, prepared, options):
+    lines, masks = prepared
+    own = [lines / "test.txt", lines / "masks.jsonl", lines / "3.npy", masks / "7.npy"]
+    own += [masks / "train.txt", masks / "sub/masks.jsonl"]
+    (masks / "sub").mkdir()
+    for path in own:
+        path.write_text("mine")
+    shutil.copy(lines / "val.txt", masks / "val.txt")
+    own_ids = state(tmp_path / "out").keys()
+    assert run(raw, tmp_path, "--generate_mask", *options) == 0
+    assert [path.read_text() for path in own] == ["mine"] * len(own)
+    assert state(tmp_path / "out").keys() == own_ids
 
 
 @pytest.mark.parametrize("name", ["anns/refcoco/testA.txt", "masks/refcoco/17.npy"])
@@ -130,6 +152,11 @@ def test_masks_of_unknown_origin_are_not_replaced(raw, tmp_path, capsys):
     for options in ((), ("--generate_mask",)):
         message = refused(raw, tmp_path, capsys, *options)
         assert "contains 3.npy, which was not prepared with" in message
+    # Lines without masks would be paired with them.
+    assert "contains 3.npy" in refused(raw, tmp_path, capsys, "--overwrite")
+    assert run(raw, tmp_path, "--generate_mask", "--overwrite") == 0
+    assert (masks / "3.npy").read_text() == "mine"
+    assert (masks / "masks.jsonl").is_file()
 
 
 def test_lines_and_masks_of_two_divisions_are_refused(raw, tmp_path, prepared):
@@ -169,9 +196,10 @@ def test_damaged_manifests_are_named(tmp_path, content, fault):
 
 
 def test_a_manifest_comes_back_and_its_id_follows_from_the_origin(tmp_path):
-    manifest = Manifest("größe", "", {"b": "22", "a": "11"}, True, {"train": {"images": 3}}, {})
-    write_manifest(tmp_path, manifest)
-    assert read_manifest(tmp_path) == manifest
+    manifest = Manifest("größe", "", {"b": "22", "a": "11"}, True)
+    write_manifests(manifest, {"train": []}, [tmp_path])
+    counts = {"referents": 0, "expressions": 0, "images": 0}
+    assert read_manifest(tmp_path) == replace(manifest, splits={"train": counts})
     same = Manifest("größe", "", {"a": "11", "b": "22"}, False)
     assert same.id == manifest.id
     others = [
@@ -182,8 +210,16 @@ def test_a_manifest_comes_back_and_its_id_follows_from_the_origin(tmp_path):
     assert len({manifest.id, *(other.id for other in others)}) == 4
 
 
-def test_files_that_preparation_writes():
-    files = ["manifest.json", "masks.jsonl", "17.npy", "train.txt", "val.txt"]
-    others = ["train2.txt", "a17.npy", "sub/train.txt", "sub/17.npy", "words_1.npz", "17.png"]
-    found = [f for f in files + others if is_prepared_file(Path(f), ["train", "val"])]
-    assert found == files
+def test_a_file_is_as_written_if_the_manifest_beside_it_lists_its_content(tmp_path):
+    (tmp_path / "train.txt").write_text("a line")
+    write_manifests(Manifest("mine", "", {}, True), {}, [tmp_path])
+    (tmp_path / "sub").mkdir()
+    for name in ("val.txt", "sub/train.txt"):
+        (tmp_path / name).write_text("a line")
+    names = ("manifest.json", "train.txt", "val.txt", "sub/train.txt", "nowhere.txt")
+    assert [is_as_written(tmp_path, Path(name)) for name in names] == [True, True, *[False] * 3]
+    (tmp_path / "train.txt").write_text("another line")
+    assert not is_as_written(tmp_path, Path("train.txt"))
+    for damaged in ("", "{}"):
+        (tmp_path / FILE_NAME).write_text(damaged)
+        assert not is_as_written(tmp_path, Path(FILE_NAME))

@@ -14,7 +14,7 @@ from data.support.staging import replaced_together
 OURS = ("lines.txt", "mask.bin", "extra/more.bin")
 
 
-def is_ours(path):
+def is_ours(_, path):
     return path.as_posix() in OURS
 
 
@@ -113,7 +113,8 @@ def test_an_interruption_between_renames_leaves_the_old(sets, monkeypatch, at):
         assert all_files(sets) == expected("old")
     else:
         replace(*sets, "new")
-        assert len(renames) == 5  # The note and two for each target: `at` covers all of them.
+        # The note and two for each target, all of which `at` covers, and one for each old one.
+        assert len(renames) == 7
 
 
 def test_files_of_others_are_moved_along(sets):
@@ -142,6 +143,23 @@ def test_a_file_of_others_is_never_overwritten(sets):
         new.mkdir()
         (new / "lines.csv").write_text("new")
     assert contents(anns) == {"lines.csv": "new", "lines.csv.2": "mine"}
+
+
+def test_whose_a_file_is_follows_from_its_whole_folder(sets):
+    anns, masks = sets
+    replace(anns, masks, "old")
+    (masks / "lines.txt").write_text("mine")
+    seen = []
+
+    def is_old(folder, path):
+        seen.append(len([file for file in folder.rglob("*") if file.is_file()]))
+        return (folder / path).read_text() == "old"
+
+    with replaced_together(anns, masks, is_ours=is_old) as (new_anns, _):
+        new_anns.mkdir()
+    assert all_files(sets) == {"set/lines.txt": "mine"}
+    assert seen[0] == 1
+    assert min(seen[1:]) == 2  # Nothing of ours is deleted before all files were asked about.
 
 
 def test_links_to_other_disks_stay(sets, tmp_path):

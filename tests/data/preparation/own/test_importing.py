@@ -65,8 +65,8 @@ INTERRUPTED = [
     (importing, "write_masks"),
     (importing, "write_annotations"),
     (importing, "write_config"),
-    (importing, "completed_manifest"),
-    (importing, "write_manifest"),
+    (importing, "replaced_files_of_others"),
+    (importing, "write_manifests"),
     (staging, "_flush"),
     (staging, "_write_note"),
 ]
@@ -162,8 +162,17 @@ def test_files_of_the_user_are_kept(imported, capsys):
     (anns / "sub/more.txt").write_text("mine, too")
     (masks / "7.npy").write_text("and this")
     (anns / "config.json").write_text('{"epoches": 7}')
+    (anns / "masks.jsonl").write_text("notes on masks")
+    (masks / "train.txt").write_text("notes on lines")
+    edited = (masks / "masks.jsonl").read_text().replace(", ", ",  ")
+    (masks / "masks.jsonl").write_text(edited)
     assert photos.run(photos.write(thing(expressions=["new"])), "--overwrite") == 0
-    assert "config.json was changed after the earlier import and is kept" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for path in (anns / "config.json", masks / "masks.jsonl"):
+        assert f"{path} was changed after the earlier import and is kept" in said
+    assert (anns / "masks.jsonl").read_text() == "notes on masks"
+    assert (masks / "train.txt").read_text() == "notes on lines"
+    assert (masks / "masks.jsonl.2").read_text() == edited
     assert (anns / "notes.txt").read_text() == "mine"
     assert (anns / "sub/more.txt").read_text() == "mine, too"
     assert (masks / "7.npy").read_text() == "and this"
