@@ -93,7 +93,7 @@ def test_published_checkpoint_and_mark_by_hand(tmp_path, config, capsys):
     # Without the setting, the message names the key and nothing is written.
     other = tmp_path / "other.weights.h5"
     assert run("convert", source, other, *config) == BAD_INPUT
-    assert 'set the config key backbone to "vgg"' in capsys.readouterr().err
+    assert "--set backbone=vgg" in capsys.readouterr().err
     assert not other.exists()
 
 
