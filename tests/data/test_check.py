@@ -23,7 +23,7 @@ from data.preparation.inspection import (
     inspect_set,
     propose_anchors,
 )
-from data.preparation.manifest import Manifest, write_manifest
+from data.preparation.manifest import Manifest, write_manifests
 from tests.limits import memory_within
 from tests.model.text_encoders.bert_fixtures import write_original
 
@@ -126,7 +126,7 @@ def break_image(p):
 def mix_divisions(p):
     for folder, division in (("anns", "unc"), ("masks", "google")):
         (p.folder / folder).mkdir(exist_ok=True)
-        write_manifest(p.folder / folder, Manifest("refcoco", division, {}, True))
+        write_manifests(Manifest("refcoco", division, {}, True), {}, [p.folder / folder])
     p.settings["evaluate_set"] = str(p.folder / "val.txt")
     write_annotations(p.folder / "val.txt", p.referents["val"])
 

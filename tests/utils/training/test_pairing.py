@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from data.loading.errors import DataError
-from data.preparation.manifest import FILE_NAME, Manifest, write_manifest
+from data.preparation.manifest import FILE_NAME, Manifest, write_manifests
 from tests.tiny import network_config
 from utils.evaluation.evaluator import build_evaluator
 from utils.training.builder import build_sets
@@ -20,7 +20,7 @@ def config(tiny_set, tmp_path):
         (tmp_path / kind).mkdir()
         shutil.copy(tiny_set.root / f"{kind}.txt", tmp_path / kind)
     shutil.copytree(tiny_set.masks, tmp_path / "masks")
-    write_manifest(tmp_path / "masks", UNC)
+    write_manifests(UNC, {}, [tmp_path / "masks"])
     paths = {
         "train_set": str(tmp_path / "train/train.txt"),
         "evaluate_set": str(tmp_path / "val/val.txt"),
@@ -31,17 +31,17 @@ def config(tiny_set, tmp_path):
 
 @pytest.mark.parametrize("kind", ["train", "val"])
 def test_training_refuses_a_mixture(config, tmp_path, kind):
-    write_manifest(tmp_path / kind, GOOGLE)
+    write_manifests(GOOGLE, {}, [tmp_path / kind])
     with pytest.raises(DataError, match=rf"{kind}\.txt: the lines are of refcoco \(google\)"):
         build_sets(config)
-    write_manifest(tmp_path / kind, UNC)
+    write_manifests(UNC, {}, [tmp_path / kind])
     training_set, evaluator = build_sets(config)
     assert len(training_set.referents) == 5
     assert evaluator.n_expressions > 5
 
 
 def test_evaluation_refuses_a_mixture(config, tmp_path):
-    write_manifest(tmp_path / "train", GOOGLE)
+    write_manifests(GOOGLE, {}, [tmp_path / "train"])
     with pytest.raises(DataError, match=r"train\.txt: the lines are of refcoco \(google\)"):
         build_evaluator(config, set_path=config.train_set)
     (tmp_path / "train" / FILE_NAME).unlink()
