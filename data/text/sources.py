@@ -8,10 +8,10 @@ The config key word_embed names a source by
 - the name of an installed spaCy package, such as en_core_web_md.
 
 spaCy's English tokenizer splits each word further ("t-shirt" → t, -, shirt), for pipelines that of
-their language. The vector of a word is the mean over these parts; a part without a vector counts as
-zeros. spaCy vectors are looked up as written; `data.text.pipeline_vectors` says what is read of a
-pipeline. GloVe vectors are looked up as written and then in lower case, because GloVe 6B is
-lower-case.
+their language; words of more than `LONGEST_SPLIT` characters are looked up whole. The vector of a
+word is the mean over these parts; a part without a vector counts as zeros. spaCy vectors are looked
+up as written; `data.text.pipeline_vectors` says what is read of a pipeline. GloVe vectors are
+looked up as written and then in lower case, because GloVe 6B is lower-case.
 """
 
 import functools
@@ -28,6 +28,9 @@ from config.run_files.commands import how_to_get
 from data.text.glove import GUIDE, read_glove
 from data.text.pipeline_vectors import FILES, META, open_pipeline, read_meta
 
+# spaCy takes quadratic time for runs of punctuation: 0.01 s for this many characters, an hour
+# for 100,000. No word of a language is this long.
+LONGEST_SPLIT = 200
 TEXT_SUFFIXES = (".txt", ".txt.gz", ".zip")
 
 
@@ -144,9 +147,15 @@ def look_up(words: Iterable[str], tokenizer: Any, find: Callable) -> dict[str, n
     """
     # Outside a memory zone, spaCy keeps every text that it has ever split.
     with tokenizer.vocab.memory_zone():
-        parts = {word: [token.text for token in tokenizer(word)] for word in words}
+        parts = {word: _parts(word, tokenizer) for word in words}
     vectors = find({text for texts in parts.values() for text in texts})
     return {word: _mean([vectors[text] for text in texts]) for word, texts in parts.items()}
+
+
+def _parts(word: str, tokenizer: Any) -> list[str]:
+    if len(word) > LONGEST_SPLIT:
+        return [word]
+    return [token.text for token in tokenizer(word)]
 
 
 def _mean(vectors: list[np.ndarray | None]) -> np.ndarray | None:

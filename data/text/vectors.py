@@ -28,7 +28,7 @@ from data.text.sources import (
 )
 
 # Part of the cache's key; increase it when the computation of a word's vector changes.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 
 def tokenize(expression: str) -> list[str]:

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from data.text import sources
 from data.text import vectors as words_module
 from data.text.sources import look_up
 from data.text.vectors import WordSupply, build_word_table
@@ -76,6 +77,37 @@ def test_no_words_at_all(source):
 def test_a_missing_source_is_named_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         WordSupply(str(tmp_path / "nowhere.txt"), 3)
+
+
+@pytest.mark.parametrize("character", ["'", "(", "a-", "…"])
+def test_long_words_are_not_split(source, character):
+    """spaCy takes quadratic time for runs of punctuation: an hour for 100,000 characters."""
+    word = (character * 100_000)[:100_000]
+    table = WordSupply(source, 3).table([f"the {word} dog"])
+    assert table.unknown == (word,)
+    assert build_word_table(source, ["dog", word], 3).unknown == (word,)
+
+
+def test_words_are_split_up_to_a_length():
+    asked = []
+
+    def split(word):
+        asked.append(word)
+        return english(word)
+
+    import spacy
+
+    english = spacy.blank("en").tokenizer
+    split.vocab = english.vocab
+    short = "-".join(["dog"] * 50)[: sources.LONGEST_SPLIT]
+    long = short + "-" * (sources.LONGEST_SPLIT + 1 - len(short))
+    one, whole = np.ones(3, np.float32), np.full(3, 7, np.float32)
+    found = look_up(
+        [short, long], split, lambda texts: {t: whole if t == long else one for t in texts}
+    )
+    assert asked == [short]
+    np.testing.assert_array_equal(found[short], one)
+    np.testing.assert_array_equal(found[long], whole)
 
 
 @pytest.mark.slow
