@@ -1,6 +1,7 @@
 """Extraction of zip archives, intact, damaged and hostile ones."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -167,6 +168,28 @@ def test_a_damaged_archive_of_any_kind_is_named(tmp_path, compression):
         with contextlib.suppress(UnpackError):  # and no other error
             unpack(path, tmp_path / "out", ("*",))
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_a_member_before_the_beginning_of_the_archive_is_damage(pack, tmp_path):
+    path = pack(FILES)
+    content = bytearray(path.read_bytes())
+    content[-6] += 10  # The place of the directory.
+    path.write_bytes(content)
+    with pytest.raises(UnpackError, match=r"a\.zip: damaged or not readable .* download it again"):
+        unpack(path, tmp_path / "out", ("*",))
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_fault_of_the_disk_is_no_damage_of_the_archive(pack, tmp_path, monkeypatch):
+    for error in (OSError(errno.EIO, "disk"), OSError(errno.EINVAL, "name", "a.txt")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(unpack_module, "_extract", fail)
+        with pytest.raises(OSError, match=r"disk|name") as caught:
+            unpack(pack(FILES), tmp_path / "out", ("*",))
+        assert caught.value is error
 
 
 def test_a_zip_with_a_password_is_refused(tmp_path):
