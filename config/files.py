@@ -208,6 +208,21 @@ def check_folder(folder: str | os.PathLike) -> None:
         raise FolderError(f"{existing}: has no permission to write; choose another folder")
 
 
+def check_place(path: str | os.PathLike) -> None:
+    """Checks that nothing but a file is where a file will be written.
+
+    Raises:
+        UserError: it is a folder, a link, whose target would be written, or no regular file.
+    """
+    path = Path(path)
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no regular file"
+        raise UserError(
+            f"{path} is {kind}, in the place of a file that would be written: move it away and run "
+            "the same command again"
+        )
+
+
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest part of its path that exists."""
     return next(path for path in (folder, *folder.parents) if os.path.lexists(path))

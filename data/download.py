@@ -19,11 +19,12 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import BAD_INPUT, add_output_argument, exit_code
 from config.errors import UserError
-from config.files import bytes_text, locked, write_text
+from config.files import bytes_text, check_place, locked, write_text
 from config.schema import PROJECT_ROOT
 from data.acquisition.archives import SOURCES, Archive, Download, WeightFile
-from data.acquisition.fetch import Examine, fetch
+from data.acquisition.fetch import fetch
 from data.acquisition.unpack import unpack
+from data.acquisition.verification import Examine
 
 DATA_FOLDER = PROJECT_ROOT / "data"
 WIDTH_OF_NAMES = 21
@@ -84,6 +85,7 @@ def _taken(download: Download, output: Path) -> str:
 def _obtain_archive(archive: Archive, output: Path, keep: bool) -> str:
     downloads, folder = output / "downloads", output / archive.folder
     record = downloads / f"{archive.file}.files"
+    check_place(record)
     if _is_complete(record, folder, archive.n_files):
         return f"{archive.file}: all files exist in {folder}"
     if not (downloads / archive.file).is_file() and _exists_from_elsewhere(archive, folder):

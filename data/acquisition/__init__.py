@@ -1,5 +1,5 @@
 """Downloading and extracting the raw data sets.
 
 `archives.py` lists what can be downloaded; start there. `fetch.py` downloads one file,
-`unpack.py` extracts an archive.
+`verification.py` says whether it is the expected one, and `unpack.py` extracts an archive.
 """

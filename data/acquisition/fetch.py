@@ -11,20 +11,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from config.errors import UserError, shortened, shown
 from config.files import (
     bytes_text,
     check_free_space,
-    file_sha256,
+    check_place,
     no_space_named,
     remove_partial_files,
     write_text,
 )
 from data.acquisition.archives import Archive, Download
+from data.acquisition.verification import Examine, mismatch_of
 from data.support.progress import Progress
 
 CHUNK_BYTES = 1 << 18
@@ -33,9 +32,6 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 # What urllib raises about servers; ValueError about addresses and numbers that are malformed.
 _FAULTS = (OSError, http.client.HTTPException, ValueError)
 _NUMBER = re.compile(r"[0-9]{1,18}")
-
-# Says how a file differs from the expected one, or None.
-Examine = Callable[[Path], str | None]
 
 
 class DownloadError(UserError):
@@ -85,19 +81,22 @@ def fetch(
 
     Raises:
         DownloadError: no address provides the file, or a different file of this name exists.
+        UserError: a folder or a link is in the place of one of these files.
         NoSpaceError: the file does not fit on the disk; what has arrived is kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / download.file, folder / f"{download.file}.part"
     if path.is_file():
-        mismatch = _mismatch(path, download, examine)
+        mismatch = mismatch_of(path, download, examine)
         if mismatch:
             raise DownloadError(
                 f"{path} exists, but {mismatch}; delete it and run the same command again, or get "
                 f"the file from {download.page} in a browser"
             )
         return path
+    for place in (path, part, _note_path(part)):
+        check_place(place)
     remove_partial_files(_note_path(part))
     faults = []
     for url in download.urls:
@@ -126,26 +125,27 @@ def _fetch_from(
 ) -> None:
     """Downloads from one address; afterwards `part` is the complete, verified file."""
     left, responded = attempts, False
-    resumed = _size(part) > 0
+    furthest = _size(part)  # A server may make the download start over; only more is progress.
+    resumed = furthest > 0
     while True:
-        before = _size(part)
         try:
-            if not before or before != download.size:
+            if not _size(part) or _size(part) != download.size:
                 responded = _transfer(url, download, part, timeout_s, responded)
         except _ConnectionLostError as fault:
             responded = True
-            left = attempts if _size(part) > before else left - 1
+            left = attempts if _size(part) > furthest else left - 1
+            furthest = max(furthest, _size(part))
             if left <= 0:
                 raise _MirrorError(f"{fault}, {attempts} times in a row") from None
             time.sleep(pause_s)
             continue
-        mismatch = _mismatch(part, download, examine)
+        mismatch = mismatch_of(part, download, examine)
         if mismatch is None:
             return
         part.unlink()
         if not resumed:
             raise _MirrorError(f"it sent a different file: {mismatch}")
-        resumed = False  # The part may have belonged to another file: start over once.
+        resumed, furthest = False, 0  # The part may be of another file: start over once.
 
 
 def _transfer(url: str, download: Download, part: Path, timeout_s: float, responded: bool) -> bool:
@@ -302,28 +302,6 @@ def _read(response: http.client.HTTPResponse, done: int, total: int | None) -> b
 def _connection_lost(done: int, total: int | None, reason: object) -> _ConnectionLostError:
     of = f" of {bytes_text(total)}" if total else ""
     return _ConnectionLostError(f"connection lost after {bytes_text(done)}{of} ({reason})")
-
-
-def _mismatch(path: Path, download: Download, examine: Examine | None) -> str | None:
-    """How a file differs from the expected one, or None."""
-    size = _size(path)
-    if download.size is not None and size != download.size:
-        return f"it has {size:,} bytes instead of {download.size:,}"
-    if download.sha256 is not None:
-        sha256 = _sha256(path, download.file)
-        if sha256 != download.sha256:
-            return f"its SHA-256 is {sha256} instead of {download.sha256}"
-    elif isinstance(download, Archive):
-        if not zipfile.is_zipfile(path):
-            return "it is a truncated or damaged zip file"
-    elif examine is not None:
-        return examine(path)
-    return None
-
-
-def _sha256(path: Path, label: str) -> str:
-    with Progress(_size(path), f"{label}: verify", unit="B") as progress:
-        return file_sha256(path, progress.update)
 
 
 def _size(path: Path) -> int:

@@ -126,6 +126,15 @@ def test_a_hostile_archive_is_refused(served, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.rglob("outside.txt"))
 
 
+def test_a_folder_in_the_place_of_the_record_is_named_before_the_download(served, tmp_path, capsys):
+    _, behaviour = served
+    record = tmp_path / "data/downloads/set.zip.files"
+    record.mkdir(parents=True)
+    assert run(tmp_path, "set") == 2
+    assert f"{record} is a folder, in the place of a file" in capsys.readouterr().err
+    assert behaviour.asked == []
+
+
 def test_an_interruption_says_how_to_resume(served, tmp_path, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 import data.acquisition.fetch
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
 from data.acquisition.archives import SOURCES, Archive
 from data.acquisition.fetch import DownloadError, fetch
 from tests.data.acquisition.web_server import WebServer
@@ -112,6 +113,24 @@ def test_a_server_that_always_loses_the_connection_at_the_same_place_is_given_up
     assert "3 times in a row" in str(error.value)
     assert "The partial download (400.0 kB) is kept" in str(error.value)
     assert len(served.asked) == 4
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"claimed": 7},  # 416: the file has seven bytes
+        {"totals": itertools.count(700_000)},
+        {"ranges": False, "drops": itertools.cycle([400_000, 300_000])},
+    ],
+)
+def test_a_server_that_makes_the_download_start_over_again_and_again_is_given_up(
+    server, tmp_path, known, behaviour
+):
+    url, served = server.add("set.zip", CONTENT, break_at=300_000, **behaviour)
+    with pytest.raises(DownloadError, match=r"times in a row|it offers a file of"):
+        run(archive_of(url, known=known), tmp_path, attempts=3)
+    assert len(served.asked) <= 5
 
 
 def test_the_next_mirror_resumes_the_download_of_the_first_one(server, tmp_path):
@@ -298,6 +317,33 @@ def test_a_file_downloaded_manually_is_verified(tmp_path):
         with pytest.raises(DownloadError, match=fault):
             run(archive_of("http://127.0.0.1:9/none"), tmp_path)
         assert (tmp_path / "set.zip").read_bytes() == wrong
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.zip.part", "set.zip.part.json"])
+def test_a_folder_in_the_place_of_a_file_is_named_before_anything_is_sent(server, tmp_path, name):
+    url, served = server.add("set.zip", CONTENT)
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"^{tmp_path / name} is a folder, .* move it away"):
+        run(archive_of(url), tmp_path)
+    assert served.asked == []
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["set.zip.part", "set.zip.part.json"])
+def test_links_are_not_followed_to_files_of_others(server, tmp_path, name):
+    url, served = server.add("set.zip", CONTENT)
+    (tmp_path / "notes").write_text("my own notes")
+    (tmp_path / name).symlink_to(tmp_path / "notes")
+    with pytest.raises(UserError, match=rf"^{tmp_path / name} is a link, .* move it away"):
+        run(archive_of(url), tmp_path)
+    assert served.asked == []
+    assert (tmp_path / "notes").read_text() == "my own notes"
+
+
+def test_the_file_itself_may_be_a_link(tmp_path):
+    (tmp_path / "elsewhere.zip").write_bytes(CONTENT)
+    (tmp_path / "set.zip").symlink_to(tmp_path / "elsewhere.zip")
+    assert run(archive_of("http://127.0.0.1:9/none"), tmp_path).read_bytes() == CONTENT
 
 
 def test_too_little_space_is_an_error_before_anything_is_written(server, tmp_path, monkeypatch):

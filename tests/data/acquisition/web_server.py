@@ -3,6 +3,7 @@
 import http.server
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -13,11 +14,14 @@ class Served:
     Attributes:
         content: the file.
         break_at: the connection is closed after this many bytes of a response, `breaks` times.
+        drops: such numbers of bytes, one after another, instead of `break_at`.
         ranges: whether the Range header is respected.
         length: value of Content-Length, a number or any text; None is the correct one, -1 omits
             the header.
         status: status code; any but 200 is an error response.
         failures: the number of times that the error response is sent.
+        claimed: requests for a range get status 416 and this size of the file.
+        totals: sizes of the file that responses with a range claim, one after another.
         span: a Content-Range to send instead of the correct one.
         location: an address to redirect to.
         chunked: whether the header says so; `content` is then sent as it is, with any faults.
@@ -28,10 +32,13 @@ class Served:
     content_type: str = "application/zip"
     break_at: int | None = None
     breaks: int = 1_000_000
+    drops: Iterator[int] | None = None
     ranges: bool = True
     length: int | str | None = None
     status: int = 200
     failures: int = 1_000_000
+    claimed: int | None = None
+    totals: Iterator[int] | None = None
     span: str | None = None
     etag: str = '"one"'
     location: str | None = None
@@ -58,16 +65,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             wanted = ""
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and served.ranges else 0
         total = served.length if isinstance(served.length, int) else len(served.content)
-        if start and start >= len(served.content):
+        if start and (served.claimed or start >= len(served.content)):
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(served.content)}")
+            self.send_header("Content-Range", f"bytes */{served.claimed or len(served.content)}")
             self.end_headers()
             return None
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", served.content_type)
         self.send_header("ETag", served.etag)
         if start:
-            span = f"bytes {start}-{len(served.content) - 1}/{len(served.content)}"
+            size = next(served.totals) if served.totals else len(served.content)
+            span = f"bytes {start}-{len(served.content) - 1}/{size}"
             self.send_header("Content-Range", served.span or span)
         if served.length != -1:
             odd = served.length if isinstance(served.length, str) else None
@@ -78,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = served.content[start:]
         if served.break_at is not None and served.breaks > 0:
             served.breaks -= 1
-            body = body[: served.break_at]
+            body = body[: next(served.drops) if served.drops else served.break_at]
         self.wfile.write(body)
         return None
 
