@@ -25,7 +25,7 @@ from utils.prediction.grounder import Grounder
 from utils.training.distribution import is_chief, make_strategy
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
-from utils.training.run.checkpoints import BEST, Checkpoints, read_run_state
+from utils.training.run.checkpoints import Checkpoints, read_run_state
 from utils.training.run.folder import check_resumption, check_stays, held_folder
 from utils.training.run.settings import run_settings
 from utils.training.run.state import RunState
@@ -107,12 +107,16 @@ def build_trainer(
     with strategy.scope():
         starting = config.replace(pretrained_weights=start)
         model = build_network(starting, report=say if chief else _silent)
+        optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
+        checkpoints = Checkpoints(config.log_path, model, optimizer, writer=chief)
         if config.cache_features and not dry_run:
+            if not fresh:
+                # Features are those of the frozen layers that the run has, not of the weights that
+                # pretrained_weights names now.
+                checkpoints.restore()
             bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
             store = build_feature_store(config, model, training_set.images, bad_images)
             training_set = replace(training_set, features=store)
-        optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
-        checkpoints = Checkpoints(config.log_path, model, optimizer, writer=chief)
     if chief:
         say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
@@ -124,8 +128,7 @@ def build_trainer(
 def start_weights(config: Config, *, fresh: bool = False) -> str:
     """The weights to fill a network with before its state is restored.
 
-    Usually `pretrained_weights`. A run that resumes does not need them, so they may be gone: cached
-    features then follow from the run's own weights, whose frozen layers are the same.
+    Usually `pretrained_weights`. A run that resumes does not need them, so they may be gone.
 
     Args:
         config: the settings of the run.
@@ -135,10 +138,8 @@ def start_weights(config: Config, *, fresh: bool = False) -> str:
         A weight file, a registered name, or "" for none.
     """
     given = config.pretrained_weights
-    if fresh or "/" not in given or Path(given).exists() or not read_run_state(config.log_path):
-        return given
-    best = Path(config.log_path) / BEST
-    return str(best) if config.cache_features else ""
+    gone = "/" in given and not Path(given).exists()
+    return "" if gone and not fresh and read_run_state(config.log_path) else given
 
 
 def build_network(config: Config, report: Callable[[str], None] = say) -> keras.Model:

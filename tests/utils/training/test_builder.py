@@ -9,7 +9,7 @@ import pytest
 from config.errors import UserError
 from data.loading.errors import DataError
 from model.weights import save_weights
-from tests.tiny import network_config, weights_of
+from tests.tiny import network_config, scramble, weights_of
 from utils.training.builder import build_network, build_sets, train
 from utils.training.trainer import Trainer, TrainingError
 
@@ -82,3 +82,20 @@ def test_a_run_that_resumes_does_not_need_the_weights_it_started_from(
         fresh = config.replace(log_path=str(tmp_path / "new"))
         with pytest.raises(UserError, match=r"pretrained_weights: .*no such file"):
             train(fresh, **again)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_caches_the_features_of_its_own_frozen_layers(tiny_set, network, tmp_path):
+    """Whatever weights its pretrained_weights name in the meantime."""
+    start = tmp_path / "start.weights.h5"
+    save_weights(scramble(network(), seed=1), start)
+    config = tiny_set.config(
+        pretrained_weights=str(start), log_path=str(tmp_path / "log"), epoches=1, free_body=1
+    )
+    train(config)
+    shutil.copytree(tmp_path / "log", tmp_path / "cached")
+    save_weights(scramble(network(), seed=2), start)
+    plain = train(config.replace(epoches=2))
+    cached = train(config.replace(epoches=2, cache_features=1, log_path=str(tmp_path / "cached")))
+    losses = [state.history[1]["train"]["loss"] for state in (plain, cached)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
