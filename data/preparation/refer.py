@@ -1,20 +1,19 @@
 """Reading of raw data sets of the RefCOCO family: instances.json and refs(<split>).p.
 
 `refs(<split>).p` is a Python pickle. Loading an untrusted pickle can execute arbitrary code, so
-`safe_unpickle` accepts only plain containers, strings and numbers.
+`safe_unpickle` accepts only lists, tuples, dicts, strings and numbers.
 """
 
-import collections
 import hashlib
 import io
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import UserError, shown
+from config.errors import UserError, shortened, shown
 from data.loading.errors import DataError
 from data.preparation.coco import CocoFile, box_xywh_px, image_size, look_up, read_coco
 from data.preparation.json_fields import entry_at, file_name, refusal, whole_number
@@ -53,6 +52,10 @@ PUBLISHED_COUNTS: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
     },
     ("refcocog", "google"): {"train": (44_822, 85_474), "val": (5_000, 9_536)},
 }
+
+# A pickle can refer to what it contains already: a list of all expressions in two bytes. In the
+# published files, the expressions have fewer characters than the file has bytes.
+MAX_EXPANSION = 10
 
 
 class UnreadablePickleError(UserError):
@@ -153,7 +156,15 @@ def read_raw_set(data_root: str | os.PathLike, dataset: str, split_by: str) -> R
         )
     coco = read_coco(instances_path)
     splits = SPLITS[dataset, split_by]
-    referents = [_join(ref, index, coco, splits, refs_path) for index, ref in enumerate(refs)]
+    referents, expanded = [], 0
+    for index, ref in enumerate(refs):
+        referents.append(_join(ref, index, coco, splits, refs_path))
+        expanded += sum(len(text) + 1 for text in referents[-1].expressions)
+        if expanded > MAX_EXPANSION * len(content):
+            raise UnreadablePickleError(
+                f"{refs_path}: refused: its referents repeat the same expressions over and over; "
+                "download the file again"
+            )
     _check_ids(referents, refs_path)
     refs_sha256 = hashlib.sha256(content).hexdigest()
     digests = {refs_path.name: refs_sha256, instances_path.name: coco.sha256}
@@ -163,8 +174,10 @@ def read_raw_set(data_root: str | os.PathLike, dataset: str, split_by: str) -> R
 def safe_unpickle(content: bytes, path: str | os.PathLike) -> Any:
     """Decodes a pickle of plain data without executing anything that it contains.
 
-    Accepted are None, booleans, numbers, strings, bytes, lists, tuples, dicts, ordered dicts and
-    sets. The strings of Python 2 are decoded as UTF-8, or as Latin-1 if that fails.
+    Accepted are None, booleans, numbers, strings, bytes, lists, tuples, and dicts whose keys are
+    strings: what the files of the data sets consist of. Nothing else is needed, and so time and
+    memory stay proportional to the size of the pickle. The strings of Python 2 are decoded as
+    UTF-8, or as Latin-1 if that fails.
 
     Args:
         content: the pickle.
@@ -180,60 +193,76 @@ def safe_unpickle(content: bytes, path: str | os.PathLike) -> Any:
         except UnicodeDecodeError:
             return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _RefusedError as error:
-        raise UnreadablePickleError(f"{path}: {error}") from None
+        raise UnreadablePickleError(f"{path}: {error}; download the file again") from None
     except Exception as error:  # A damaged pickle can raise any exception.
         raise UnreadablePickleError(
-            f"{path}: not a readable pickle ({type(error).__name__}: {error}); download the file "
-            "again"
+            f"{path}: not a readable pickle ({type(error).__name__}: {shortened(str(error))}); "
+            "download the file again"
         ) from None
 
 
 class _RefusedError(Exception):
-    """The pickle refers to something that is not plain data."""
+    """The pickle contains something that is not plain data."""
 
 
-def _latin1_bytes(text: str, encoding: str) -> bytes:
-    """Decodes bytes as Python 3 writes them in old protocols; refuses all other codecs."""
-    if encoding != "latin1":
-        raise _RefusedError(f"refused: text in the encoding {encoding!r}")
-    return text.encode("latin1")
+# Instructions of pickles that make sets, call something or change an object.
+_OBJECTS = (
+    *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+    *(pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.BUILD),
+)
+_EVERY_SECOND = slice(None, None, 2)
 
 
-def _refuse_state(unpickler: Any) -> None:
-    """Refuses to set attributes of an object, which plain data do not need."""
-    raise _RefusedError("refused: the pickle sets attributes of an object; download the file again")
+def _refuse_object(unpickler: Any) -> None:
+    raise _RefusedError("refused: the pickle contains sets or objects, not only plain data")
+
+
+def _with_text_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """An instruction that adds to a dict what is on the stack, for keys that are strings.
+
+    The hash of a tuple of some bytes, which contains the same tuple twice and so on, would take
+    years, and numbers can be chosen so that their hashes collide.
+
+    Args:
+        load: the instruction.
+        keys: where on the stack it expects the keys.
+    """
+
+    def load_checked(unpickler: Any) -> None:
+        for key in unpickler.stack[keys]:
+            if type(key) is not str:
+                raise _RefusedError(f"refused: {shown(key)} is the key of a dict, not a string")
+        load(unpickler)
+
+    return load_checked
 
 
 class _PlainUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python.
 
     The one in C allocates up to 34 GB for a number in the pickle, and no instruction can be taken
-    from it.
+    from it. Without instructions that call something, nothing that was read can be copied.
     """
 
-    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _refuse_state}
-    _ACCEPTED = {  # noqa: RUF012 (a constant table)
-        ("builtins", "set"): set,
-        ("__builtin__", "set"): set,
-        ("builtins", "frozenset"): frozenset,
-        ("__builtin__", "frozenset"): frozenset,
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("_codecs", "encode"): _latin1_bytes,
-    }
+    dispatch = (
+        pickle._Unpickler.dispatch
+        | dict.fromkeys((code[0] for code in _OBJECTS), _refuse_object)
+        | {
+            pickle.SETITEM[0]: _with_text_keys(pickle._Unpickler.load_setitem, slice(-2, -1)),
+            pickle.SETITEMS[0]: _with_text_keys(pickle._Unpickler.load_setitems, _EVERY_SECOND),
+            pickle.DICT[0]: _with_text_keys(pickle._Unpickler.load_dict, _EVERY_SECOND),
+        }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._ACCEPTED[module, name]
-        except KeyError:
-            raise _RefusedError(
-                f"refused: the pickle refers to {module}.{name}, but only plain containers, "
-                "strings and numbers are accepted, because anything else could execute code; "
-                "download the file again"
-            ) from None
+        raise _RefusedError(
+            f"refused: the pickle refers to {shortened(f'{module}.{name}')}, but only lists, "
+            "dicts, strings and numbers are accepted, because anything else could execute code"
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         raise _RefusedError(
-            f"refused: the pickle refers to an object outside the file ({str(pid)[:60]!r})"
+            f"refused: the pickle refers to an object outside the file ({shown(pid)})"
         )
 
 

@@ -1,9 +1,9 @@
-import collections
 import hashlib
 import json
 import os
 import pickle
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from data.preparation.refer import (
     read_raw_set,
     safe_unpickle,
 )
+from tests.limits import memory_within
 
 
 class Hostile:
@@ -32,13 +33,11 @@ class Hostile:
 def test_plain_data_comes_back(protocol):
     plain = {
         "list": [1, -(2**70), 2.5, True, None],
-        "tuple": ("text", "größe", b"bytes \xff", b""),
-        "set": {1, 2},
-        "frozen": frozenset(["a"]),
-        "ordered": collections.OrderedDict(a=1),
+        "tuple": ("text", "größe"),
+        "dict": {"": {}, "größe": {"a": 1, "b": 2}},
     }
-    if protocol < 3:  # There, Python 3 writes empty bytes as a call of bytes().
-        plain["tuple"] = plain["tuple"][:-1]
+    if protocol >= 3:  # Before, Python 3 writes bytes as a call of an encoder.
+        plain["bytes"] = [b"bytes \xff", b""]
     assert safe_unpickle(pickle.dumps(plain, protocol), "refs.p") == plain
 
 
@@ -50,7 +49,8 @@ def test_plain_data_comes_back(protocol):
          [{"sent": "café", "id": 5}]),
         (b"\x80\x02]q\x01U\x04caf\xe9q\x02a.", ["café"]),
         (b"(lp1\nS'one'\np2\naV\\u00e9\np3\naL5L\na.", ["one", "é", 5]),
-        (b"\x80\x02c__builtin__\nset\nq\x01]q\x02K\x01a\x85q\x03Rq\x04.", {1}),
+        (b"(lp1\n(dp2\nS'sent'\np3\nS'left car'\np4\nsS'id'\np5\nI7\nsa.",
+         [{"sent": "left car", "id": 7}]),
     ],
 )  # fmt: skip
 def test_pickles_of_python_2(content, expected):
@@ -79,14 +79,46 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
         (b"cbuiltins\nset.__init__.__globals__\n.", "set.__init__"),
         (b"\x80\x02\x82\x01.", "refused|registered"),
         (b"\x80\x02U\x03abcQ.", "object outside"),
-        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.", "'hex'"),
-        (b"\x80\x02c_codecs\nencode\nU\x01\xe9U\x03hex\x86R.", "'hex'"),
+        (
+            b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.",
+            "_codecs.encode",
+        ),
+        (
+            b"c__builtin__\n\x1b[31m" + b"x" * 9_999 + b"\n.",
+            r"__builtin__\.\\x1b\[31mx{50,90}…, but",
+        ),
+        *[(pickle.dumps(plain, 4), "sets or objects") for plain in ({1}, frozenset("a"))],
+        *[
+            (pickle.dumps(plain, 2), r"builtin__?s?\.(froz)?e?n?set")
+            for plain in ({1}, frozenset("a"))
+        ],
+        (pickle.dumps({1: "a"}), "1 is the key of a dict"),
+        (pickle.dumps({"a": 1, (): 2}, 0), r"\[\] is the key of a dict"),
+        (b"K\x01)R.", "sets or objects"),
     ],
 )
 def test_everything_else_is_refused_by_name(content, named):
     with pytest.raises(UnreadablePickleError, match=named) as caught:
         safe_unpickle(content, "raw/refs.p")
     assert str(caught.value).startswith("raw/refs.p: ")
+
+
+@pytest.mark.parametrize("double", [b"2\x86", b"q\x00h\x00\x86"])
+@pytest.mark.parametrize("of_dict", [(b"}", b"K\x01s."), (b"}(", b"K\x01u."), (b"(", b"K\x01d.")])
+def test_tuples_of_tuples_are_never_hashed(double, of_dict):
+    """Their hash would take 2^60 steps."""
+    before, after = of_dict
+    with pytest.raises(UnreadablePickleError, match="is the key of a dict, not a string"):
+        safe_unpickle(b"\x80\x04" + before + b")" + double * 60 + after, "refs.p")
+
+
+def test_nothing_in_a_pickle_is_copied():
+    """A call of `set` or `encode` with something that was read takes five bytes."""
+    text = b"X" + struct.pack("<I", 1_000_000) + b"x" * 1_000_000 + b"q\x00"
+    encode = b"c_codecs\nencode\nq\x01U\x06latin1q\x02"
+    copies = b"](" + b"h\x01h\x00h\x02\x86R" * 300 + b"e."
+    with memory_within(20_000_000), pytest.raises(UnreadablePickleError, match="refused"):
+        safe_unpickle(b"\x80\x04" + text + encode + copies, "refs.p")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +185,12 @@ def test_a_referent_is_joined_with_annotation_and_image(raw):
             "'split' is \"test\", but must be one of train, val, testA, testB",
         ),
         (0, "ref_id", "seven", 'referent "seven": key \'ref_id\' is "seven", but must be a whole'),
-        (0, "category_id", {3}, "referent 7: key 'category_id' is {3}, but must be a whole"),
+        (
+            0,
+            "category_id",
+            {"a": 3},
+            "referent 7: key 'category_id' is {\"a\": 3}, but must be a whole",
+        ),
         (0, "sentences", None, "referent 7: key 'sentences' is missing"),
         (0, "sentences", [{"sent": 1}], "referent 7: key 'sentences' is [{\"sent\": 1}]"),
         (1, "bbox", [1, 2, 3], "annotation 70: key 'bbox' is [1, 2, 3], but must be four numbers"),
@@ -280,3 +317,17 @@ def test_splits_that_do_not_exist_are_refused_with_a_list():
         check_split(*pair)
         # Their files must differ on disks that ignore case.
         assert len({split.lower() for split in splits}) == len(splits)
+
+
+def test_expressions_that_a_pickle_repeats_are_not_expanded(raw, tmp_path):
+    """Every referent refers to the same list, in two bytes."""
+    ref, *_, load = raw
+    load()
+    sentences = [{"sent": "left car"}] * 2_000
+    refs = [ref | {"ref_id": number, "sentences": sentences} for number in range(10_000)]
+    (tmp_path / "refcoco" / "refs(unc).p").write_bytes(pickle.dumps(refs, 2))
+    with (
+        memory_within(50_000_000),
+        pytest.raises(UnreadablePickleError, match=r"refs\(unc\)\.p: refused: .* repeat the same"),
+    ):
+        read_raw_set(tmp_path, "refcoco", "unc")
