@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 import weakref
@@ -37,6 +38,8 @@ from data.loading.errors import DataError
 # Part of the key: another layout of the files needs another number.
 LAYOUT = 2
 MARK = np.dtype("<u4")
+FOLDER_NAME = re.compile("[0-9a-f]{16}")
+MAX_KEY_BYTES = 1 << 26  # A key lists the images, of which there may be a million.
 MARKS = 4  # Per row: width, height, checksum of the key, checksum of the row.
 
 
@@ -114,11 +117,16 @@ class FeatureStore:
         """The stores of other keys in the same folder."""
         mine, found = json.loads(self._key), []
         for path in sorted(self.folder.parent.glob("*/key.json")):
+            # The name tells a store from a folder of the user, whose files are not even read.
+            if path.parent == self.folder or not FOLDER_NAME.fullmatch(path.parent.name):
+                continue
             with contextlib.suppress(OSError, ValueError, RecursionError):
+                if not path.is_file() or path.stat().st_size > MAX_KEY_BYTES:
+                    continue
                 text = path.read_text(encoding="utf-8")
-                if path.parent == self.folder or path.parent.name != _folder_name(text):
-                    continue  # The name tells a store from a folder of the user.
                 key = json.loads(text)
+                if path.parent.name != _folder_name(text) or not isinstance(key, dict):
+                    continue
                 differing = [name for name in sorted(key | mine) if key.get(name) != mine.get(name)]
                 size = _allocated_bytes(path.parent / self._features_path.name)
                 found.append(OtherStore(path.parent, tuple(differing), size))
@@ -235,8 +243,11 @@ class FeatureStore:
         """The marks on the disk, of this key and of those rows that the features' file contains."""
         marks = np.zeros((len(self.rows), MARKS), MARK)
         with contextlib.suppress(FileNotFoundError):
-            stored = np.fromfile(self._marks_path, MARK)
-            if stored.size == marks.size:  # Otherwise damaged.
+            status = self._marks_path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise UserError(f"{self._marks_path}: is a folder; move it away")
+            if stat.S_ISREG(status.st_mode) and status.st_size == marks.nbytes:  # Else damaged.
+                stored = np.fromfile(self._marks_path, MARK)
                 rows_in_file = os.fstat(self._descriptor).st_size // self._row_bytes
                 marks[:rows_in_file] = stored.reshape(marks.shape)[:rows_in_file]
                 marks[marks[:, 2] != self._key_checksum] = 0

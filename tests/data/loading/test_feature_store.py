@@ -136,6 +136,48 @@ def test_files_of_others_are_kept(tmp_path):
     assert sorted(os.listdir(second.folder)) == ["features.bin", "key.json", "lock", "marks.bin"]
 
 
+@pytest.mark.parametrize("name", ["mine", "0123456789abcdef"])
+def test_pipes_and_huge_files_in_the_place_of_keys_are_not_read(tmp_path, name):
+    for number, kind in enumerate(("pipe", "huge")):
+        folder = tmp_path / f"{name[:-1]}{number}"
+        folder.mkdir()
+        if kind == "pipe":
+            os.mkfifo(folder / "key.json")
+        else:
+            with (folder / "key.json").open("wb") as file:
+                file.truncate(1 << 40)
+    assert open_store(tmp_path).others() == []
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"a"'])
+def test_a_key_that_is_no_object_is_no_store(tmp_path, text):
+    folder = tmp_path / feature_store._folder_name(text)
+    folder.mkdir()
+    (folder / "key.json").write_text(text)
+    assert open_store(tmp_path).others() == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "huge"])
+def test_marks_that_are_a_pipe_or_huge_are_damaged(tmp_path, kind):
+    marks = fill(open_store(tmp_path)).folder / "marks.bin"
+    if kind == "huge":
+        os.truncate(marks, 1 << 40)
+    else:
+        marks.unlink()
+        os.mkfifo(marks)
+    again = open_store(tmp_path)
+    assert again.missing == IMAGES
+    assert_complete(fill(again))
+
+
+def test_a_folder_in_the_place_of_the_marks_is_a_sentence(tmp_path):
+    marks = fill(open_store(tmp_path)).folder / "marks.bin"
+    marks.unlink()
+    marks.mkdir()
+    with pytest.raises(UserError, match=r"marks\.bin: is a folder; move it away"):
+        open_store(tmp_path)
+
+
 def test_float16_is_half_the_size(tmp_path):
     single = open_store(tmp_path / "s").bytes
     assert single == 3 * ROW
