@@ -210,31 +210,30 @@ _OBJECTS = (
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
     *(pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.BUILD),
 )
-_EVERY_SECOND = slice(None, None, 2)
 
 
 def _refuse_object(unpickler: Any) -> None:
     raise _RefusedError("refused: the pickle contains sets or objects, not only plain data")
 
 
-def _with_text_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
-    """An instruction that adds to a dict what is on the stack, for keys that are strings.
+def _with_text_keys(code: bytes, keys: slice) -> dict[int, Callable[[Any], None]]:
+    """The instruction `code`, which fills a dict from the stack, for keys that are strings.
 
     The hash of a tuple of some bytes, which contains the same tuple twice and so on, would take
     years, and numbers can be chosen so that their hashes collide.
 
     Args:
-        load: the instruction.
+        code: the instruction.
         keys: where on the stack it expects the keys.
     """
 
-    def load_checked(unpickler: Any) -> None:
+    def load(unpickler: Any) -> None:
         for key in unpickler.stack[keys]:
             if type(key) is not str:
                 raise _RefusedError(f"refused: {shown(key)} is the key of a dict, not a string")
-        load(unpickler)
+        pickle._Unpickler.dispatch[code[0]](unpickler)
 
-    return load_checked
+    return {code[0]: load}
 
 
 class _PlainUnpickler(pickle._Unpickler):
@@ -247,11 +246,9 @@ class _PlainUnpickler(pickle._Unpickler):
     dispatch = (
         pickle._Unpickler.dispatch
         | dict.fromkeys((code[0] for code in _OBJECTS), _refuse_object)
-        | {
-            pickle.SETITEM[0]: _with_text_keys(pickle._Unpickler.load_setitem, slice(-2, -1)),
-            pickle.SETITEMS[0]: _with_text_keys(pickle._Unpickler.load_setitems, _EVERY_SECOND),
-            pickle.DICT[0]: _with_text_keys(pickle._Unpickler.load_dict, _EVERY_SECOND),
-        }
+        | _with_text_keys(pickle.SETITEM, slice(-2, -1))
+        | _with_text_keys(pickle.SETITEMS, slice(None, None, 2))
+        | _with_text_keys(pickle.DICT, slice(None, None, 2))
     )
 
     def find_class(self, module: str, name: str) -> Any:
