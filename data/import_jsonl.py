@@ -11,8 +11,8 @@ Each line of the input describes one object:
   box           left, top, right, bottom in pixels; if omitted, the bounding box of the mask
   polygon       list of polygons [x, y, x, y, …] in pixels, or
   rle           COCO run lengths {"size": [height, width], "counts": …}, or
-  mask          image of the same size, 0 (black) outside the object: PNG, BMP, GIF, PPM, TGA or
-                TIFF, because JPEG, WebP and AVIF can change the values at the border
+  mask          image of the same size, black or transparent outside the object: PNG, BMP, GIF,
+                PPM, TGA or TIFF, because JPEG, WebP and AVIF can change the values at the border
   expressions   one or more expressions
   split         train, val, test, … (default: --split)
 

@@ -15,7 +15,7 @@ from data.loading.anchors import kmeans_anchors, shape_iou
 from data.loading.annotations import Referent, check_box_in_image
 from data.loading.boxes import LOW_IOU, box_iou, tight_box
 from data.loading.errors import DataError
-from data.loading.images import conversion_of, has_exif_orientation, opened_image
+from data.loading.images import check_size, conversion_of, has_exif_orientation, opened_image
 from data.loading.letterbox import Letterbox
 from data.loading.masks import Masks, MaskSizeError, MissingMaskError
 from data.support.threads import thread_pool
@@ -107,6 +107,7 @@ def _inspect_image(
     findings = Findings()
     try:
         with opened_image(image_path / image) as file:
+            check_size(file, image_path / image)
             size = file.size
             if has_exif_orientation(file):
                 findings.oddities[ROTATED_IMAGES].append(image)

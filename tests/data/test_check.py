@@ -137,6 +137,13 @@ def save_integers(p):
     p.add("train", "0.tiff", (0, 0, 9, 9), ("x",))
 
 
+LARGE = [(10_000, 8_000), (70_000, 100)]
+
+
+def save_large(size):
+    return lambda p: Image.new("1", size).save(p.folder / "images/0.png")
+
+
 def save_mask(content):
     return lambda p: np.save(p.folder / "masks/1.npy", content)
 
@@ -150,6 +157,7 @@ def save_mask(content):
             lambda p: (p.folder / "images/0.png").write_text("<html>"),
             "/images/0.png: not a readable image (unknown format)",
         ),
+        *[(save_large(size), f"/images/0.png has {size[0]}×{size[1]} pix") for size in LARGE],
         (lambda p: os.remove(p.folder / "masks/2.npy"), "missing masks: 1 (mask-id 2 on "),
         (
             lambda p: (p.folder / "masks/1.npy").write_bytes(b"\x93NUMPY"),

@@ -212,7 +212,7 @@ def test_mask_images_of_many_kinds(photos, capsys):
     }
     palette = Image.fromarray(square).convert("P")
     palette.putdata(square.reshape(-1).tolist())
-    palette.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white: the index counts
+    palette.putpalette([0, 0, 0, 128, 0, 0])
     images["palette.png"] = palette
     for name, image in images.items():
         image.save(photos.folder / "more" / name)

@@ -11,7 +11,7 @@ from PIL import Image
 from data.loading.annotations import Referent, clean_expression, format_line
 from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
 from data.loading.errors import DataError
-from data.loading.images import conversion_of, has_exif_orientation, opened_image
+from data.loading.images import check_size, conversion_of, has_exif_orientation, opened_image
 from data.preparation.json_fields import EntryError
 from data.preparation.own.entries import Entry
 from data.preparation.segmentation import decode_segmentation
@@ -45,7 +45,7 @@ def open_image(entry: Entry, image_path: Path) -> ImageFile:
     """Opens the image of an entry, which must be inside `image_path`.
 
     Raises:
-        EntryError: it is elsewhere, is missing, or is not an image that can be read.
+        EntryError: it is elsewhere, is missing, is too large, or is not an image that can be read.
     """
     path = image_path / entry.image
     try:
@@ -57,6 +57,7 @@ def open_image(entry: Entry, image_path: Path) -> ImageFile:
         ) from None
     try:
         with opened_image(path) as image:
+            check_size(image, path)
             return ImageFile(name, *image.size, has_exif_orientation(image), conversion_of(image))
     except FileNotFoundError:
         raise EntryError(
@@ -182,7 +183,7 @@ def _read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarr
     try:
         with opened_image(path) as file:
             _check_mask_image(path, file, image)
-            values = _pixel_values(file)
+            values = _pixel_values(path, file)
     except FileNotFoundError:
         raise EntryError(f"'mask': {path}: no such file") from None
     except DataError as error:
@@ -209,10 +210,27 @@ def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
         )
 
 
-def _pixel_values(image: Image.Image) -> np.ndarray:
-    """One value per pixel: the brightest channel or palette index, and 0 where transparent."""
-    if "A" in image.getbands():
-        pixels = np.asarray(image.convert("RGBA"))
-        return pixels[:, :, :3].max(axis=2) * (pixels[:, :, 3] > 0)
-    pixels = np.asarray(image)
-    return pixels.max(axis=2) if pixels.ndim == 3 else pixels
+def _pixel_values(path: Path, image: Image.Image) -> np.ndarray:
+    """One value per pixel: 0 where it is black or transparent, else above 0.
+
+    Of colors, this is the value of the brightest channel, and of a palette the number of the color:
+    where 0 may be any color, so that only the color itself says what is black.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.asarray(image)
+    if not image.has_transparency_data and "P" not in image.mode:
+        pixels = np.asarray(image)
+        return pixels.max(axis=2) if pixels.ndim == 3 else pixels
+    rgba = np.asarray(image.convert("RGBA"))
+    values = rgba[:, :, :3].max(axis=2) * (rgba[:, :, 3] > 0)
+    if image.mode != "P":
+        return values
+    indices = np.asarray(image).astype(np.int32)
+    if values.all() and indices.min() < indices.max():
+        raise DataError(
+            f"{path}: no color of its palette is black, which marks what is outside the object; "
+            "save it in gray, 0 outside"
+        )
+    if not values.any() and not image.has_transparency_data:
+        return indices  # Without a palette, or with one that is too short, there are no colors.
+    return np.where(values > 0, indices + 1, 0)

@@ -261,48 +261,6 @@ def test_masks_are_not_all_in_memory_at_once(photos, monkeypatch):
     assert most <= 4
 
 
-def lossy(photos, name, **options):
-    square = np.zeros((HEIGHT, WIDTH), np.uint8)
-    square[10:25, 10:30] = 255
-    Image.fromarray(square).convert(options.pop("mode", "L")).save(photos.folder / name, **options)
-    return name
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("m.jpg", {}),
-        ("m.webp", {}),
-        ("m.webp", {"lossless": True}),
-        ("m.avif", {}),
-        ("m.jp2", {}),
-        ("m.tif", {"compression": "jpeg"}),
-        ("m.tif", {"mode": "CMYK"}),
-    ],
-)
-def test_masks_in_lossy_formats_are_refused(photos, capsys, name, options):
-    try:
-        lossy(photos, name, **options)
-    except (OSError, KeyError, ValueError):
-        pytest.skip(f"this build of Pillow does not write {name}")
-    path = photos.write(thing(polygon=None, mask=name))
-    assert photos.run(path) == 2
-    assert f"{path}:1: key 'mask': {photos.folder / name}: " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["m.png", "m.bmp", "m.gif", "m.pgm", "m.tif", "m.tga"])
-def test_masks_in_lossless_formats_are_read(photos, name):
-    lossy(photos, name)
-    assert photos.run(photos.write(thing(polygon=None, box=None, mask=name))) == 0
-    assert photos.lines("train")[0].box_xyxy_px == (10, 10, 30, 25)
-
-
-def test_the_size_of_a_mask_image_is_compared_before_it_is_decoded(photos, monkeypatch):
-    Image.new("1", (5000, 5000)).save(photos.folder / "large.png")
-    monkeypatch.setattr(objects, "_pixel_values", lambda _: 1 / 0)
-    assert photos.run(photos.write(thing(polygon=None, mask="large.png"))) == 2
-
-
 KILLED = """
 import os, signal, sys
 from pathlib import Path
