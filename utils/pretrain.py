@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="backbone to write, NAME.weights.h5"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace --output, if it exists, at the end"
+    )
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.overrides)
     if arguments.epochs < 1:
@@ -52,10 +55,10 @@ def main() -> None:
     quiet_tensorflow()
 
     from model.weights import save_weights
-    from model.weights.native import check_name, check_trained_on
+    from model.weights.native import check_target, check_trained_on
     from utils.training.pretraining import pretrain
 
-    check_name(arguments.output)  # Before hours of training.
+    check_target(arguments.output, arguments.overwrite)  # Before hours of training.
     if arguments.trained_on is not None:
         check_trained_on(arguments.trained_on)
     backbone = pretrain(config, arguments.instances, left_out, arguments.epochs, arguments.output)

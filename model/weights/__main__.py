@@ -18,7 +18,7 @@ from config.schema import load_config
 from model.weights import LoadReport, WeightsError, load_pretrained, save_weights
 from model.weights.inspection import describe
 from model.weights.layouts import BACKBONE, NETWORK, TRUNK, part_of
-from model.weights.native import check_name
+from model.weights.native import check_target
 from model.weights.provenance import training_set
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("target", metavar="OUT", help="file to write, NAME.weights.h5")
     add_config_arguments(convert)
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     convert.add_argument("--half", action="store_true", help="store float16, half the size")
     convert.add_argument(
         "--trained_on",
@@ -77,9 +78,9 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     source, target = options.source, Path(options.target)
-    check_name(target)
     if target.exists() and os.path.exists(source) and target.samefile(source):
         raise WeightsError(f"{target}: is the file to convert; specify another file to write")
+    check_target(target, options.overwrite)
     config = load_config(options.config, options.overrides)
     trained_on = options.trained_on or training_set(source)[0]
 

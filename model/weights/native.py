@@ -253,6 +253,23 @@ def check_name(path: str | os.PathLike) -> None:
         raise WeightsError(f"{path}: the name must end in {SUFFIX}")
 
 
+def check_target(path: str | os.PathLike, overwrite: bool) -> None:
+    """Checks, before long work, that weights may be written to a file.
+
+    Args:
+        path: the file.
+        overwrite: whether it may replace an existing one.
+
+    Raises:
+        WeightsError: its name has another ending, it is a folder, or it exists.
+    """
+    check_name(path)
+    if Path(path).is_dir():
+        raise WeightsError(f"{path} is a folder; specify a file")
+    if not overwrite and os.path.lexists(path):
+        raise WeightsError(f"{path} exists; specify another file, or pass --overwrite")
+
+
 def write_native(
     model: "keras.Model",
     path: str | os.PathLike,

@@ -67,7 +67,7 @@ def test_converted_darknet_file_keeps_its_mark_and_its_part(tmp_path, config, ca
     assert not any(map(in_backbone, report.missing))
 
     source = write_darknet(tmp_path / "darknet53.conv.74", arrays[:-6])
-    assert run("convert", source, target, *config, "--half") == 0
+    assert run("convert", source, target, *config, "--half", "--overwrite") == 0
     fresh_pair("darknet")
     report = load_pretrained(pair.target, target)
     assert [n for n in report.missing if in_backbone(n)][:2] == [
@@ -118,12 +118,31 @@ def test_errors_of_the_command_line(tmp_path, config, capsys):
     save_weights(fresh_pair("darknet").source, path)
     for arguments, message in (
         ([str(path), str(path)], "is the file to convert"),
+        ([str(path), str(path), "--overwrite"], "is the file to convert"),
         ([str(path), str(tmp_path / "mcn.h5")], "must end in .weights.h5"),
         ([str(path), str(tmp_path / "b.weights.h5"), "--set", "rnn_sell=gru"], "rnn_cell"),
         ([str(tmp_path / "none.h5"), str(tmp_path / "b.weights.h5")], "no such weight file"),
     ):
         assert run("convert", *arguments, *config) == BAD_INPUT
         assert message in capsys.readouterr().err
+
+
+def test_an_existing_file_is_replaced_on_request_only(tmp_path, config, capsys):
+    source, target = tmp_path / "mcn.weights.h5", tmp_path / "best.weights.h5"
+    save_weights(fresh_pair("darknet").source, source)
+    target.write_bytes(b"the work of days")
+    link = tmp_path / "link.weights.h5"
+    link.symlink_to(tmp_path / "not there yet")
+    for taken in (target, link):
+        assert run("convert", source, taken, *config) == BAD_INPUT
+        printed = capsys.readouterr().err
+        assert printed == f"error: {taken} exists; specify another file, or pass --overwrite\n"
+    assert target.read_bytes() == b"the work of days"
+    (tmp_path / "folder.weights.h5").mkdir()
+    assert run("convert", source, tmp_path / "folder.weights.h5", *config, "--overwrite") == 2
+    assert "folder.weights.h5 is a folder; specify a file" in capsys.readouterr().err
+    assert run("convert", source, target, *config, "--overwrite") == 0
+    assert describe(target).parameters == fresh_pair("darknet").source.count_params()
 
 
 def settings(path):

@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_during_training_keeps_the_earlier_file(
 
     monkeypatch.setattr(keras.Model, "fit", fill)
     with pytest.raises(NoSpaceError, match=rf"{output}: needs .* the disk is full"):
-        command(output=output)
+        command("--overwrite", output=output)
     assert sorted(path.name for path in disk.iterdir()) == ["backbone.weights.h5", "ballast"]
     assert output.read_bytes() == b"earlier"
 
@@ -134,6 +134,15 @@ def test_arguments_are_checked_before_training(command, monkeypatch, arguments, 
 def test_the_output_name_is_checked_first(command):
     with pytest.raises(WeightsError, match=r"backbone\.h5: the name must end in \.weights\.h5"):
         command(output="backbone.h5")
+
+
+def test_an_existing_file_is_noticed_before_training(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trains"))
+    output = tmp_path / "backbone.weights.h5"
+    output.write_bytes(b"earlier")
+    with pytest.raises(WeightsError, match=rf"^{output} exists; .* or pass --overwrite$"):
+        command()
+    assert output.read_bytes() == b"earlier"
 
 
 @pytest.mark.parametrize(

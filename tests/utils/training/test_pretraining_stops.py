@@ -23,7 +23,7 @@ def test_a_stop_says_what_is_lost_and_keeps_an_earlier_backbone(tiny_set, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     command = [sys.executable, "-m", "utils.pretrain", "--config", tmp_path / "config.json"]
     command += ["--instances", write_instances(tmp_path / "instances.json")]
-    command += ["--output", output, "--epochs", 100_000]
+    command += ["--output", output, "--overwrite", "--epochs", 100_000]
     with subprocess.Popen(
         list(map(str, command)),
         cwd=ROOT,
