@@ -1,7 +1,8 @@
 """Replacement of several folders or files together: all of them are new afterwards, or none is.
 
 A kill between two renames can leave one target new and the other old. It also leaves a note beside
-the first target, by which the next replacement completes the interrupted one before it starts.
+the first target, by which the next replacement completes the interrupted one before it starts. The
+note lists the former files that may be deleted: whose a file is is decided once, in its place.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class _Step:
             and the path the former one is moved to; all are on one disk.
         existed: whether there was a former one.
         written: whether there is a new one; otherwise the former one is removed.
+        ours: the former files to delete, relative to a folder; "." for a target that is a file.
     """
 
     target: Path
@@ -37,6 +39,7 @@ class _Step:
     old: Path
     existed: bool = False
     written: bool = False
+    ours: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -53,11 +56,11 @@ def replaced_together(
     Args:
         targets: folders or files, always in the same order; links are followed. Missing parent
             folders are created.
-        is_ours: called for each file in a former target folder with the path at which that folder
-            is now and the file's path relative to it, before anything in it is deleted; and for a
-            former target that is a file with the path at which it is now and its name. Files for
-            which it is true are replaced, that is, deleted. All others were not written by this
-            program: they are moved to the new folder, or beside the new file.
+        is_ours: called at the end of the block, before anything is moved, for each file in an
+            existing target folder with that folder and the file's path relative to it, and for an
+            existing target that is a file with its folder and its name. Files for which it is true
+            are replaced, that is, deleted. All others were not written by this program: they are
+            moved to the new folder, or beside the new file.
         durable: whether to flush the new files to disk first, so that not even a crash of the
             machine loses both the old and the new ones.
 
@@ -69,25 +72,23 @@ def replaced_together(
         FolderError: the path of a target leads through a file.
         NoSpaceError: the disk is full; the message names the target.
     """
-    resolved = [Path(os.path.realpath(target)) for target in targets]
+    resolved = [_resolved(target) for target in targets]
     for target in resolved:
         make_folder(target.parent)
-    first = resolved[0]
-    message = f"another process is writing {targets[0]}; wait until it has ended"
-    with no_space_named(first), locked(lock_file(first), message):
+    with no_space_named(resolved[0]), _locked(targets[0]):
         for target in resolved:
-            _clean_up(target, is_ours)
+            _clean_up(target)
         key = uuid.uuid4().hex
-        note = _beside(first, key, "note")
+        note = _beside(resolved[0], key, "note")
         steps = [_step(target, key) for target in resolved]
         try:
             for step in steps:
                 step.new.parent.mkdir()
             with _targets_named(steps):
                 yield tuple(step.new for step in steps)
-                steps = [_observed(step) for step in steps]
                 for step in steps if durable else ():
                     _flush(step.new)
+                steps = [_observed(*pair, is_ours) for pair in zip(steps, targets, strict=True)]
                 _write_note(note, steps)
                 _swap(steps)
         except BaseException:
@@ -96,7 +97,30 @@ def replaced_together(
             for step in steps:
                 shutil.rmtree(step.new.parent, ignore_errors=True)
             raise
-        _finish(note, steps, is_ours)
+        _finish(note, steps)
+
+
+def complete_interrupted(target: Path) -> None:
+    """Completes a replacement that was killed between renames, before its targets are examined.
+
+    Args:
+        target: the first target of `replaced_together`, which need not exist.
+
+    Raises:
+        UserError: another process is replacing it.
+    """
+    if any(kind == "note" for _, _, kind in _leftovers(_resolved(target))):
+        with _locked(target):
+            _clean_up(_resolved(target))
+
+
+def _resolved(target: Path) -> Path:
+    return Path(os.path.realpath(target))
+
+
+def _locked(first: Path) -> AbstractContextManager[None]:
+    message = f"another process is writing {first}; wait until it has ended"
+    return locked(lock_file(_resolved(first)), message)
 
 
 def lock_file(target: Path) -> Path:
@@ -108,21 +132,41 @@ def _beside(target: Path, key: str, kind: str) -> Path:
     return target.with_name(f".{target.name}.{key}.{kind}")
 
 
-def _step(target: Path, key: str, **states: bool) -> _Step:
+def _step(target: Path, key: str, **states: Any) -> _Step:
     new = _beside(target, key, "new") / target.name
     return _Step(target, new, _beside(target, key, "old"), **states)
 
 
-def _observed(step: _Step) -> _Step:
-    """The step with what is on disk before any rename."""
+def _observed(step: _Step, target: Path, is_ours: IsOurs) -> _Step:
+    """The step with what is on disk before any rename; `target` is its target as it was named."""
     existed, written = os.path.lexists(step.target), os.path.lexists(step.new)
-    return _Step(step.target, step.new, step.old, existed, written)
+    if step.target.is_dir():
+        ours = [str(path) for path in _files_of(step.target) if is_ours(target, path)]
+    else:
+        ours = ["."] if existed and is_ours(target.parent, Path(target.name)) else []
+    return _Step(step.target, step.new, step.old, existed, written, frozenset(ours))
+
+
+def _files_of(target: Path) -> list[Path]:
+    """Files and links in a folder, relative to it; `Path()` for a target that is a file."""
+    if not target.is_dir():
+        return [Path()] if os.path.lexists(target) else []
+    found = []
+    for folder, subfolders, files in os.walk(target):
+        here = Path(folder)
+        links = [name for name in subfolders if (here / name).is_symlink()]
+        found += [(here / name).relative_to(target) for name in [*files, *links]]
+    return found
 
 
 def _swap(steps: Sequence[_Step]) -> None:
-    """Moves old targets aside and new ones into place; goes on where it was interrupted."""
+    """Moves old targets aside and new ones into place; goes on where it was interrupted.
+
+    If that was in `_finish`, old targets may be gone already.
+    """
     for step in steps:
-        if step.existed and not os.path.lexists(step.old):
+        pending = os.path.lexists(step.new) or (not step.written and os.path.lexists(step.target))
+        if step.existed and pending and not os.path.lexists(step.old):
             step.target.rename(step.old)
         if os.path.lexists(step.new):
             step.new.rename(step.target)
@@ -139,30 +183,33 @@ def _roll_back(steps: Sequence[_Step]) -> None:
             step.old.rename(step.target)
 
 
-def _clean_up(target: Path, is_ours: IsOurs) -> None:
+def _clean_up(target: Path) -> None:
     """Completes what killed processes left of replacements of a target; requires the lock."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new|old)")
-    found = [match for file in target.parent.iterdir() if (match := pattern.fullmatch(file.name))]
-    for match in found:
-        note = target.with_name(match[0])
-        if match[2] == "note":
-            steps = _read_note(note, match[1])
+    found = _leftovers(target)
+    for note, key, kind in found:
+        if kind == "note":
+            steps = _read_note(note, key)
             _swap(steps)
-            _finish(note, steps, is_ours)
-    for match in found:
-        path = target.with_name(match[0])
-        if match[2] == "new":
+            _finish(note, steps)
+    for path, _, kind in found:
+        if kind == "new":
             shutil.rmtree(path, ignore_errors=True)
-        elif match[2] == "old":
-            _discard(path, target, is_ours)
 
 
-def _finish(note: Path, steps: Sequence[_Step], is_ours: IsOurs) -> None:
-    """Deletes what a complete replacement leaves; until then it can be completed again."""
-    note.unlink()
+def _leftovers(target: Path) -> list[tuple[Path, str, str]]:
+    """Path, key and kind of the notes and new folders beside a target."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9a-f]{{32}})\.(note|new)")
+    files = target.parent.iterdir() if target.parent.is_dir() else ()
+    found = [(file, pattern.fullmatch(file.name)) for file in files]
+    return [(file, match[1], match[2]) for file, match in found if match]
+
+
+def _finish(note: Path, steps: Sequence[_Step]) -> None:
+    """Deletes what a complete replacement leaves; the note last, without which it cannot."""
     for step in steps:
-        _discard(step.old, step.target, is_ours)
+        _discard(step)
         shutil.rmtree(step.new.parent, ignore_errors=True)
+    note.unlink()
 
 
 def _write_note(note: Path, steps: Sequence[_Step]) -> None:
@@ -172,6 +219,7 @@ def _write_note(note: Path, steps: Sequence[_Step]) -> None:
             "target": os.path.relpath(step.target, note.parent),
             "existed": step.existed,
             "written": step.written,
+            "ours": sorted(step.ours),
         }
         for step in steps
     ]
@@ -189,36 +237,23 @@ def _read_note(note: Path, key: str) -> list[_Step]:
             key,
             existed=entry["existed"],
             written=entry["written"],
+            ours=frozenset(entry["ours"]),
         )
         for entry in entries
     ]
 
 
-def _discard(old: Path, target: Path, is_ours: IsOurs) -> None:
+def _discard(step: _Step) -> None:
     """Deletes our files of a former target and moves all others to the new one."""
-    if not os.path.lexists(old):
-        return
-    if not old.is_dir():
-        if is_ours(old, Path(target.name)):
-            old.unlink()
+    for relative in _files_of(step.old):
+        path, kept = step.old / relative, step.target / relative
+        if str(relative) in step.ours:
+            path.unlink()
         else:
-            old.rename(_free_name(target))
-        return
-    for folder, subfolders, files in os.walk(old):
-        here = Path(folder)
-        links = [name for name in subfolders if (here / name).is_symlink()]
-        for path in (here / name for name in [*files, *links]):
-            relative = path.relative_to(old)
-            if not is_ours(old, relative):
-                kept = target / relative
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(_free_name(kept))
-    # What is left is ours. After a kill, `is_ours` could not tell it from a part of the files, but
-    # the next replacement deletes whatever is in this folder.
-    rest = old.with_suffix(".new")
-    rest.mkdir(exist_ok=True)
-    old.rename(rest / target.name)
-    shutil.rmtree(rest, ignore_errors=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(_free_name(kept))
+    for folder, _, _ in os.walk(step.old, topdown=False):
+        Path(folder).rmdir()
 
 
 def _free_name(path: Path) -> Path:

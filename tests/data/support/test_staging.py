@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import NoSpaceError, UserError
-from data.support.staging import replaced_together
+from data.support.staging import complete_interrupted, replaced_together
 
 OURS = ("lines.txt", "mask.bin", "extra/more.bin")
 
@@ -113,8 +113,7 @@ def test_an_interruption_between_renames_leaves_the_old(sets, monkeypatch, at):
         assert all_files(sets) == expected("old")
     else:
         replace(*sets, "new")
-        # The note and two for each target, all of which `at` covers, and one for each old one.
-        assert len(renames) == 7
+        assert len(renames) == 5  # The note and two for each target: `at` covers all of them.
 
 
 def test_files_of_others_are_moved_along(sets):
@@ -145,21 +144,30 @@ def test_a_file_of_others_is_never_overwritten(sets):
     assert contents(anns) == {"lines.csv": "new", "lines.csv.2": "mine"}
 
 
-def test_whose_a_file_is_follows_from_its_whole_folder(sets):
+def test_whose_a_file_is_is_decided_at_the_end_before_anything_is_moved(sets, tmp_path):
     anns, masks = sets
     replace(anns, masks, "old")
-    (masks / "lines.txt").write_text("mine")
-    seen = []
+    (tmp_path / "notes").write_text("old")
+    before, folders = None, set()
 
     def is_old(folder, path):
-        seen.append(len([file for file in folder.rglob("*") if file.is_file()]))
+        assert contents(tmp_path, anns.parent, masks.parent) == before
+        folders.add(folder)
         return (folder / path).read_text() == "old"
 
-    with replaced_together(anns, masks, is_ours=is_old) as (new_anns, _):
+    targets = (anns, masks, tmp_path / "notes")
+    with replaced_together(*targets, is_ours=is_old) as (new_anns, *_):
         new_anns.mkdir()
-    assert all_files(sets) == {"set/lines.txt": "mine"}
-    assert seen[0] == 1
-    assert min(seen[1:]) == 2  # Nothing of ours is deleted before all files were asked about.
+        (masks / "mask.bin").write_text("edited")
+        before = contents(tmp_path, anns.parent, masks.parent)
+    assert folders == {anns, masks, tmp_path}
+    assert all_files(sets) == {"set/mask.bin": "edited"}
+    assert not (tmp_path / "notes").exists()
+
+
+def test_completing_nothing_writes_nothing(sets, tmp_path):
+    complete_interrupted(sets[0])
+    assert not list(tmp_path.iterdir())
 
 
 def test_links_to_other_disks_stay(sets, tmp_path):
@@ -243,7 +251,7 @@ def test_after_a_kill_at_any_point_the_next_use_finds_one_state(tmp_path, sets):
             break
         was_mixed |= {(anns / "lines.txt").exists(), (masks / "mask.bin").exists()} == {True, False}
         # The next use, which fails itself: what it leaves is what the killed one comes to.
-        with pytest.raises(KeyError), replaced_together(*sets, is_ours=is_ours):
+        with pytest.raises(KeyError), replaced_together(*sets, is_ours=lambda *_: False):
             raise KeyError
         found = all_files(sets)
         assert found.pop("set/mine.txt") == "mine"
