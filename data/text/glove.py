@@ -69,7 +69,8 @@ def glove_entries(
         UserError: the file is damaged, truncated or empty, a line has more than `MAX_LINE_BYTES`,
             or the vectors have another dimension.
     """
-    number = offset = 0
+    number = offset = n_entries = 0
+    n_announced: int | None = None
     try:
         with _open_text(path, embed_dim) as (name, lines):
             for line in iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""):
@@ -84,9 +85,9 @@ def glove_entries(
                     start, line = len(codecs.BOM_UTF8), line[len(codecs.BOM_UTF8) :]
                 line = line.rstrip()
                 if number == 1:
-                    dimension, is_header = _inspect_first(name, line)
+                    dimension, n_announced = _inspect_first(name, line)
                     check_dimension(name, dimension, embed_dim)
-                    if is_header:
+                    if n_announced is not None:
                         continue
                 if not line:
                     continue
@@ -100,6 +101,7 @@ def glove_entries(
                     end = _end_of_word(name, number, line, surplus)
                 else:
                     end = line.index(b" ")
+                n_entries += 1
                 yield (name, number), line[:end], line[end + 1 :], start
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.filename is not None:
@@ -108,15 +110,25 @@ def glove_entries(
             f"{path}: the archive is damaged or truncated ({error}, near line {number}); "
             f"download it again; {GUIDE}"
         ) from None
-    if number == 0:
+    _check_number(path, n_entries, n_announced or 0)
+
+
+def _check_number(path: Path, n_entries: int, n_announced: int) -> None:
+    """Checks the number of entries of a file, and that its header announced no more."""
+    if n_entries < n_announced:
+        raise UserError(
+            f"{path}:1: announces {n_announced:,} words, but the file has {n_entries:,}; it is "
+            "damaged or truncated, download it again"
+        )
+    if n_entries == 0:
         raise UserError(f"{path}: the file is empty; {GUIDE}")
 
 
-def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
-    """Dimension of the vectors according to the first line; whether it is a word2vec header."""
+def _inspect_first(name: str, line: bytes) -> tuple[int, int | None]:
+    """Dimension of the vectors and, in a header of word2vec, number of words, by the first line."""
     fields = line.split(b" ")
     if len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields):
-        return int(fields[1]), True
+        return int(fields[1]), int(fields[0])
     dimension = 0
     while dimension < len(fields) - 1 and _is_number(fields[-1 - dimension]):
         dimension += 1
@@ -125,7 +137,7 @@ def _inspect_first(name: str, line: bytes) -> tuple[int, bool]:
             f"{name}:1: expected a word and its vector, found {_shown(line)}; is this a GloVe text "
             "file?"
         )
-    return dimension, False
+    return dimension, None
 
 
 def _end_of_word(name: str, number: int, line: bytes, surplus: int) -> int:

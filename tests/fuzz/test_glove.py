@@ -18,7 +18,7 @@ from tests.fuzz.mutation import damaged_bytes
 from tests.limits import memory_within
 
 WORDS = {"the", "dog", "größe", ". . .", ""}
-TEXT = "7 2\nthe 1 2\ndog 0.5 -3e2\n. . . 7 8\n\ngröße 4 5\nthe 9 9\n".encode()
+TEXT = "5 2\nthe 1 2\ndog 0.5 -3e2\n. . . 7 8\n\ngröße 4 5\nthe 9 9\n".encode()
 MEMORY = 100_000_000
 
 

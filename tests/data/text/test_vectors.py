@@ -211,6 +211,9 @@ def test_words_beyond_ascii(glove):
         (b"some prose\n" + TEXT, r"vectors\.txt:1: expected a word and its vector.*GloVe text"),
         (b"\n" + TEXT, r"vectors\.txt:1: expected a word and its vector"),
         (b"", r"vectors\.txt: the file is empty"),
+        (b"9 3\n" + TEXT, r"vectors\.txt:1: announces 9 words, but the file has 7; .* truncated"),
+        (b"9 3\n", r"vectors\.txt:1: announces 9 words, but the file has 0; .* truncated"),
+        (b"0 3\n", r"vectors\.txt: the file is empty"),
     ],
 )
 def test_damaged_text_is_named_by_line(glove, text, fault):
