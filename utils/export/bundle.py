@@ -16,24 +16,17 @@ import numpy as np
 from config.errors import UserError
 from config.files import check_free_space, write_text
 from config.schema import Config
-from data.support.staging import replaced_together
+from data.support.staging import complete_interrupted, replaced_together
 from data.text.glove import glove_entries
 from data.text.sources import find_source
 from data.text.vectors import WordTable, build_word_table, tokenize
-from utils.export.files import (
-    described,
-    is_as_written,
-    require,
-    variable_bytes,
-    write_onnx,
-    written_files,
-)
+from utils.export.description import described, read_description
+from utils.export.files import require, variable_bytes, write_onnx
 from utils.export.formats import ExportError
 from utils.export.graph import build_exportables
 from utils.prediction.grounder import load_grounder
 
 SCRIPT, NETWORK, WORDS, VECTORS = "ground.py", "whole.onnx", "words.txt", "vectors.npy"
-FILES = (SCRIPT, NETWORK, WORDS, VECTORS)
 DESCRIPTION = f"{NETWORK}.json"
 # Without --vocabulary, all words of a source are included up to this number.
 MOST_WORDS = 50_000
@@ -72,26 +65,32 @@ def write_bundle(
     exportable = build_exportables(grounder, bool(config.use_nls))["whole"]
     needed = variable_bytes(exportable) + table.vectors.nbytes
     check_free_space(folder, needed, str(folder), "free some space or name another folder")
-    written = written_files(folder / DESCRIPTION)
-    ours = {name for name in FILES if is_as_written(folder / name, written)} | {DESCRIPTION}
-    with replaced_together(folder, is_ours=lambda _, file: file.as_posix() in ours) as (new,):
+    with replaced_together(folder, is_ours=_is_ours) as (new,):
         new.mkdir()
         write_onnx(exportable, new / NETWORK)
         write_text(new / WORDS, "".join(f"{word}\n" for word in table.index))
         np.save(new / VECTORS, table.vectors)
         shutil.copyfile(Path(__file__).with_name(SCRIPT), new / SCRIPT)
-        files = [new / name for name in FILES]
         source = weights or config.evaluate_model
-        write_text(new / DESCRIPTION, described(config, source, exportable, files))
+        write_text(new / DESCRIPTION, described(config, source, exportable, new))
     return folder
 
 
 def _check_replaceable(folder: Path) -> None:
     """Refuses folders with anything in them but an earlier bundle."""
+    complete_interrupted(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         return
-    if os.path.lexists(folder) and written_files(folder / DESCRIPTION) is None:
+    if os.path.lexists(folder) and read_description(folder / DESCRIPTION) is None:
         raise ExportError(f"{folder}: something else is in the way; name another folder")
+
+
+def _is_ours(folder: Path, path: Path) -> bool:
+    """Whether a file in a folder is of the bundle there and was not changed since."""
+    written = read_description(folder / DESCRIPTION)
+    if written is None:
+        return False
+    return written.unchanged if path == Path(DESCRIPTION) else written.is_as_written(folder, path)
 
 
 def _read_table(config: Config, vocabulary: str | os.PathLike | None) -> WordTable:

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -11,20 +10,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from config.errors import NoSpaceError, UserError
-from config.files import check_free_space, file_sha256, write_bytes, write_text
-from config.json_text import parse_json
+from config.errors import NoSpaceError
+from config.files import check_free_space, write_bytes, write_text
 from config.schema import Config
-from data.support.staging import replaced_together
+from data.support.staging import complete_interrupted, replaced_together
+from utils.export.description import described, read_description
 from utils.export.formats import SUFFIXES, ExportError
 from utils.export.graph import Exportable, build_exportables
 from utils.prediction.grounder import load_grounder
 
 ONNX_OPSET = 17
-# The settings that users of an exported file need to know.
-SETTINGS = ("input_size", "word_len", "word_embed", "embed_dim", "text_encoder", "segment_thresh",
-            "use_nls")  # fmt: skip
-DESCRIPTION_KEYS = {"inputs", "outputs", "settings", "weights", "sha256"}
 GRAPH = "saved_model.pb"  # The file of a SavedModel by which it is recognized.
 
 
@@ -74,12 +69,11 @@ def export(
             str(path),
             "free some space or name another --output",
         )
-        is_ours = functools.partial(_is_ours, checked=(path.name, description.name))
+        is_ours = functools.partial(_is_ours, path, description)
         with replaced_together(path, description, is_ours=is_ours) as (new, new_description):
             write[file_format](exportable, new)
-            files = [_recognized(new, file_format)]
             source = weights or config.evaluate_model
-            write_text(new_description, described(config, source, exportable, files))
+            write_text(new_description, described(config, source, exportable, new))
     return paths
 
 
@@ -97,22 +91,21 @@ def require(*packages: str) -> None:
 
 def _check_replaceable(path, file_format):
     """Refuses to replace anything but an earlier export as it was written."""
-    description, file = _description_of(path, file_format), _recognized(path, file_format)
-    written = written_files(description)
-    if description.exists() and written is None:
-        raise ExportError(
-            f"{description}: something else is in the way; remove it or name another --output"
-        )
-    if path.exists() and not is_as_written(file, written):
-        raise ExportError(
-            f"{path}: something else is in the way, or was changed since it was exported; remove "
-            "it or name another --output"
-        )
+    complete_interrupted(path)
+    description = _description_of(path, file_format)
+    written = read_description(description)
+    if description.exists() and (written is None or not written.unchanged):
+        raise _in_the_way(description)
+    folder, name = (path, GRAPH) if file_format == "savedmodel" else (path.parent, path.name)
+    if path.exists() and not (written and written.is_as_written(folder, Path(name))):
+        raise _in_the_way(path)
 
 
-def _recognized(path: Path, file_format: str) -> Path:
-    """The file by which an exported file or folder is recognized."""
-    return path / GRAPH if file_format == "savedmodel" else path
+def _in_the_way(path):
+    return ExportError(
+        f"{path}: something else is in the way, or was changed since it was exported; remove it "
+        "or name another --output"
+    )
 
 
 def _description_of(path: Path, file_format: str) -> Path:
@@ -121,32 +114,14 @@ def _description_of(path: Path, file_format: str) -> Path:
     return path.with_name(name)
 
 
-def written_files(description: Path) -> dict[str, str] | None:
-    """Names and SHA-256 of files that an export wrote; None if `description` describes none."""
-    try:
-        content = parse_json(description.read_bytes(), description)
-    except (OSError, UserError):
-        return None
-    if not isinstance(content, dict) or not content.keys() >= DESCRIPTION_KEYS:
-        return None
-    return content["sha256"] if isinstance(content["sha256"], dict) else None
-
-
-def is_as_written(file: Path, written: dict[str, str] | None) -> bool:
-    """Whether a file is one of `written_files` and has not been changed since."""
-    return file.is_file() and written is not None and written.get(file.name) == file_sha256(file)
-
-
-def _is_ours(_: Path, file: Path, checked: Sequence[str]) -> bool:
-    """Whether an export wrote a file.
-
-    Args:
-        file: its path, relative to the folder of a SavedModel, or the name of another target.
-        checked: names of the targets, which have passed `_check_replaceable`.
-    """
-    return file.as_posix() in (*checked, GRAPH, "fingerprint.pb") or file.match(
-        "variables/variables.*"
-    )
+def _is_ours(path: Path, description: Path, folder: Path, name: Path) -> bool:
+    """Whether a file in a folder is of the export at a path and was not changed since."""
+    written = read_description(description)
+    if written is None:
+        return False
+    if folder != path and name.name == description.name:
+        return written.unchanged
+    return written.is_as_written(folder, name)
 
 
 def _write_savedmodel(exportable, path):
@@ -218,28 +193,3 @@ def _module(exportable):
 
 def _concrete(exportable):
     return exportable.function.get_concrete_function()
-
-
-def described(
-    config: Config, weights: str | os.PathLike, exportable: Exportable, files: Sequence[Path]
-) -> str:
-    """The JSON text that describes inputs, outputs and settings, and by which to know `files`."""
-
-    def specified(specs):
-        return {
-            name: {
-                "shape": spec.shape.as_list(),
-                "dtype": spec.dtype.name,
-                "about": exportable.about[name],
-            }
-            for name, spec in specs.items()
-        }
-
-    details = {
-        "inputs": specified({spec.name: spec for spec in exportable.function.input_signature}),
-        "outputs": specified(_concrete(exportable).structured_outputs),
-        "settings": {key: getattr(config, key) for key in SETTINGS},
-        "weights": Path(weights).name,
-        "sha256": {file.name: file_sha256(file) for file in files},
-    }
-    return json.dumps(details, indent=2, ensure_ascii=False) + "\n"

@@ -17,6 +17,7 @@ from config.schema import load_config
 from data.loading.annotations import read_annotations
 from predict import DEMO_WEIGHTS
 from tests.tiny import network_config
+from tests.utils.export.killed import replace_and_be_killed
 from utils.export import bundle
 from utils.export.__main__ import main
 from utils.export.bundle import write_bundle
@@ -163,11 +164,16 @@ def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
     changed = ["ground.py", "vectors.npy", "whole.onnx", "words.txt"]
     for name in ("notes.txt", *changed):
         (target / name).write_text("mine")
+    details = json.loads((target / "whole.onnx.json").read_text())
+    details["settings"]["segment_thresh"] = 0.6
+    (target / "whole.onnx.json").write_text(json.dumps(details))
     (tmp_path / "words.txt").write_text("red")
     for _ in range(2):  # What was not changed is replaced.
         main(arguments)
         assert (target / "words.txt").read_text() == "red\n"
-        assert names(target) == sorted([*FILES, *(f"{name}.2" for name in changed), "notes.txt"])
+        kept = [f"{name}.2" for name in ("whole.onnx.json", *changed)]
+        assert names(target) == sorted([*FILES, *kept, "notes.txt"])
+        assert json.loads((target / "whole.onnx.json.2").read_text()) == details
         for name in changed:
             assert (target / f"{name}.2").read_text() == "mine"
             assert (target / name).read_bytes() != b"mine"
@@ -178,6 +184,21 @@ def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         main(arguments)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_bundle_that_was_killed_is_completed(demo, tmp_path, monkeypatch, at):
+    """Between its renames, the folder has another name."""
+    pytest.importorskip("onnx")
+    written = []
+    for content in (b"first", b"second"):
+        monkeypatch.setattr(bundle, "write_onnx", lambda _, path, c=content: path.write_bytes(c))
+        written.append(write_bundle(demo, DEMO_WEIGHTS, tmp_path / content.decode()))
+    first, second = written
+    replace_and_be_killed([second], [first], at)
+    write_bundle(demo, DEMO_WEIGHTS, first)
+    assert names(first) == FILES
+    assert sorted(path.name for path in tmp_path.glob("*[!k]")) == ["first", "second"]
 
 
 def test_a_full_disk_keeps_the_former_bundle(demo, small_disk):

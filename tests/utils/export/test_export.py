@@ -22,6 +22,7 @@ from model.mcn import build_mcn
 from model.weights import save_weights
 from predict import DEMO_WEIGHTS
 from tests.tiny import ANCHORS, network_config, scramble
+from tests.utils.export.killed import replace_and_be_killed
 from utils.export import files
 from utils.export.__main__ import main
 from utils.export.files import export
@@ -182,6 +183,17 @@ def contents(folder):
     }
 
 
+MINE = (
+    "notes.json",
+    "fingerprint.pb.bak",
+    "whole.savedmodel.json",
+    "variables/notes.txt",
+    "variables/variables.notes.txt",
+    "backup/saved_model.pb",
+    "backup/variables/variables.index",
+)
+
+
 def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, plus, tmp_path):
     folder = tmp_path / "whole"
     for y in (1, 2):
@@ -190,8 +202,9 @@ def test_an_earlier_saved_model_is_replaced_but_nothing_else(trained, plus, tmp_
         assert run_signature(folder)(x=np.float32(1)) == {"y": 1 + y}
         description = json.loads((tmp_path / "whole.savedmodel.json").read_text())
         assert description["outputs"]["y"]["about"] == f"{y} more"
-        for mine in ("notes.json", "variables/notes.txt"):
+        for mine in MINE:
             assert (folder / mine).exists() == (y == 2)
+            (folder / mine).parent.mkdir(parents=True, exist_ok=True)
             (folder / mine).write_text("mine")
     assert visible(tmp_path) == ["whole", "whole.savedmodel.json"]
 
@@ -222,6 +235,39 @@ def test_an_export_that_was_changed_is_not_replaced(trained, plus, tmp_path, fil
     with pytest.raises(ExportError, match=r"whole.*changed since it was exported"):
         export(trained.config, trained.weights, file_format, tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_a_description_that_was_edited_is_not_replaced(trained, plus, tmp_path):
+    plus(1)
+    export(trained.config, trained.weights, "tflite", tmp_path)
+    description = tmp_path / "whole.tflite.json"
+    for edit in (lambda text: text.replace('"words', '"Words'), lambda text: text + "\n"):
+        written = description.read_text()
+        description.write_text(edit(written.replace("1 more", "one more")))
+        before = contents(tmp_path)
+        with pytest.raises(ExportError, match=r"whole.tflite.json: .*changed since it was exp"):
+            export(trained.config, trained.weights, "tflite", tmp_path)
+        assert contents(tmp_path) == before
+        description.write_text(written)
+    export(trained.config, trained.weights, "tflite", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "at"), [("savedmodel", 4), *(("tflite", k) for k in (3, 4, 5))]
+)
+def test_an_export_that_was_killed_is_completed(trained, plus, tmp_path, file_format, at):
+    """Also where the new file is in place and its description is not."""
+    written = []
+    for y, name in ((1, "exported"), (2, "other")):
+        plus(y)
+        (path,) = export(trained.config, trained.weights, file_format, tmp_path / name)
+        written.append((path, path.with_name(f"whole.{file_format}.json")))
+    replace_and_be_killed(written[1], written[0], at)
+    plus(3)
+    export(trained.config, trained.weights, file_format, tmp_path / "exported")
+    names = [sorted(contents(tmp_path / name)) for name in ("exported", "other")]
+    assert names[0] == names[1]
+    assert "3 more" in written[0][1].read_text()
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
