@@ -126,8 +126,7 @@ class Trainer:
                     return state
                 if not fresh:
                     self._try_validation(stop)
-                settings = config.to_dict()
-                with RunLog(config.log_path, settings) if self.chief else nullcontext() as log:
+                with self._record() if self.chief else nullcontext() as log:
                     if log is not None and state.history:
                         log.epochs(state.history)  # A stop may have come before they were written.
                     while state.epoch < config.epoches:
@@ -220,6 +219,10 @@ class Trainer:
                 self.checkpoints, self.settings, len(self.training_set), self.steps_per_epoch
             )
         return state or RunState(self.config.start_epoch, settings=self.settings)
+
+    def _record(self) -> RunLog:
+        new = not self.checkpoints.found
+        return RunLog(self.config.log_path, self.config.to_dict(), new=new)
 
     def _report_finished(self, state: RunState) -> None:
         """Says that nothing is left to train; writes only records that a kill has prevented."""

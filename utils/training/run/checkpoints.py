@@ -69,6 +69,11 @@ class Checkpoints:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
 
+    @property
+    def found(self) -> list[Path]:
+        """The files of the states that exist, the last one first."""
+        return [path for path in (self.last_path, self.previous_path) if path.exists()]
+
     def save(self, state: RunState) -> None:
         """Writes the variables of network and optimizer, and `state`, to `last.state.h5`.
 
@@ -105,9 +110,8 @@ class Checkpoints:
             CheckpointError: the states are damaged or belong to another network. Nothing has been
                 assigned then.
         """
-        found = [path for path in (self.last_path, self.previous_path) if path.exists()]
         damages = []
-        for path in found:
+        for path in self.found:
             try:
                 state = self._restore(path)
             except DamagedError as error:

@@ -22,7 +22,7 @@ from utils.environment import versions
 from utils.visualization.curves import draw_curves
 from utils.visualization.png import save_png
 
-EPOCHS, CURVES = "epochs.jsonl", "curves.png"
+EPOCHS, CURVES, EVENTS = "epochs.jsonl", "curves.png", "tensorboard"
 READ_BYTES = 1 << 20
 
 
@@ -37,16 +37,25 @@ class RunLog:
     Args:
         log_path: the folder; created if missing.
         settings: the settings of the run, plain values.
+        new: whether the run has not begun before. What the folder then holds under these names is
+            renamed, with a warning.
     """
 
-    def __init__(self, log_path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, log_path: str | os.PathLike, settings: Mapping[str, Any], *, new: bool = False
+    ) -> None:
         self.folder, self._det_thresh = Path(log_path), settings.get("det_acc_thresh", 0.5)
         for name in ("config.json", "versions.json", EPOCHS, CURVES):
             remove_partial_files(self.folder / name)
-        write_text(self.folder / "config.json", json.dumps(settings, indent=2) + "\n")
-        write_text(self.folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
-        events = self.folder / "tensorboard"
+        texts = {"config.json": settings, "versions.json": versions()}
+        texts = {name: json.dumps(values, indent=2) + "\n" for name, values in texts.items()}
+        events = self.folder / EVENTS
         self._recorded = _recorded_events(events)
+        if new:
+            _set_aside_others(self.folder, texts, keep_events=not self._recorded)
+            self._recorded = set()
+        for name, text in texts.items():
+            write_text(self.folder / name, text)
         self._writer: Any = None
         with _optional(events):
             self._writer = tf.summary.create_file_writer(str(events))
@@ -84,7 +93,7 @@ class RunLog:
     def close(self) -> None:
         """Flushes and closes the event file."""
         if self._writer is not None:
-            with _optional(self.folder / "tensorboard"):
+            with _optional(self.folder / EVENTS):
                 self._writer.close()
 
     def __enter__(self) -> "RunLog":
@@ -96,7 +105,7 @@ class RunLog:
     @contextmanager
     def _events(self, step: int) -> Iterator[None]:
         """Collects events of a step and flushes them; gives up TensorBoard if that fails."""
-        with _optional(self.folder / "tensorboard"):
+        with _optional(self.folder / EVENTS):
             if self._writer is None:
                 # There is nowhere to write to; summaries without a writer do nothing.
                 yield
@@ -147,14 +156,30 @@ def _keep_longer(path: Path, epochs: int) -> None:
     except FileNotFoundError:
         return
     if count > epochs:
-        names = (f"{path.stem}.old{number}{path.suffix}" for number in itertools.count(1))
-        kept = next(old for name in names if not (old := path.with_name(name)).exists())
-        path.rename(kept)
         say(
             f"warning: {path}: has {count:,} epochs, the state of the run {epochs:,}; the former "
-            f"record is now in {kept}",
+            f"record is now in {_set_aside(path)}",
             sys.stderr,
         )
+
+
+def _set_aside_others(folder: Path, texts: Mapping[str, str], *, keep_events: bool) -> None:
+    """Renames what others have left under the names of a new run, with a warning.
+
+    A run that was killed before its first state leaves the same texts, and no events.
+    """
+    for name in (*texts, CURVES, EVENTS):
+        path = folder / name
+        same = name in texts and path.is_file() and path.read_bytes() == texts[name].encode()
+        if path.exists() and not same and not (name == EVENTS and keep_events):
+            say(f"warning: {path}: not of this run; it is now in {_set_aside(path)}", sys.stderr)
+
+
+def _set_aside(path: Path) -> Path:
+    """Renames a file or folder to the first free name, such as config.old1.json for config.json."""
+    names = (f"{path.stem}.old{number}{path.suffix}" for number in itertools.count(1))
+    kept = next(old for name in names if not (old := path.with_name(name)).exists())
+    return path.rename(kept)
 
 
 def plain(value: Any) -> Any:

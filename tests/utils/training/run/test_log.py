@@ -42,6 +42,37 @@ def test_settings_and_versions_are_written_at_once(tmp_path):
     assert "threads" in recorded["device"] or "×" in recorded["device"]
 
 
+def test_a_new_run_keeps_what_others_left_under_its_names(tmp_path, capsys):
+    names = ("config.json", "versions.json", "curves.png")
+    for name in names:
+        (tmp_path / name).write_text(f"my {name}")
+    with RunLog(tmp_path, {"lr": 0.1}, new=True) as log:
+        log.epochs([{"epoch": 1, "train": {"loss": 2.0}, "val": {"det_acc": 0.5}}])
+    for name in names:
+        stem, suffix = name.split(".")
+        assert (tmp_path / f"{stem}.old1.{suffix}").read_text() == f"my {name}"
+        assert (tmp_path / name).read_bytes() != f"my {name}".encode()
+    assert capsys.readouterr().err.count("not of this run; it is now in") == 3
+
+
+def test_a_run_that_was_killed_early_leaves_nothing_to_keep(tmp_path, capsys):
+    for _ in range(2):
+        RunLog(tmp_path, {"lr": 0.1}, new=True).close()
+    assert not list(tmp_path.glob("*.old*"))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_new_run_has_its_own_events(tmp_path):
+    """Not those of a run whose state was deleted."""
+    for value in (33.0, 22.0):
+        with RunLog(tmp_path, {}, new=True) as log:
+            log.scalars(1, {"train/loss": value})
+    assert events(tmp_path)["train/loss"] == [(1, 22.0)]
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(1, {"train/loss": 11.0})
+    assert events(tmp_path)["train/loss"] == [(1, 22.0)]
+
+
 def test_one_line_per_epoch(tmp_path):
     history = [{"epoch": epoch, "det_acc": epoch / 10} for epoch in (1, 2, 3)]
     with RunLog(tmp_path, {}) as log:
