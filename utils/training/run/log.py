@@ -47,8 +47,8 @@ class RunLog:
         self.folder, self._det_thresh = Path(log_path), settings.get("det_acc_thresh", 0.5)
         for name in ("config.json", "versions.json", EPOCHS, CURVES):
             remove_partial_files(self.folder / name)
-        texts = {"config.json": settings, "versions.json": versions()}
-        texts = {name: json.dumps(values, indent=2) + "\n" for name, values in texts.items()}
+        values = {"config.json": settings, "versions.json": versions()}
+        texts = {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}
         events = self.folder / EVENTS
         self._recorded = _recorded_events(events)
         if new:
