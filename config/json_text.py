@@ -17,9 +17,21 @@ from config.errors import ConfigError, UserError, message_of, shown
 
 # Longer lines come from files that are no JSON lines; a line is read into memory as a whole.
 MAX_LINE_BYTES = 64_000_000
-MAX_SETTINGS_BYTES = 1_000_000  # Of a config; those of devices never end.
+MAX_SETTINGS_BYTES = 1_000_000  # Of a config.
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32 begins with one of them or NUL.
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def check_regular(path: str | os.PathLike, error: type[UserError] = ConfigError) -> None:
+    """Checks that a file can be read to its end: opening a pipe waits for a writer.
+
+    Raises:
+        error: it is a pipe, device or socket. A file that is missing or a folder is no error here,
+            but when it is opened.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise error(f"{path}: a pipe or device, which is not read; name a file")
 
 
 def read_settings(path: str | os.PathLike) -> dict[str, Any]:
@@ -31,6 +43,7 @@ def read_settings(path: str | os.PathLike) -> dict[str, Any]:
     if not os.fspath(path):
         raise ConfigError("the name of the config is empty; name a file such as config/config.json")
     try:
+        check_regular(path)
         with Path(path).open("rb") as file:
             content = file.read(MAX_SETTINGS_BYTES + 1)
     except FileNotFoundError:
@@ -118,8 +131,9 @@ def read_lines(
 
     Raises:
         OSError: the file cannot be read.
-        error: it is UTF-16 text, or a line is too long for one entry.
+        error: it is a pipe, device or UTF-16 text, or a line is too long for one entry.
     """
+    check_regular(path, error)
     with Path(path).open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(max_line_bytes + 1), b""), 1):
             if number == 1 and _is_utf16(line):

@@ -19,7 +19,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.files import written_atomically
-from config.json_text import MAX_LINE_BYTES, parse_json
+from config.json_text import MAX_LINE_BYTES, check_regular, parse_json
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 
@@ -63,7 +63,7 @@ def open_masks(folder: str | os.PathLike) -> Masks:
     """Opens the masks in a folder: `masks.jsonl`, or `<id>.npy` files if there is no such file.
 
     Raises:
-        DataError: a line of the file is damaged, or an id occurs twice.
+        DataError: it is a pipe or device, a line of it is damaged, or an id occurs twice.
     """
     path = Path(folder) / FILE_NAME
     return _MaskFile(path) if path.exists() else _MaskFolder(Path(folder))
@@ -91,12 +91,16 @@ def write_masks(folder: str | os.PathLike, masks: Iterable[tuple[int, np.ndarray
             file.write(json.dumps(row).encode("ascii") + b"\n")
 
 
-def run_lengths(counts: str | bytes) -> np.ndarray:
+def run_lengths(counts: str | bytes, pixels: int) -> np.ndarray:
     """Decodes COCO's compressed counts.
 
     Each number consists of characters that encode five bits each, least significant first, offset
     by "0". Bit 5 of a character says that another one follows; bit 4 of the last one is the sign.
     From the fourth number on, the difference to the number two positions earlier is stored.
+
+    Args:
+        counts: the characters.
+        pixels: pixels of the mask, which bound the memory that decoding takes.
 
     Returns:
         int64 (n,), lengths of the runs outside and on the object, in turns. They can be negative
@@ -105,6 +109,10 @@ def run_lengths(counts: str | bytes) -> np.ndarray:
     Raises:
         RunLengthError: the counts have another form.
     """
+    # A mask has at most one run per pixel and one of length 0. Most take one character: a second
+    # one is needed only where runs differ by 16 pixels or more.
+    if len(counts) > 2 * (pixels + 1):
+        raise RunLengthError(f"the run lengths are too many for {pixels:,} pixels")
     text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     groups = np.frombuffer(text, np.uint8).astype(np.int64) - ord("0")
     valid = (groups >= 0) & (groups < 64)
@@ -152,6 +160,7 @@ class _MaskFile(Masks):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_regular(path, DataError)
         # Lines are read from the file that was indexed, even if it is replaced meanwhile.
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
@@ -181,7 +190,7 @@ class _MaskFile(Masks):
             raise DataError(f"{self.path}:{number}: the line has changed; start again")
         _check_size(f"{self.path}:{number}", referent, size, (width, height))
         try:
-            return decode_runs(run_lengths(counts), width, height)
+            return decode_runs(run_lengths(counts, width * height), width, height)
         except RunLengthError as error:
             raise DataError(f"{self.path}:{number}: {error}; {REMEDY}") from None
 
@@ -235,6 +244,7 @@ class _MaskFolder(Masks):
 
 def _mapped_array(path: Path) -> np.ndarray:
     """Opens an array (h, w) or (h, w, 1) of a .npy file without reading its values."""
+    check_regular(path, DataError)
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import shown
+from config.json_text import check_regular
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
     EntryError,
@@ -59,6 +60,7 @@ def read_coco(path: str | os.PathLike, faults: list[str] | None = None) -> CocoF
         DataError: it is not a COCO file; the message names the file and the line or object.
     """
     path = Path(path)
+    check_regular(path, DataError)
     document = path.read_bytes()
     digest = hashlib.sha256(document).hexdigest()
     content = parse_json(document, path)

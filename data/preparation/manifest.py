@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from config.files import file_sha256, write_text
+from config.json_text import check_regular
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
@@ -99,6 +100,7 @@ def read_manifest(folder: str | os.PathLike) -> Manifest | None:
     """
     path = Path(folder) / FILE_NAME
     try:
+        check_regular(path, DataError)
         content = parse_json(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError):
         return None

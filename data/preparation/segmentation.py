@@ -71,7 +71,7 @@ def estimated_bytes(segmentation: Any, columns: int) -> int:
     return needed
 
 
-def _run_lengths(part: Any, width: int, height: int) -> list[int]:
+def _run_lengths(part: Any, width: int, height: int) -> np.ndarray:
     """Returns the uncompressed run lengths of one part; they add up to the pixels of the image."""
     if not isinstance(part, dict) or "counts" not in part or "size" not in part:
         raise SegmentationError(f"neither a polygon nor run lengths: {shown(part)}")
@@ -83,15 +83,18 @@ def _run_lengths(part: Any, width: int, height: int) -> list[int]:
     runs = part["counts"]
     if isinstance(runs, str | bytes):
         try:
-            runs = run_lengths(runs).tolist()
+            runs = run_lengths(runs, width * height)
         except RunLengthError as error:
             raise SegmentationError(str(error)) from None
+    elif isinstance(runs, list) and all(type(r) is int and 0 <= r <= width * height for r in runs):
+        runs = np.array(runs, np.int64)
+    else:
+        raise SegmentationError(
+            f"the run lengths are {shown(runs)}, but must be text or a list of whole numbers of "
+            f"pixels, at most {width * height}"
+        )
     # If the last run ends early, pycocotools returns uninitialized memory for the other pixels.
-    if (
-        not isinstance(runs, list)
-        or not all(isinstance(run, int) and run >= 0 for run in runs)
-        or sum(runs) != height * width
-    ):
+    if (runs < 0).any() or runs.sum() != height * width:
         raise SegmentationError(f"the run lengths do not add up to {height}×{width} pixels")
     return runs
 
@@ -104,7 +107,7 @@ def _check_polygon(polygon: list[Any], width: int, height: int) -> None:
     # edges across the image, exhaust the memory.
     side = max(width, height)
     for value in polygon:
-        if not isinstance(value, int | float) or not -side <= value <= 2 * side:
+        if type(value) not in (int, float) or not -side <= value <= 2 * side:
             raise SegmentationError(
                 f"a polygon has the coordinate {shown(value)}, which is not a number near the "
                 f"image of {width}×{height} pixels"

@@ -1,9 +1,10 @@
 import json
+import os
 
 import pytest
 
 from config.errors import ConfigError, UserError
-from config.json_text import parse_json, read_lines
+from config.json_text import parse_json, read_lines, read_settings
 from data.loading.errors import DataError
 
 
@@ -75,3 +76,16 @@ def test_files_that_are_no_json_lines_are_refused_at_once(tmp_path):
     path.write_bytes(b"[1]\n" + b"x" * 21)
     with pytest.raises(DataError, match=r"a.jsonl:2: the line has more than 20 bytes"):
         list(read_lines(path, DataError, 20))
+
+
+def test_a_large_file_is_no_config(tmp_path):
+    path = tmp_path / "large.json"
+    path.write_bytes(b" " * 1_000_001)
+    with pytest.raises(ConfigError, match="has more than 1,000,000 bytes; is this a file of set"):
+        read_settings(path)
+
+
+def test_a_pipe_is_no_config(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # Opening one waits for a writer.
+    with pytest.raises(ConfigError, match="pipe: a pipe or device, which is not read; name a file"):
+        read_settings(tmp_path / "pipe")

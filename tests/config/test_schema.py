@@ -444,7 +444,7 @@ def test_long_texts_of_a_file_are_quoted_in_part(tmp_path, content, message):
         ("", "the name of the config is empty; name a file such as config/config.json"),
         (".", r"^\.: cannot be used \(Is a directory\); name a JSON file of settings"),
         ("/proc/self/mem", r"^/proc/self/mem: cannot be used \(Input/output error\); name a JSON"),
-        ("/dev/zero", "/dev/zero: has more than 1,000,000 bytes; is this a file of settings"),
+        ("/dev/zero", "^/dev/zero: a pipe or device, which is not read; name a file"),
         (LONG, r"^x{100}…: cannot be used \(File name too long\); name a JSON file of settings"),
     ],
 )

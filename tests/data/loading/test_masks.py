@@ -1,6 +1,7 @@
 """Masks: what is written is read again, and every fault of a file is a sentence that names it."""
 
 import json
+import os
 import random
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from data.loading.masks import (
     run_lengths,
     write_masks,
 )
+from tests.limits import memory_within
 
 REMEDY = "; prepare the masks again$"
 
@@ -120,6 +122,7 @@ def test_a_damaged_file_is_named_with_the_line_when_it_is_opened(tmp_path, text,
         (LINE.replace("15", "1z"), "the run lengths contain the character 'z'"),
         (LINE.replace("15", "1P"), "the run lengths end within a number"),
         (LINE.replace("15", "1PPPPPPP0"), "contain a number that no image can have"),
+        (LINE.replace("15", "0" * 15), "the run lengths are too many for 6 pixels"),
     ],
 )
 def test_damaged_run_lengths_are_named_with_their_line(tmp_path, line, fault):
@@ -181,11 +184,33 @@ def test_a_full_disk_while_masks_are_written_is_a_sentence(small_disk):
     assert len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.parametrize("lengths", [[1], [1, 17], [1, 1, 18, 18], [1, 1, 520, 520], [0, 16, 33]])
+def test_no_mask_has_more_run_lengths_than_are_decoded(lengths):
+    runs = np.resize(lengths, 2_000)
+    mask = np.repeat(np.arange(2_000) % 2, runs).astype(np.uint8)[:, None]
+    counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    assert decode_runs(run_lengths(counts, mask.size), 1, mask.size).sum() == mask.sum()
+
+
+def test_run_lengths_take_memory_of_the_order_of_the_mask():
+    counts = "0" * 20_000_000
+    with memory_within(1_000_000), pytest.raises(RunLengthError, match="too many for 2,400 pixels"):
+        run_lengths(counts, 2_400)
+
+
+@pytest.mark.parametrize("name", ["masks.jsonl", "7.npy"])
+def test_pipes_are_no_masks(tmp_path, name):
+    os.mkfifo(tmp_path / name)  # Opening one waits for a writer.
+    with pytest.raises(DataError, match=f"{name}: a pipe or device"):
+        open_masks(tmp_path).read(referent(), 3, 2)
+
+
 def test_run_lengths_of_any_mask():
     for mask in random_masks(60, seed=1).values():
         counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
         height, width = mask.shape
-        np.testing.assert_array_equal(decode_runs(run_lengths(counts), width, height), mask)
+        runs = run_lengths(counts, mask.size)
+        np.testing.assert_array_equal(decode_runs(runs, width, height), mask)
     with pytest.raises(RunLengthError, match="do not add up"):
         decode_runs(np.array([5, -1, 2]), 2, 3)
 
