@@ -5,6 +5,7 @@ Each check returns the value of one field or raises an `EntryError` that begins 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from data.loading.errors import DataError
 
 # Beyond this, whole numbers cannot be represented exactly as float64.
 MAX_NUMBER = 2**53
+MAX_FILE_NAME = 1_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class EntryError(UserError):
@@ -46,14 +49,19 @@ def refusal(key: str, value: Any, expected: str) -> EntryError:
 
 
 def file_name(key: str, value: Any) -> str:
-    """Checks the name of a file.
+    """Checks the name of a file, which messages then can show as it is.
 
     Raises:
-        EntryError: it is not a string or is blank.
+        EntryError: it is not a string, is blank, is longer than `MAX_FILE_NAME`, or contains
+            characters that control a terminal.
     """
     if not isinstance(value, str) or not value.strip():
         raise refusal(key, value, "a file name")
-    return value.strip()
+    name = value.strip()
+    if len(name) > MAX_FILE_NAME or _CONTROL.search(name):
+        form = f"a file name of at most {MAX_FILE_NAME:,} characters without control characters"
+        raise refusal(key, value, form)
+    return name
 
 
 def single_expression(key: str, value: Any) -> str:

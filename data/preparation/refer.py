@@ -277,10 +277,10 @@ def _join(
         of_splits = _splits_of(ref.get("split"), splits)
         category_id = whole_number("category_id", ref.get("category_id"))
         expressions = _sentences(ref)
-    with entry_at(f"{coco.path}: image {image['id']}"):
+    with entry_at(f"{coco.path}: image {shown(image['id'])}"):
         name = file_name("file_name", image.get("file_name"))
         width, height = image_size(image)
-    with entry_at(f"{coco.path}: annotation {annotation['id']}"):
+    with entry_at(f"{coco.path}: annotation {shown(annotation['id'])}"):
         box = box_xywh_px(annotation)
     return RawReferent(
         ref_id=ref_id,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.errors import shown
 from data.preparation.coco import (
     CocoFile,
     Id,
@@ -51,7 +52,7 @@ def read_coco_entries(path: Path, expressions_path: Path | None = None) -> OwnDa
                 "--expressions replaces them"
             )
     for annotation_id, (texts, split) in expressions.items():
-        where = f"{path}: annotation {annotation_id}"
+        where = f"{path}: annotation {shown(annotation_id)}"
         try:
             data.entries.append(_entry(where, coco, annotation_id, texts, split))
         except EntryError as error:
@@ -69,7 +70,7 @@ def _expressions_inside(coco: CocoFile, faults: list[str]) -> _Expressions:
         try:
             texts = expressions_of(annotation)
         except EntryError as error:
-            faults.append(f"{coco.path}: annotation {annotation_id}: key {error}")
+            faults.append(f"{coco.path}: annotation {shown(annotation_id)}: key {error}")
             continue
         if texts:
             expressions[annotation_id] = (texts, None)
@@ -85,7 +86,7 @@ def _expressions_beside(path: Path, coco: CocoFile, faults: list[str]) -> _Expre
             split = content.get("split")
             earlier, earlier_split = expressions.get(annotation_id, ((), None))
             if None not in (split, earlier_split) and split != earlier_split:
-                raise refusal("split", split, f"{earlier_split!r} as in an earlier line")
+                raise refusal("split", split, f"{shown(earlier_split)} as in an earlier line")
             texts = expression_list("expressions", content.get("expressions"))
             expressions[annotation_id] = (
                 earlier + texts,

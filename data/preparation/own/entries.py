@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.errors import shown
+from config.errors import shortened, shown
 from config.json_text import read_lines
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
@@ -32,6 +32,7 @@ from data.preparation.wording import plural
 
 MASK_KEYS = ("polygon", "rle", "mask")
 JSON_KEYS = ("image", "box", *MASK_KEYS, "expressions", "split", "category")
+KEYS_SHOWN = 10  # Of the unknown keys.
 # Files are named after splits and data sets; names of files may have 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][\w+.-]{0,99}", re.ASCII)
 
@@ -113,13 +114,15 @@ def read_json_lines(paths: Iterable[Path], mask_folder: Path | None = None) -> O
             try:
                 entry = _entry(where, content, len(data.entries) + 1, mask_folder or path.parent)
             except EntryError as error:
-                hints = "".join(_suggestion(key) for key in unknown)
+                hints = "".join(_suggestion(key) for key in unknown[:KEYS_SHOWN])
                 data.faults.append(f"{where}: key {error}{hints}")
             else:
                 data.entries.append(entry)
-    for key, count in sorted(ignored.items()):
+    for key, count in sorted(ignored.items())[:KEYS_SHOWN]:
         lines = plural(count, "line")
-        data.notes.append(f"unknown key '{key}' ignored in {lines}{_suggestion(key)}")
+        data.notes.append(f"unknown key '{shortened(key)}' ignored in {lines}{_suggestion(key)}")
+    if len(ignored) > KEYS_SHOWN:
+        data.notes.append(f"{plural(len(ignored) - KEYS_SHOWN, 'more unknown key')} ignored")
     return data
 
 
@@ -141,7 +144,7 @@ def json_lines(path: Path, faults: list[str]) -> Iterator[tuple[str, dict[str, A
 
 def _suggestion(key: str) -> str:
     near = difflib.get_close_matches(key, JSON_KEYS, n=1)
-    return f"; did you mean '{near[0]}' instead of '{key}'?" if near else ""
+    return f"; did you mean '{near[0]}' instead of '{shortened(key)}'?" if near else ""
 
 
 def _entry(where: str, content: Mapping[str, Any], mask_id: int, mask_folder: Path) -> Entry:

@@ -120,7 +120,7 @@ def test_faults_of_a_coco_file_name_annotation_and_key(photos, coco, capsys, cha
         ([{"ann_id": 11, "expressions": "x"}], ":1: key 'expressions' is \"x\""),
         (
             [{"ann_id": 11, "expressions": ["x"], "split": split} for split in ("val", "train")],
-            ":2: key 'split' is \"train\", but must be 'val' as in an earlier line",
+            ':2: key \'split\' is "train", but must be "val" as in an earlier line',
         ),
     ],
 )
