@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def written_atomically(
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
+    temporary = partial_file(path)
     with no_space_named(path, needed_bytes):  # Outermost: what is free without the partial file.
         try:
             with temporary.open("x+b") as file:
@@ -53,15 +54,22 @@ def written_atomically(
                     file.flush()
                     os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename == str(temporary):
+                error.filename = str(path)
             raise
     if durable:
         _flush_folder(path.parent)
 
 
+def partial_file(path: Path) -> Path:
+    """A new name beside a file for what is written before it is complete."""
+    return path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
+
+
 def remove_partial_files(path: str | os.PathLike) -> None:
-    """Deletes what killed processes left of `written_atomically(path)`.
+    """Deletes what killed processes left of `written_atomically(path)`, or at `partial_file(path)`.
 
     Call it only while no other process can be writing the file.
     """
@@ -140,11 +148,13 @@ def locked(path: str | os.PathLike, message: str, *, wait: bool = False) -> Iter
         wait: print the message and wait for the lock, instead of raising an error.
 
     Raises:
-        UserError: another process holds the lock, and `wait` is not set.
+        UserError: another process holds the lock, and `wait` is not set; or a link or anything but
+            a file is in its place.
         FolderError: the path leads through a file.
     """
     path = Path(path)
     make_folder(path.parent)
+    check_place(path)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,14 +208,21 @@ def check_folder(folder: str | os.PathLike) -> None:
     """Checks that files can be written to a folder, without creating it.
 
     Raises:
-        FolderError: it is a file, its path leads through one, or nothing may be written there.
+        FolderError: it is a file, its path leads through one, or nothing can be written there.
     """
     folder = Path(folder).absolute()
     existing = _existing(folder)
     if not existing.is_dir():
         raise _no_folder(existing, folder)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise FolderError(f"{existing}: has no permission to write; choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # The system may refuse what permissions allow.
+            pass
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise FolderError(
+                f"{existing}: files cannot be created there ({error.strerror}); choose another "
+                "folder"
+            ) from None
 
 
 def check_place(path: str | os.PathLike) -> None:

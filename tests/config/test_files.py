@@ -12,6 +12,7 @@ import pytest
 from config.errors import FolderError, NoSpaceError, UserError
 from config.files import (
     bytes_text,
+    check_folder,
     check_free_space,
     file_sha256,
     free_bytes,
@@ -167,6 +168,13 @@ with written_atomically(sys.argv[1]) as file:
     remove_partial_files(tmp_path / "none" / "a.bin")
 
 
+def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "others")
+    with pytest.raises(UserError, match="lock is a link"), locked(tmp_path / "lock", "taken"):
+        pass
+    assert not (tmp_path / "others").exists()
+
+
 def test_a_process_can_wait_for_a_lock(tmp_path, capsys):
     path = str(tmp_path / "lock")
     with other_process(path) as other:
@@ -187,3 +195,14 @@ def test_the_checksum_of_a_file(tmp_path, size):
     digest = file_sha256(tmp_path / "a.bin", read.append)
     assert digest == hashlib.sha256(content).hexdigest()
     assert read == [min(done, size) for done in range(1 << 20, size + (1 << 20), 1 << 20)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that refuses even root")
+def test_a_folder_that_takes_no_files_is_refused(tmp_path):
+    with pytest.raises(FolderError, match="^/proc: files cannot be created there .*; choose anoth"):
+        check_folder("/proc/results")
+    with pytest.raises(OSError) as raised:
+        write_text("/proc/x", "")
+    assert raised.value.filename == "/proc/x"
+    check_folder(tmp_path / "sub")
+    assert list(tmp_path.iterdir()) == []
