@@ -83,7 +83,8 @@ def main() -> int:
 
 def _predict(config, arguments):
     from utils.prediction.jobs import jobs_from_images, jobs_from_list
-    from utils.prediction.output import Output, network_id
+    from utils.prediction.output import Output
+    from utils.prediction.run_folder import network_id
 
     if arguments.list:
         jobs = jobs_from_list(arguments.list)

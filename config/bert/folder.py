@@ -5,6 +5,7 @@ Two formats are supported: the files published by Google (`bert_config.json`, `v
 and the tokenisation of expressions depend on them, so this module belongs to neither.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class BertFolder:
     def checkpoint(self) -> Path:
         """Common prefix of Google's checkpoint files, or the weight file of the preset."""
         return self.path / ("bert_model.ckpt" if self.original else PRESET_FILES[3])
+
+    def checksum(self) -> str:
+        """SHA-256 of what it reads and how, without its weights, as hexadecimal digits."""
+        read = repr((sorted(self.architecture.items()), self.vocabulary, self.lowercase))
+        return hashlib.sha256(read.encode()).hexdigest()
 
 
 def read_bert_folder(path: str | os.PathLike, weights: bool = False) -> BertFolder:

@@ -1,6 +1,5 @@
 """The results that predict.py writes: pictures, masks and records."""
 
-import hashlib
 import json
 import math
 import os
@@ -11,33 +10,39 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
 from config.files import (
-    file_sha256,
+    check_place,
     locked,
     no_space_named,
+    partial_file,
     remove_partial_files,
     write_bytes,
 )
 from config.json_text import parse_json, read_lines
-from config.schema import Config
 from utils.prediction.jobs import Job
 from utils.prediction.prediction import Prediction
-from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.drawing import draw_prediction
-from utils.visualization.png import save_png
+from utils.visualization.png import png_bytes
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 LONGEST_STEM = 150
 NAMELESS = "photograph"
+URI = "file://"
 LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
 
 _PNG_NAME = re.compile(r".*_\d+(_mask)?\.png", re.DOTALL)
+NUMBER, WORDS = (int, float), ("unknown_words", "unread_words")
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "image": str, "width": int, "height": int, "score": NUMBER, "mask_area": int,
+    "seconds": NUMBER, **dict.fromkeys(WORDS, list),
+}  # fmt: skip
 
 
 class Output:
@@ -51,12 +56,12 @@ class Output:
     Args:
         folder: the folder; created by `opened`.
         jobs: the jobs of the run.
-        network: what the predictions follow from, see `network_id`.
+        network: what the predictions follow from, see `utils.prediction.run_folder.network_id`.
         overwrite: whether `opened` removes the results of earlier runs.
 
     Raises:
         UserError: the results would be mixed with the photographs or with results of another
-            network, or predictions.jsonl is a file of another kind.
+            network, or predictions.jsonl is a file of another kind or a link.
         OSError: predictions.jsonl cannot be read.
     """
 
@@ -73,12 +78,8 @@ class Output:
         real = os.path.realpath(self.folder)
         if len({job.image for job in jobs if os.path.realpath(job.image.parent) == real}) > 1:
             raise UserError(f"{self.folder} holds the photographs: name another --output")
-        for record, _ in _read_records(self._path):
-            if not overwrite and record.get("network") != network:
-                raise UserError(
-                    f"{self.folder} holds results of other weights or settings: name another "
-                    "--output, or replace them with --overwrite"
-                )
+        for _ in self._earlier():
+            pass
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -88,14 +89,16 @@ class Output:
         earlier ones if they are to be overwritten.
 
         Raises:
-            UserError: another process writes to the folder.
+            UserError: another process writes to the folder, or has done so with another network
+                since this object was created.
             NoSpaceError, OSError: predictions.jsonl cannot be written.
         """
         message = f"another predict.py is writing to {self.folder}: name another --output"
         with locked(self.folder / LOCK, message):
+            found = list(self._earlier())  # All are checked before anything is removed.
             remove_partial_files(self._path)
             kept = bytearray()
-            for record, line in _read_records(self._path):
+            for record, line in found:
                 if self._overwrite or not self._is_current(record):
                     self._remove_files(record)
                 else:
@@ -138,23 +141,39 @@ class Output:
         Raises:
             NoSpaceError, OSError: a file cannot be written; earlier results stay.
         """
-        records, written = [], []
+        records, prepared = [], []
         try:
             for prediction in predictions:
                 picture, mask = self._unused_files(image)
-                written += [picture, mask]
-                save_png(picture, _draw(photograph, prediction))
-                save_png(mask, _mask_of(prediction).astype(np.uint8) * 255)
+                pixels = _mask_of(prediction).astype(np.uint8) * 255
+                for path, drawn in ((picture, _draw(photograph, prediction)), (mask, pixels)):
+                    prepared.append((partial_file(self._path), path))
+                    with no_space_named(path):
+                        prepared[-1][0].write_bytes(png_bytes(drawn))
                 records.append(
                     to_record(image, prediction)
                     | {"picture": _as_text(picture), "mask": _as_text(mask)}
                     | {"network": self._network, "source": _source(image)}
                 )
             self._append(records)
+            # Last, so that a kill leaves no picture that is not listed: `opened` drops records
+            # without pictures.
+            for partial, path in prepared:
+                partial.rename(path)
         except BaseException:
-            for path in written:
-                path.unlink(missing_ok=True)
+            for partial, _ in prepared:
+                partial.unlink(missing_ok=True)
             raise
+
+    def _earlier(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yields the records of earlier runs and their lines, and checks whose they are."""
+        for record, line in _read_records(self._path):
+            if not self._overwrite and record.get("network") != self._network:
+                raise UserError(
+                    f"{self.folder} holds results of other weights or settings: name another "
+                    "--output, or replace them with --overwrite"
+                )
+            yield record, line
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
         """Appends records; removes what was written of them if the disk becomes full."""
@@ -193,7 +212,7 @@ class Output:
     def _is_current(self, record: dict[str, Any]) -> bool:
         if not all(path.is_file() for path in self._files(record)):
             return False
-        source = _source(Path(record["source"]["path"]))
+        source = _source(_path_of(record["source"]["path"]))
         # A photograph that is gone or elsewhere does not change the result.
         return source["bytes"] is None or source == record["source"]
 
@@ -202,32 +221,9 @@ class Output:
             path.unlink(missing_ok=True)
 
 
-def network_id(config: Config, weights: str | os.PathLike | None, min_score: float = 0.0) -> str:
-    """Identifies what predictions follow from: a hash of the weight file and all settings.
-
-    Args:
-        config: the settings.
-        weights: the weight file; None for config.evaluate_model.
-        min_score: smallest score with which a box counts as found; 0 for none.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        OSError: the weight file does not exist or cannot be read.
-    """
-    weights = config.evaluate_model if weights is None else weights
-    check_weights_exist(weights)
-    values = config.to_dict() | ({"min_score": min_score} if min_score else {})
-    settings = json.dumps(values, sort_keys=True).encode()
-    content = bytes.fromhex(file_sha256(weights))
-    return hashlib.sha256(settings + content).hexdigest()[:16]
-
-
 def _read_records(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yields records and their lines; omits an incomplete last line, left by a killed process."""
-    if path.exists() and not path.is_file():  # Opening a pipe waits for a writer.
-        raise UserError(f"{path}: not a file: name another --output")
+    check_place(path)
     for number, line in read_lines(path) if path.exists() else ():
         try:
             record = parse_json(line, path, number)
@@ -251,25 +247,50 @@ def _is_record(record: Any) -> bool:
         and all(isinstance(name, str) and _PNG_NAME.fullmatch(Path(name).name) for name in names)
         and isinstance(source, dict)
         and isinstance(source.get("path"), str)
-        and ("source" in record or "network" not in record)
+        and ("network" not in record or ("source" in record and _is_printable(record)))
+    )
+
+
+def _is_printable(record: dict[str, Any]) -> bool:
+    """Whether a record has everything that `utils.prediction.batch.format_records` prints."""
+    if not all(isinstance(record.get(key), kinds) for key, kinds in _FIELDS.items()):
+        return False
+    if record.get("found", True):  # Records of former versions have no such field.
+        box = record.get("box_xyxy")
+        numbers = box if isinstance(box, list) and len(box) == 4 else [None]
+    else:
+        numbers = [record.get("min_score")]
+    return (
+        all(isinstance(number, NUMBER) for number in numbers)
+        and all(isinstance(word, str) for key in WORDS for word in record[key])
+        and min(record["width"], record["height"]) > 0
     )
 
 
 def _source(image: Path) -> dict[str, Any]:
     """What tells whether a photograph has changed; size and time are None if there is no file."""
     size = modified_ns = None
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # No path contains NUL.
         stat = image.stat()
         size, modified_ns = stat.st_size, stat.st_mtime_ns
     return {"path": _source_path(image), "bytes": size, "modified_ns": modified_ns}
 
 
 def _source_path(image: Path) -> str:
-    return _as_text(os.path.abspath(image))
+    """An absolute path as text that UTF-8 can encode: a URI if its bytes are no UTF-8."""
+    path = os.path.abspath(image)
+    return Path(path).as_uri() if _as_text(path) != path else path
+
+
+def _path_of(source_path: str) -> Path:
+    """The path that `_source_path` turned into text."""
+    if source_path.startswith(URI):
+        return Path(os.fsdecode(unquote_to_bytes(source_path.removeprefix(URI))))
+    return Path(source_path)
 
 
 def _as_text(path: str | os.PathLike) -> str:
-    """A path as text that UTF-8 can encode, whatever bytes the name has."""
+    """A path as text that UTF-8 can encode, for people: two paths may have the same."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

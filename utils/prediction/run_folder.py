@@ -1,5 +1,7 @@
 """The settings that belong to a weight file: those of its training, as far as they are known."""
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -7,13 +9,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from config.bert.folder import read_bert_folder
 from config.command_line import DEFAULT_CONFIG
 from config.errors import UserError
+from config.files import file_sha256
 from config.run_files.commands import how_to_get
 from config.run_files.released import released_of
 from config.run_folder import SETTINGS_FILE, differences_text, differing_keys
 from config.schema import PROJECT_ROOT, Config, load_config
 from data.loading.anchors import read_anchors
+from data.text.sources import find_source
 from model.weights.inspection import describe
 
 # What the authors' checkpoints were trained with is no longer available; this is closest.
@@ -108,6 +113,36 @@ def settings_of_weights(
         trained = trained.replace(word_embed=str(PUBLISHED_VECTORS))
     warnings = _warnings(config, trained, "the file itself" if facts else str(source))
     return WeightSettings(str(weights), config, warnings)
+
+
+def network_id(config: Config, weights: str | os.PathLike | None, min_score: float = 0.0) -> str:
+    """Identifies what predictions follow from: a hash of the weights, all settings and their files.
+
+    Of files, the contents count, except that word vectors, which have up to several GB, count by
+    size and modification time.
+
+    Args:
+        config: the settings.
+        weights: the weight file; None for config.evaluate_model.
+        min_score: smallest score with which a box counts as found; 0 for none.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        OSError: the weight file, the anchors or the word vectors do not exist or cannot be read.
+        UserError: the anchors, the word vectors or the BERT folder cannot be used.
+    """
+    weights = config.evaluate_model if weights is None else weights
+    check_weights_exist(weights)
+    values = config.to_dict() | ({"min_score": min_score} if min_score else {})
+    if config.text_input == "pieces":
+        text: Any = read_bert_folder(config.bert_path).checksum()
+    else:
+        source = find_source(config.word_embed)
+        text = [source.size, source.mtime_ns]
+    files = [file_sha256(weights), read_anchors(config.anchors_file).tolist(), text]
+    return hashlib.sha256(json.dumps([values, files], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _published_facts(weights: str | os.PathLike) -> dict[str, Any]:

@@ -10,76 +10,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from config.errors import NoSpaceError, UserError
-from config.schema import Config
-from data.loading.letterbox import Letterbox
+from tests.utils.prediction.results import files, prediction, records_in
 from utils.prediction import output as output_module
 from utils.prediction.batch import format_records
 from utils.prediction.jobs import Job
-from utils.prediction.output import Output, network_id
-from utils.prediction.prediction import Prediction
+from utils.prediction.output import Output
 from utils.visualization.palette import PREDICTED
-
-SIZE = (60, 80)
-
-
-def prediction(expression, **changes):
-    mask = np.zeros(SIZE, bool)
-    mask[10:30, 20:70] = True
-    values = {
-        "expression": expression,
-        "box_xyxy": np.array([20.123, 10.0, 70.0, 30.5]),
-        "score": 0.75321,
-        "mask": mask,
-        "seconds": 0.5,
-        "unknown_words": (),
-        "unread_words": (),
-        "segment_thresh": 0.35,
-        "use_nls": True,
-        "geometry": Letterbox.fit(80, 60, 96),
-        "box_xyxy_input": np.zeros(4, np.int32),
-        "probability_input": np.zeros((12, 12), np.float32),
-    }
-    return Prediction(**(values | changes))
-
-
-@pytest.fixture
-def photograph():
-    return np.full((*SIZE, 3), 120, np.uint8)
-
-
-@pytest.fixture
-def predicted(tmp_path, photograph):
-    """Runs jobs as predict.py does, without a network; returns how many expressions it predicted.
-
-    `jobs` are pairs of a file name in the folder photos/, created if missing, and expressions.
-    """
-
-    def run(*jobs, folder=tmp_path / "out", network="a network", overwrite=False):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        jobs = [Job(tmp_path / "photos" / name, tuple(texts)) for name, texts in jobs]
-        for job in jobs:
-            if not job.image.exists():
-                job.image.write_bytes(b"photograph")
-        output, count = Output(folder, jobs, network, overwrite), 0
-        with output.opened():
-            for job in jobs:
-                missing = output.missing(job)
-                output.write(job.image, photograph, [prediction(text) for text in missing])
-                assert [r["expression"] for r in output.records(job)] == list(job.expressions)
-                count += len(missing)
-        return count
-
-    return run
-
-
-def files(folder):
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def records_in(folder):
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").split("\n")
-    assert lines.pop() == ""
-    return [json.loads(line) for line in lines]
 
 
 def test_everything_is_written(tmp_path, photograph):
@@ -278,12 +214,6 @@ def test_a_name_without_any_text_is_readable(tmp_path, predicted, monkeypatch):
     assert files(tmp_path / "old")[0] == "photograph_1.png"
 
 
-def test_a_pipe_in_place_of_the_records_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "predictions.jsonl")
-    with pytest.raises(UserError, match=r"predictions\.jsonl: not a file"):
-        Output(tmp_path, [], "a network")
-
-
 def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
     output = Output(tmp_path / "out", [], "a network")
     with output.opened(), pytest.raises(UserError, match=r"another predict\.py is writing to"):
@@ -291,7 +221,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
     assert predicted(("a.jpg", ["red"])) == 1
 
 
-@pytest.mark.parametrize("failing", ["save_png", "to_record"])
+@pytest.mark.parametrize("failing", ["png_bytes", "to_record"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_an_interruption_leaves_no_file_without_a_record(
     tmp_path, predicted, monkeypatch, failing, error
@@ -347,19 +277,6 @@ def test_photographs_are_not_mixed_with_results(tmp_path):
     Output(tmp_path, [Job(tmp_path / "a.png", ("red",))], "n")
 
 
-def test_weights_and_settings_identify_a_network(tmp_path):
-    config = Config()
-    paths = [tmp_path / name for name in ("a.h5", "b.h5", "c.h5")]
-    for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):
-        path.write_bytes(content)
-    first, same, other = (network_id(config, path) for path in paths)
-    assert first == same != other
-    assert network_id(config.replace(use_nls=0), paths[0]) != first
-    assert network_id(config.replace(evaluate_model=str(paths[2])), None) != first
-    with pytest.raises(FileNotFoundError, match="no such weight file"):
-        network_id(config, tmp_path / "d.h5")
-
-
 def test_only_the_beginning_of_a_long_expression_is_drawn(tmp_path, predicted, monkeypatch):
     drawn, draw = [], output_module.draw_prediction
 
@@ -409,14 +326,6 @@ def test_records_of_former_versions_that_found_everything_are_printed(tmp_path, 
         (record,) = output.records(job)
     former = {key: record[key] for key in record if key not in ("found", "min_score")}
     assert format_records([former], None, False) == format_records([record], None, False)
-
-
-def test_another_smallest_score_is_another_setting(tmp_path):
-    config, weights = Config(), tmp_path / "a.h5"
-    weights.write_bytes(b"one")
-    plain = network_id(config, weights)
-    assert network_id(config, weights, min_score=0.0) == plain
-    assert network_id(config, weights, min_score=0.5) != plain
 
 
 def test_text_and_json(tmp_path, photograph):

@@ -6,10 +6,11 @@ import os
 import pytest
 
 from config.errors import UserError
-from config.schema import PROJECT_ROOT, load_config
+from config.schema import PROJECT_ROOT, Config, load_config
 from model.weights import WeightsError
+from tests.model.text_encoders.bert_fixtures import write_settings
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
-from utils.prediction.run_folder import PUBLISHED_VECTORS, settings_of_weights
+from utils.prediction.run_folder import PUBLISHED_VECTORS, network_id, settings_of_weights
 
 
 @pytest.fixture
@@ -137,3 +138,65 @@ def test_a_pipe_is_no_weight_file(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(UserError, match=f"{path}: not a file"):
             settings_of_weights(path)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Settings whose anchors and word vectors are files of the test."""
+    (tmp_path / "anchors.txt").write_text("10,10,  20,20,  30,30\n")
+    (tmp_path / "words.txt").write_text("red 1 2\nbox 3 4\n")
+    return Config(
+        anchors_file=str(tmp_path / "anchors.txt"),
+        word_embed=str(tmp_path / "words.txt"),
+        embed_dim=2,
+    )
+
+
+def test_weights_and_settings_identify_a_network(tmp_path, config):
+    paths = [tmp_path / name for name in ("a.h5", "b.h5", "c.h5")]
+    for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):
+        path.write_bytes(content)
+    first, same, other = (network_id(config, path) for path in paths)
+    assert first == same != other
+    assert network_id(config.replace(use_nls=0), paths[0]) != first
+    assert network_id(config.replace(evaluate_model=str(paths[2])), None) != first
+    with pytest.raises(FileNotFoundError, match="no such weight file"):
+        network_id(config, tmp_path / "d.h5")
+
+
+def test_another_smallest_score_is_another_setting(tmp_path, config):
+    weights = tmp_path / "a.h5"
+    weights.write_bytes(b"one")
+    plain = network_id(config, weights)
+    assert network_id(config, weights, min_score=0.0) == plain
+    assert network_id(config, weights, min_score=0.5) != plain
+
+
+def test_contents_of_anchors_and_word_vectors_identify_a_network(tmp_path, config):
+    weights = tmp_path / "a.h5"
+    weights.touch()
+    found = [network_id(config, weights)]
+    (tmp_path / "anchors.txt").write_text("10,10, 20,20, 30,30")  # The same sizes.
+    assert network_id(config, weights) == found[0]
+    (tmp_path / "anchors.txt").write_text("10,10, 20,20, 40,40")
+    found.append(network_id(config, weights))
+    (tmp_path / "words.txt").write_text("red 1 2\n")
+    found.append(network_id(config, weights))
+    (tmp_path / "words.txt").write_text("red 1 3\n")
+    found.append(network_id(config, weights))
+    assert len({*found}) == 4
+
+
+def test_the_vocabulary_of_a_bert_identifies_a_network(tmp_path, config):
+    weights, bert = tmp_path / "a.h5", tmp_path / "bert"
+    weights.touch()
+    bert.mkdir()
+    write_settings(bert)
+    config = config.replace(text_encoder="bert", bert_path=str(bert))
+    before = network_id(config, weights)
+    (tmp_path / "words.txt").write_text("red 1 3\n")  # Not read by this text encoder.
+    assert network_id(config, weights) == before
+    vocabulary = (bert / "vocab.txt").read_text().split()
+    vocabulary[-2:] = vocabulary[:-3:-1]
+    (bert / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    assert network_id(config, weights) != before

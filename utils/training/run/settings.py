@@ -1,6 +1,5 @@
 """The settings of a run, and what changes when it is resumed with others."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,9 +58,7 @@ def run_settings(config: Config, words: Words) -> dict[str, Any]:
     if isinstance(words, WordTable):
         contents["word_embed"] = words.checksum()
     else:
-        bert = read_bert_folder(config.bert_path)
-        read = repr((sorted(bert.architecture.items()), bert.vocabulary, bert.lowercase))
-        contents["bert_path"] = hashlib.sha256(read.encode()).hexdigest()
+        contents["bert_path"] = read_bert_folder(config.bert_path).checksum()
     return {**config.to_dict(), "contents": contents}
 
 
