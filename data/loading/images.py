@@ -29,16 +29,21 @@ _WHITE = (255, 255, 255, 255)
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
 # JPEG image, which Pillow decodes at once, whatever its size.
 _REFUSED = ("EPS", "IPTC", "BLP")
+REPLACE = "replace the file"
 # Bits per value of PNG images of gray, by Pillow's name of the layout.
 _GRAY_BITS = {"L;2": 2, "L;4": 4, "L": 8}
 
 
 @contextmanager
-def faults_of(name: str | os.PathLike) -> Iterator[None]:
+def faults_of(name: str | os.PathLike, way_out: str = REPLACE) -> Iterator[None]:
     """Turns what Pillow raises inside the block into a `DataError` that names the image.
 
     Damaged files make its decoders raise exceptions of almost every kind. Those of other code are
     not changed.
+
+    Args:
+        name: what the message calls the image.
+        way_out: what to do if it is damaged, the end of the message.
 
     Raises:
         DataError: the image is not readable.
@@ -55,11 +60,11 @@ def faults_of(name: str | os.PathLike) -> Iterator[None]:
         if not _is_raised_in_pillow(error.__traceback__):
             raise
         reason = str(error) or type(error).__name__
-        raise _damaged(name, reason) from None
+        raise _damaged(name, reason, way_out) from None
 
 
-def _damaged(name: str | os.PathLike, reason: str) -> DataError:
-    return DataError(f"{name}: not a readable image ({reason}); replace the file")
+def _damaged(name: str | os.PathLike, reason: str, way_out: str = REPLACE) -> DataError:
+    return DataError(f"{name}: not a readable image ({reason}); {way_out}")
 
 
 @contextmanager

@@ -47,7 +47,9 @@ def read_photograph(
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source), name or "the array", max_pixels)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, name or "the image", max_pixels)
+        name = name or "the image"
+        with faults_of(name, "pass one that is open and complete"):
+            return _upright_rgb(source, name, max_pixels)
     path = os.fspath(source)
     name = name or path
     if path.lower().endswith(_APPLE_SUFFIXES):
@@ -63,12 +65,12 @@ def read_photograph(
 
 
 def _upright_rgb(image, name, max_pixels):
+    """Converts an image inside `faults_of` or `opened_image`."""
     check_size(image, name, max_pixels)
-    with faults_of(name):
-        image.load()  # A PNG file may contain its EXIF data after its pixels.
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return to_rgb(image, name)
+    image.load()  # A PNG file may contain its EXIF data after its pixels.
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    return to_rgb(image, name)
 
 
 def _from_array(array):

@@ -170,6 +170,17 @@ def test_files_that_are_not_images_are_named(tmp_path):
         read_photograph("IMG_1.HEIC")
 
 
+def test_closed_images_are_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    closed = Image.open(tmp_path / "a.png")
+    closed.close()
+    with Image.open(tmp_path / "a.png") as left:
+        pass
+    for image in (closed, left):
+        with pytest.raises(DataError, match=r"^the image: .*; pass one that is open and complete$"):
+            read_photograph(image)
+
+
 @pytest.mark.parametrize(
     "content", [b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
 )
