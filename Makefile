@@ -4,7 +4,8 @@
 # make refcoco        download, prepare, train and test RefCOCO with published settings, and compare
 #                     (also refcoco+, refcocog, refclef; BACKBONE=vgg; needs a GPU and days)
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
-# make demo-model     run the demo and rebuild data/demo_model/, which predict.py uses by default
+# make demo-model     train the network of data/demo_model/, which predict.py uses by default, on
+#                     larger scenes (up to 90 minutes)
 # make test           lint, type-check and run all tests with coverage
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
 # make fuzz           run the tests with random input for longer
@@ -19,6 +20,7 @@ PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := --config config/demo.json
+DEMO_MODEL := --config config/demo_model.json
 BACKBONE ?= darknet
 # One test process per core; each keeps a file's tests together, which share their networks.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
@@ -51,12 +53,12 @@ install-dev: .venv/installed-dev
 	$(PIP) -r requirements-dev.txt
 	touch $@
 
-data/demo/prepared: data/make_demo.py $(wildcard data/synthetic/*.py) | .venv/installed
-	$(BIN)/python data/make_demo.py --output data/demo/raw --workers 2
-	$(BIN)/python data/data_process.py --data_root data/demo/raw --output_dir data/demo \
+data/demo_large/prepared: SCENES := --size 256 --scenes 8000 --eval_scenes 250
+data/demo/prepared data/demo_large/prepared: data/make_demo.py $(wildcard data/synthetic/*.py) \
+		| .venv/installed
+	$(BIN)/python data/make_demo.py --output $(@D)/raw $(SCENES) --workers 2
+	$(BIN)/python data/data_process.py --data_root $(@D)/raw --output_dir $(@D) \
 		--dataset refcoco --split unc --generate_mask --overwrite
-	$(BIN)/python data/data_process.py --data_root data/demo/raw \
-		--dataset refcoco --split unc --list_eval_images data/demo/eval_images.txt
 	touch $@
 
 demo: install data/demo/prepared
@@ -71,21 +73,27 @@ refcoco refcoco+ refcocog refclef: install
 
 # What data/demo_backbone.weights.h5 was made with.
 demo-backbone: install data/demo/prepared
+	$(BIN)/python data/data_process.py --data_root data/demo/raw \
+		--dataset refcoco --split unc --list_eval_images data/demo/eval_images.txt
 	$(BIN)/python -m utils.pretrain $(DEMO) --epochs 12 \
 		--instances data/demo/raw/refcoco/instances.json --leave_out data/demo/eval_images.txt \
-		--output log/demo_backbone/full.weights.h5
+		--output log/demo_backbone/full.weights.h5 --overwrite
 	$(BIN)/python -m model.weights convert log/demo_backbone/full.weights.h5 \
-		data/demo_backbone.weights.h5 --half $(DEMO)
+		data/demo_backbone.weights.h5 --half --overwrite $(DEMO)
 
-# What data/demo_model/ was made with: the demo network and six of its held-out scenes.
-demo-model: demo
-	mkdir -p data/demo_model/scenes
-	$(BIN)/python -m model.weights convert log/demo/best.weights.h5 \
-		data/demo_model/mcn.weights.h5 --half $(DEMO)
-	cp data/demo/raw/anchors.txt data/demo_model/anchors.txt
-	awk '!seen[$$1]++' data/demo/anns/refcoco/testA.txt | head -n 6 > data/demo_model/scenes.txt
-	cut -d ' ' -f 1 data/demo_model/scenes.txt | while read image; do \
-		cp data/demo/raw/images/train2014/$$image data/demo_model/scenes/; done
+# What data/demo_model/ was made with.
+demo-model: install data/demo_large/prepared
+	$(BIN)/python train.py $(DEMO_MODEL)
+	$(BIN)/python -m model.weights convert log/demo_model/best.weights.h5 \
+		data/demo_model/mcn.weights.h5 --half --overwrite $(DEMO_MODEL)
+	cp data/demo_large/raw/anchors.txt data/demo_model/anchors.txt
+	for split in val testA testB; do \
+		$(BIN)/python test.py $(DEMO_MODEL) --weights data/demo_model/mcn.weights.h5 \
+			--set evaluate_set=data/demo_large/anns/refcoco/$$split.txt \
+			--name demo_model_$$split --pictures 6 || exit 1; \
+	done
+	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
+		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --output data/demo_model
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -105,4 +113,4 @@ soak: install-dev
 	$(BIN)/python -m pytest -m soak -s --durations=0
 
 clean:
-	rm -rf data/demo log/demo log/demo_backbone result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*
+	rm -rf data/demo data/demo_large log/demo log/demo_backbone log/demo_model result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*

@@ -18,7 +18,11 @@ DOWNLOADS = {
     ("images", "refclef"): "refclef",
     ("weights", "bert"): "bert",
 }
-DEMO = ("data/demo", "log/demo")
+# What `make` makes, with its command.
+MADE = {
+    "make demo": ("data/demo", "log/demo"),
+    "make demo-model": ("data/demo_large", "log/demo_model"),
+}
 # Files and folders of the repository.
 SHIPPED = (
     "data/yolo_anchors.txt",
@@ -49,10 +53,12 @@ def command_for(path: str | os.PathLike) -> str | None:
     """
     path = Path(os.path.abspath(path))
     within = _relative(path)
-    if within is not None and _is_in(within, DEMO):
-        return "make demo"
-    if within is not None and _is_in(within, SHIPPED):
-        return f"git checkout {within}"
+    if within is not None:
+        for command, made in MADE.items():
+            if _is_in(within, made):
+                return command
+        if _is_in(within, SHIPPED):
+            return f"git checkout {within}"
     name = download_of(path)
     if name is not None:
         return f"python data/download.py {name}{_output(path.parent.parent)}"

@@ -45,10 +45,9 @@ def test_every_file_of_the_shipped_configs_has_a_command(config):
     for key in ("train_set", "evaluate_set", "seg_gt_path", "image_path", "anchors_file",
                 "pretrained_weights", "word_embed", "evaluate_model", "bert_path"):  # fmt: skip
         assert command_for(getattr(settings, key)), key
-    name = (
-        "make demo" if config.stem == "demo" else f"python train.py --config config/{config.name}"
-    )
-    assert command_for(settings.evaluate_model) == name
+    made = {"demo": "make demo", "demo_model": "make demo-model"}
+    trained = made.get(config.stem, f"python train.py --config config/{config.name}")
+    assert command_for(settings.evaluate_model) == trained
 
 
 @pytest.mark.parametrize(
@@ -57,6 +56,7 @@ def test_every_file_of_the_shipped_configs_has_a_command(config):
         ("data/yolo_anchors.txt", "git checkout data/yolo_anchors.txt"),
         ("data/demo_backbone.weights.h5", "git checkout data/demo_backbone.weights.h5"),
         ("data/demo/anns/refcoco/val.txt", "make demo"),
+        ("data/demo_large/anns/refcoco/val.txt", "make demo-model"),
         ("data/anns/mine/train.txt", None),
         ("log/mine/best.weights.h5", None),
         ("data/weights/mine.h5", None),
