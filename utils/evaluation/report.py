@@ -22,6 +22,7 @@ from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
 from utils.evaluation.result_folder import ANCHORS, PICTURES, RESULT, TEXT, ResultFolder
+from utils.prediction.expressions import words_contents
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import png_bytes
@@ -110,13 +111,15 @@ def report_tasks(
     if missing:
         raise UserError(missing_text(missing.values()))
     sources = _sources(config, tasks)
+    names = [TEXT, *([PICTURES] if pictures else [])]
     for task, source in zip(tasks, sources, strict=True):
         _check_dump(task, overwrite)
-        names = [TEXT, *([PICTURES] if pictures else [])]
         ResultFolder(task.folder, source).check(names, overwrite)
     print(device_line())
     evaluators = [build_evaluator(_of(config, task)) for task in tasks]
-    for evaluator in evaluators:
+    for task, source, evaluator in zip(tasks, sources, evaluators, strict=True):
+        source["data_sha256"] |= words_contents(config, evaluator.words)
+        ResultFolder(task.folder, source).check(names, overwrite)  # Now with the words.
         print(f"data: {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images")
     grounder = load_grounder(config)
     print(grounder.weights_report)

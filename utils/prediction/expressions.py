@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from config.bert.folder import read_bert_folder
 from config.errors import UserError
 from config.schema import Config
 from data.loading.annotations import Referent
@@ -36,6 +37,25 @@ def build_words(
     return build_word_table(
         config.word_embed, vocabulary_of(referents), config.embed_dim, cache_dir=cache_dir
     )
+
+
+def words_contents(config: Config, words: object) -> dict[str, str]:
+    """The key of the source of words that the text encoder reads, with a checksum of what it reads.
+
+    Of word vectors, those of the vocabulary count: a whole file of several GB would delay each
+    start. Of a BERT, its vocabulary and architecture count, since its weights are part of those of
+    the network.
+
+    Args:
+        config: the settings.
+        words: of `build_words`.
+
+    Raises:
+        ConfigError: the BERT folder cannot be used.
+    """
+    if isinstance(words, WordTable):
+        return {"word_embed": words.checksum()}
+    return {"bert_path": read_bert_folder(config.bert_path).checksum()}
 
 
 def check_expressions(expressions: Iterable[str]) -> None:

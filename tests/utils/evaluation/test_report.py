@@ -228,6 +228,23 @@ def test_results_of_other_data_are_not_replaced(tiny_set, weights, tmp_path, cha
     assert contents(tmp_path / "result") == before
 
 
+def test_results_of_other_word_vectors_are_not_replaced(tiny_set, weights, tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    shutil.copy(tiny_set.config().word_embed, words)
+    config = tiny_set.config(word_embed=str(words))
+    report(config, tmp_path / "result", weights)
+    before = contents(tmp_path / "result")
+    lines = words.read_text().splitlines(keepends=True)
+    words.write_text("".join(reversed(lines)))  # The same vectors.
+    report(config, tmp_path / "result", weights)
+    capsys.readouterr()
+    words.write_text("".join(lines).replace(" 0.", " 0.1"))
+    with pytest.raises(UserError, match=r"the results of other contents of word_embed; give"):
+        report(config, tmp_path / "result", weights)
+    assert "Acc@" not in capsys.readouterr().out
+    assert contents(tmp_path / "result").keys() == before.keys()
+
+
 def test_results_of_earlier_versions_do_not_say_which_data_they_are_of(tiny_set, weights, tmp_path):
     report(tiny_set.config(), tmp_path, weights)
     path = tmp_path / "result.json"

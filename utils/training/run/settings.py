@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.bert.folder import read_bert_folder
 from config.files import file_sha256
 from config.schema import Config
 from data.loading.pipeline import Words
-from data.text.vectors import WordTable
+from utils.prediction.expressions import words_contents
 
 # Files whose contents, not their paths, decide whether a run is the same.
 FILES = ("train_set", "evaluate_set", "anchors_file")
@@ -42,9 +41,8 @@ class Changes:
 def run_settings(config: Config, words: Words) -> dict[str, Any]:
     """Returns the settings of a run, with a checksum for each key of `CONTENTS` under "contents".
 
-    Of the two sources of words, only the one that the text encoder reads is there. Of word vectors,
-    those of the run's own vocabulary count: a whole file of several GB would delay each start. The
-    weights of a BERT do not count, since they are part of the state.
+    Of the two sources of words, only the one that the text encoder reads is there, see
+    `utils.prediction.expressions.words_contents`.
 
     Args:
         config: the settings.
@@ -55,11 +53,7 @@ def run_settings(config: Config, words: Words) -> dict[str, Any]:
         ConfigError: the BERT folder cannot be used.
     """
     contents = {key: file_sha256(getattr(config, key)) for key in FILES}
-    if isinstance(words, WordTable):
-        contents["word_embed"] = words.checksum()
-    else:
-        contents["bert_path"] = read_bert_folder(config.bert_path).checksum()
-    return {**config.to_dict(), "contents": contents}
+    return {**config.to_dict(), "contents": contents | words_contents(config, words)}
 
 
 def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Changes:
