@@ -199,10 +199,9 @@ def test_the_checksum_of_a_file(tmp_path, size):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that refuses even root")
 def test_a_folder_that_takes_no_files_is_refused(tmp_path):
-    with pytest.raises(FolderError, match="^/proc: files cannot be created there .*; choose anoth"):
+    with pytest.raises(FolderError, match=r"^/proc: files cannot be created there"):
         check_folder("/proc/results")
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(FileNotFoundError, match="'/proc/x'"):
         write_text("/proc/x", "")
-    assert raised.value.filename == "/proc/x"
     check_folder(tmp_path / "sub")
     assert list(tmp_path.iterdir()) == []
