@@ -45,7 +45,7 @@ def written_atomically(
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = partial_file(path)
+    temporary = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
     with no_space_named(path, needed_bytes):  # Outermost: what is free without the partial file.
         try:
             with temporary.open("x+b") as file:
@@ -63,13 +63,8 @@ def written_atomically(
         _flush_folder(path.parent)
 
 
-def partial_file(path: Path) -> Path:
-    """A new name beside a file for what is written before it is complete."""
-    return path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.tmp")
-
-
 def remove_partial_files(path: str | os.PathLike) -> None:
-    """Deletes what killed processes left of `written_atomically(path)`, or at `partial_file(path)`.
+    """Deletes what killed processes left of `written_atomically(path)`.
 
     Call it only while no other process can be writing the file.
     """

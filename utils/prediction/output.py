@@ -1,11 +1,10 @@
 """The results that predict.py writes: pictures, masks and records."""
 
 import json
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -13,20 +12,12 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from config.errors import UserError
-from config.files import (
-    check_place,
-    locked,
-    no_space_named,
-    partial_file,
-    remove_partial_files,
-    write_bytes,
-)
+from config.files import check_place, locked, no_space_named, remove_partial_files, write_bytes
 from config.json_text import parse_json, read_lines
 from utils.prediction.jobs import Job
-from utils.prediction.prediction import Prediction
+from utils.prediction.prediction import Prediction, mask_of, path_text, to_record
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.png import png_bytes
 
@@ -38,6 +29,7 @@ LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
 
 _PNG_NAME = re.compile(r".*_\d+(_mask)?\.png", re.DOTALL)
+_PARTIAL_NAME = re.compile(rf"\.predictions\.{_PNG_NAME.pattern}\.tmp", re.DOTALL)
 NUMBER, WORDS = (int, float), ("unknown_words", "unread_words")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "image": str, "width": int, "height": int, "score": NUMBER, "mask_area": int,
@@ -96,7 +88,7 @@ class Output:
         message = f"another predict.py is writing to {self.folder}: name another --output"
         with locked(self.folder / LOCK, message):
             found = list(self._earlier())  # All are checked before anything is removed.
-            remove_partial_files(self._path)
+            self._complete_killed(found)
             kept = bytearray()
             for record, line in found:
                 if self._overwrite or not self._is_current(record):
@@ -145,25 +137,36 @@ class Output:
         try:
             for prediction in predictions:
                 picture, mask = self._unused_files(image)
-                pixels = _mask_of(prediction).astype(np.uint8) * 255
+                pixels = mask_of(prediction).astype(np.uint8) * 255
                 for path, drawn in ((picture, _draw(photograph, prediction)), (mask, pixels)):
-                    prepared.append((partial_file(self._path), path))
+                    prepared.append(path)
                     with no_space_named(path):
-                        prepared[-1][0].write_bytes(png_bytes(drawn))
+                        _partial(path).write_bytes(png_bytes(drawn))
                 records.append(
                     to_record(image, prediction)
-                    | {"picture": _as_text(picture), "mask": _as_text(mask)}
+                    | {"picture": path_text(picture), "mask": path_text(mask)}
                     | {"network": self._network, "source": _source(image)}
                 )
             self._append(records)
-            # Last, so that a kill leaves no picture that is not listed: `opened` drops records
-            # without pictures.
-            for partial, path in prepared:
-                partial.rename(path)
         except BaseException:
-            for partial, _ in prepared:
-                partial.unlink(missing_ok=True)
+            for path in prepared:
+                _partial(path).unlink(missing_ok=True)
             raise
+        # After the records, so that a kill leaves no picture that is not listed.
+        try:
+            _put_in_place(prepared)
+        except BaseException:  # A signal.
+            _put_in_place(prepared)
+            raise
+
+    def _complete_killed(self, found: Sequence[tuple[dict[str, Any], bytes]]) -> None:
+        """Puts the pictures of records in place, and removes what else killed processes left."""
+        for record, _ in found:
+            _put_in_place(self._files(record))
+        for path in self.folder.iterdir():
+            if _PARTIAL_NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        remove_partial_files(self._path)
 
     def _earlier(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yields the records of earlier runs and their lines, and checks whose they are."""
@@ -219,6 +222,18 @@ class Output:
     def _remove_files(self, record: dict[str, Any]) -> None:
         for path in self._files(record):
             path.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where a picture waits for its record."""
+    return path.with_name(f".predictions.{path.name}.tmp")
+
+
+def _put_in_place(pictures: Iterable[Path]) -> None:
+    """Moves the pictures that waited for their records to their places, if these are free."""
+    for path in pictures:
+        if _partial(path).is_file() and not os.path.lexists(path):
+            _partial(path).rename(path)
 
 
 def _read_records(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -279,7 +294,7 @@ def _source(image: Path) -> dict[str, Any]:
 def _source_path(image: Path) -> str:
     """An absolute path as text that UTF-8 can encode: a URI if its bytes are no UTF-8."""
     path = os.path.abspath(image)
-    return Path(path).as_uri() if _as_text(path) != path else path
+    return Path(path).as_uri() if path_text(path) != path else path
 
 
 def _path_of(source_path: str) -> Path:
@@ -287,49 +302,6 @@ def _path_of(source_path: str) -> Path:
     if source_path.startswith(URI):
         return Path(os.fsdecode(unquote_to_bytes(source_path.removeprefix(URI))))
     return Path(source_path)
-
-
-def _as_text(path: str | os.PathLike) -> str:
-    """A path as text that UTF-8 can encode, for people: two paths may have the same."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def to_record(image: str | os.PathLike, prediction: Prediction) -> dict:
-    """Converts a `Prediction` to plain values, as a line of predictions.jsonl holds them.
-
-    The box is left, top, right, bottom in pixels of the photograph, whose size is width and height.
-    The mask is given as COCO's compressed run lengths. If nothing was found, there is no box, the
-    mask is empty, and the score is that of the box that was refused.
-    """
-    mask = _mask_of(prediction)
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    height, width = mask.shape
-    box = [round(float(value), 2) for value in prediction.box_xyxy]
-    score = round(prediction.score, 4)
-    if not prediction.found and score >= prediction.min_score:
-        score = math.floor(1e4 * prediction.score) / 1e4
-    return {
-        "image": _as_text(image),
-        "expression": prediction.expression,
-        "width": width,
-        "height": height,
-        "found": prediction.found,
-        "box_xyxy": box if prediction.found else None,
-        "score": score,
-        "min_score": prediction.min_score,
-        "mask_area": int(mask.sum()),
-        "mask_rle": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
-        "segment_thresh": prediction.segment_thresh,
-        "use_nls": int(prediction.use_nls),
-        "seconds": round(prediction.seconds, 4),
-        "unknown_words": list(prediction.unknown_words),
-        "unread_words": list(prediction.unread_words),
-    }
-
-
-def _mask_of(prediction: Prediction) -> np.ndarray:
-    """(h, w) bool; empty if nothing was found."""
-    return prediction.mask if prediction.found else np.zeros_like(prediction.mask)
 
 
 def _draw(photograph, prediction):

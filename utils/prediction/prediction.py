@@ -1,9 +1,13 @@
 """What the network predicts for one expression."""
 
+import math
 import numbers
+import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from config.errors import UserError, shown
 from data.loading.letterbox import Letterbox
@@ -93,6 +97,49 @@ class Prediction:
             use_nls=self.use_nls if use_nls is None else bool(use_nls),
         )
         return replace(changed, mask=changed.probability > changed.segment_thresh)
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """A path as text that UTF-8 can encode, for people: two paths may have the same."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def to_record(image: str | os.PathLike, prediction: Prediction) -> dict[str, Any]:
+    """Converts a `Prediction` to plain values, as a line of predictions.jsonl holds them.
+
+    The box is left, top, right, bottom in pixels of the photograph, whose size is width and height.
+    The mask is given as COCO's compressed run lengths. If nothing was found, there is no box, the
+    mask is empty, and the score is that of the box that was refused.
+    """
+    mask = mask_of(prediction)
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    height, width = mask.shape
+    box = [round(float(value), 2) for value in prediction.box_xyxy]
+    score = round(prediction.score, 4)
+    if not prediction.found and score >= prediction.min_score:
+        score = math.floor(1e4 * prediction.score) / 1e4
+    return {
+        "image": path_text(image),
+        "expression": prediction.expression,
+        "width": width,
+        "height": height,
+        "found": prediction.found,
+        "box_xyxy": box if prediction.found else None,
+        "score": score,
+        "min_score": prediction.min_score,
+        "mask_area": int(mask.sum()),
+        "mask_rle": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
+        "segment_thresh": prediction.segment_thresh,
+        "use_nls": int(prediction.use_nls),
+        "seconds": round(prediction.seconds, 4),
+        "unknown_words": list(prediction.unknown_words),
+        "unread_words": list(prediction.unread_words),
+    }
+
+
+def mask_of(prediction: Prediction) -> np.ndarray:
+    """(h, w) bool; empty if nothing was found."""
+    return prediction.mask if prediction.found else np.zeros_like(prediction.mask)
 
 
 def check_threshold(segment_thresh: float) -> None:

@@ -131,7 +131,9 @@ def test_a_kill_at_any_change_of_the_disk_leaves_no_file_that_is_not_listed(
         folder = tmp_path / str(moment)
         if not _kill_at(moment, folder, jobs, photograph):
             break
+        finished = (folder / "predictions.jsonl").read_bytes()
         predicted(*names.items(), folder=folder)
+        assert (folder / "predictions.jsonl").read_bytes().startswith(finished)
         assert files(folder) == whole, moment
         assert not list(folder.glob(".*.tmp"))
         assert predicted(*names.items(), folder=folder) == 0
