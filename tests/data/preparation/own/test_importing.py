@@ -169,7 +169,7 @@ def test_files_of_the_user_are_kept(imported, capsys):
     assert photos.run(photos.write(thing(expressions=["new"])), "--overwrite") == 0
     said = capsys.readouterr().out
     for path in (anns / "config.json", masks / "masks.jsonl"):
-        assert f"{path} was changed after the earlier import and is kept" in said
+        assert f"{path} was added or changed after the earlier import and is kept" in said
     assert (anns / "masks.jsonl").read_text() == "notes on masks"
     assert (masks / "train.txt").read_text() == "notes on lines"
     assert (masks / "masks.jsonl.2").read_text() == edited
