@@ -6,12 +6,14 @@ from the run, unless it sets them itself. `config.schema.load_config` calls `sta
 
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config.errors import ConfigError
+from config.json_text import check_regular
 
 SETTINGS_FILE = "config.json"
 BEST_WEIGHTS = "best.weights.h5"
@@ -142,22 +144,25 @@ def start_of(
     """
     value = settings["pretrained_weights"]
     folder = Path(os.path.realpath(value))
-    if value and folder.is_dir():
+    # Without a slash it may be a registered name, and a folder of this name something else.
+    is_run = "/" in value or (value and (folder / SETTINGS_FILE).is_file())
+    if is_run and folder.is_dir():
         file, _ = files_of_run(folder)
         theirs = read(file)
         weights = weights_of_run(file, theirs)
-    elif "/" in value and not folder.exists():
-        file, weights = Path(settings["log_path"]) / SETTINGS_FILE, folder / BEST_WEIGHTS
+    elif is_run and not folder.exists():
+        file = Path(settings["log_path"]) / SETTINGS_FILE
         try:
             theirs = read(file)
         except ConfigError:
             return None
-        if theirs["pretrained_weights"] != str(weights):
+        weights = Path(theirs["pretrained_weights"])
+        if weights.parent != folder:
             return None
     else:
         return None
     adopted = {key: theirs[key] for key in network_keys(theirs) if key not in given}
-    contradicting = differing_keys({**settings, **adopted}, theirs, _same_content)
+    contradicting = differing_keys({**settings, **adopted}, theirs, _same_anchors)
     if refused := [key for key in contradicting if key in ARCHITECTURE]:
         raise ConfigError(
             f"pretrained_weights = {folder}: is a run of another network: "
@@ -182,10 +187,13 @@ def as_overrides(settings: Settings, keys: Collection[str]) -> str:
     return " ".join(f"{key}={text(settings[key])}" for key in keys)
 
 
-def _same_content(first: str, second: str) -> bool:
-    """Whether two small text files differ in white space only."""
+def _same_anchors(first: str, second: str) -> bool:
+    """Whether two files contain the same numbers."""
     try:
+        for path in (first, second):
+            check_regular(path)
         texts = [Path(path).read_text(encoding="utf-8") for path in (first, second)]
-    except (OSError, UnicodeDecodeError):
+        numbers = [[float(n) for n in re.split(r"[,\s]+", text.strip())] for text in texts]
+    except (OSError, ValueError, ConfigError):
         return False
-    return texts[0].split() == texts[1].split()
+    return numbers[0] == numbers[1]

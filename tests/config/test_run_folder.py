@@ -1,6 +1,7 @@
 """`pretrained_weights` may name the folder of a run, whose network the config then takes over."""
 
 import json
+import os
 
 import pytest
 
@@ -121,6 +122,36 @@ def test_a_run_that_is_resumed_does_not_need_the_folder(load, run, tmp_path):
     # Its own settings say nothing about another start.
     other = load(pretrained_weights=str(tmp_path / "other/run"))
     assert (other.rnn_cell, other.pretrained_weights) == ("lstm", str(tmp_path / "other/run"))
+
+
+def test_a_resumed_run_does_not_need_the_folder_whatever_its_weights_are_called(
+    load, run, tmp_path
+):
+    (run / "best.weights.h5").rename(run / "mcn.weights.h5")
+    settings = json.loads((run / "config.json").read_text())
+    settings["evaluate_model"] = str(run / "mcn.weights.h5")
+    (run / "config.json").write_text(json.dumps(settings))
+    started = load()
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/config.json").write_text(json.dumps(started.to_dict()))
+    run.rename(tmp_path / "moved")
+    assert load() == started
+
+
+def test_a_registered_name_is_no_folder_of_that_name(load, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").mkdir()
+    assert load(pretrained_weights="imagenet").pretrained_weights == "imagenet"
+    assert load(["pretrained_weights=run"]).pretrained_weights == str(run / "best.weights.h5")
+
+
+def test_anchors_are_compared_by_their_numbers_and_pipes_not_at_all(load, tmp_path):
+    (tmp_path / "same.txt").write_text("10.0, 10.0, 20.0, 20.0, 30.0, 30.0")
+    os.mkfifo(tmp_path / "pipe")
+    for name, differ in (("same.txt", False), ("pipe", True)):
+        messages = []
+        load(report=messages.append, anchors_file=str(tmp_path / name))
+        assert ("anchors_file" in messages[-1]) == differ
 
 
 def test_a_folder_that_is_no_run_is_refused(load, run):
