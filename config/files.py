@@ -187,6 +187,20 @@ def file_sha256(path: str | os.PathLike, on_read: Callable[[int], object] | None
     return digest.hexdigest()
 
 
+def is_unchanged(path: str | os.PathLike, sha256: str) -> bool:
+    """Whether a file is still the one that was written: a regular file, no link, of this checksum.
+
+    Args:
+        path: the file, which need not exist.
+        sha256: 64 hexadecimal digits, as `file_sha256` returns them.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha256
+
+
 def make_folder(folder: Path) -> None:
     """Creates a folder and its missing parents.
 

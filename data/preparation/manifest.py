@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from config.files import file_sha256, write_text
+from config.files import file_sha256, is_unchanged, write_text
 from config.json_text import check_regular
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
@@ -156,8 +156,7 @@ def is_as_written(folder: Path, path: Path) -> bool:
     if str(path) == FILE_NAME:
         return True
     digest = manifest.files.get(str(path))
-    file = folder / path
-    return digest is not None and file.is_file() and file_sha256(file) == digest
+    return digest is not None and is_unchanged(folder / path, digest)
 
 
 def files_of_others(folder: Path, names: Iterable[str]) -> list[Path]:

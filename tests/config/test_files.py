@@ -16,6 +16,7 @@ from config.files import (
     check_free_space,
     file_sha256,
     free_bytes,
+    is_unchanged,
     locked,
     make_folder,
     remove_partial_files,
@@ -195,6 +196,18 @@ def test_the_checksum_of_a_file(tmp_path, size):
     digest = file_sha256(tmp_path / "a.bin", read.append)
     assert digest == hashlib.sha256(content).hexdigest()
     assert read == [min(done, size) for done in range(1 << 20, size + (1 << 20), 1 << 20)]
+
+
+def test_only_the_file_itself_with_its_content_is_unchanged(tmp_path):
+    path, link = tmp_path / "a.bin", tmp_path / "link"
+    path.write_bytes(b"content")
+    link.symlink_to(path)
+    digest = file_sha256(path)
+    assert is_unchanged(path, digest)
+    others = (link, tmp_path, tmp_path / "none", path / "none")
+    assert not any(is_unchanged(other, digest) for other in others)
+    path.write_bytes(b"Content")
+    assert not is_unchanged(path, digest)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that refuses even root")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import file_sha256
+from config.files import file_sha256, is_unchanged
 from config.json_text import parse_json
 from config.schema import Config
 from utils.export.graph import Exportable
@@ -39,8 +39,8 @@ class Description:
             folder: the exported folder, or the one that contains the exported file.
             path: relative to the folder.
         """
-        file, digest = folder / path, self.files.get(path.as_posix())
-        return digest is not None and file.is_file() and file_sha256(file) == digest
+        digest = self.files.get(path.as_posix())
+        return digest is not None and is_unchanged(folder / path, digest)
 
 
 def described(

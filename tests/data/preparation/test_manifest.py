@@ -220,6 +220,10 @@ def test_a_file_is_as_written_if_the_manifest_beside_it_lists_its_content(tmp_pa
     assert [is_as_written(tmp_path, Path(name)) for name in names] == [True, True, *[False] * 3]
     (tmp_path / "train.txt").write_text("another line")
     assert not is_as_written(tmp_path, Path("train.txt"))
+    (tmp_path / "train.txt").replace(tmp_path / "elsewhere.txt")
+    (tmp_path / "elsewhere.txt").write_text("a line")
+    (tmp_path / "train.txt").symlink_to("elsewhere.txt")
+    assert not is_as_written(tmp_path, Path("train.txt"))
     for damaged in ("", "{}"):
         (tmp_path / FILE_NAME).write_text(damaged)
         assert not is_as_written(tmp_path, Path(FILE_NAME))
