@@ -92,6 +92,7 @@ demo-model: install data/demo_large/prepared
 			--set evaluate_set=data/demo_large/anns/refcoco/$$split.txt \
 			--name demo_model_$$split --pictures 6 || exit 1; \
 	done
+	rm -rf data/demo_model/scenes data/demo_model/scenes.txt data/demo_model/scenes.jsonl
 	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
 		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --output data/demo_model
 

@@ -10,8 +10,9 @@ from config.errors import UserError
 from config.schema import PROJECT_ROOT
 from data.loading.annotations import Referent, read_annotations
 from model.weights import save_weights
+from utils import showcase
 from utils.prediction.jobs import jobs_from_list
-from utils.showcase import best_scenes, main, write_showcase
+from utils.showcase import best_scenes, check_output, main, write_showcase
 
 DEMO_MODEL = PROJECT_ROOT / "data" / "demo_model"
 
@@ -62,7 +63,8 @@ def images(tmp_path):
 
 
 def files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(str(path) for path in found if path.name != ".scenes.lock")
 
 
 def test_what_is_written_fits_together(images, tmp_path):
@@ -87,16 +89,42 @@ def test_what_is_written_fits_together(images, tmp_path):
     assert all(job.image.is_file() for job in jobs)
 
 
-def test_only_scenes_of_an_earlier_choice_are_replaced(images, tmp_path):
-    output = tmp_path / "out"
-    write_showcase(best_scenes(REFERENTS, QUALITIES, 2), images, output)
-    (output / "scenes" / "mine.jpg").write_text("of the user")
-    write_showcase(best_scenes(REFERENTS, QUALITIES, 1), images, output)
-    assert files(output)[2:] == ["scenes/mine.jpg", "scenes/scene_1.jpg"]
-    (output / "scenes" / "scene_2.jpg").write_text("of the user")
-    with pytest.raises(UserError, match=r"scene_2\.jpg: .*scenes\.txt does not list it"):
-        write_showcase(best_scenes(REFERENTS, QUALITIES, 2), images, output)
-    assert (output / "scenes" / "scene_2.jpg").read_text() == "of the user"
+@pytest.mark.parametrize("name", ["scenes", "scenes.txt", "scenes.jsonl"])
+def test_nothing_that_exists_is_replaced(tmp_path, name):
+    check_output(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    check_output(tmp_path)
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")  # Links to nothing count as well.
+    with pytest.raises(UserError, match=rf"{name}: exists already; move it, or name another --out"):
+        check_output(tmp_path)
+
+
+def test_files_that_appear_during_the_evaluation_are_kept(images, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "scene_1.jpg").write_text("mine")
+    (tmp_path / "scenes.txt").write_text("mine")
+    write_showcase(best_scenes(REFERENTS, QUALITIES, 1), images, tmp_path)
+    for kept in ("scenes/scene_1.jpg.2", "scenes.txt.2"):
+        assert (tmp_path / kept).read_text() == "mine"
+
+
+@pytest.mark.parametrize("interrupted", ["copyfile", "write_annotations", "write_text"])
+def test_an_interruption_leaves_nothing_and_the_command_can_be_repeated(
+    images, tmp_path, monkeypatch, interrupted
+):
+    output, scenes = tmp_path / "out", best_scenes(REFERENTS, QUALITIES, 2)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(showcase.shutil if interrupted == "copyfile" else showcase, interrupted, stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_showcase(scenes, images, output)
+    assert files(output) == []
+    check_output(output)
+    write_showcase(scenes, images, output)
+    assert len(files(output)) == 4
 
 
 @pytest.mark.slow
@@ -108,6 +136,9 @@ def test_the_command(network, tiny_set, tmp_path, capsys):
     main([*arguments, "2"])
     assert f"The best 2 of 4 images are in {tmp_path}/out/" in capsys.readouterr().out
     assert len(jobs_from_list(tmp_path / "out" / "scenes.jsonl")) == 2
+    assert exit_code(lambda: main([*arguments, "2"]), "hint") == 2
+    assert "out/scenes: exists already" in capsys.readouterr().err
+    arguments[3] = str(tmp_path / "other")
     assert exit_code(lambda: main([*arguments, "4"]), "hint") == 2
     assert "2 images with two referents" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -1,18 +1,20 @@
 r"""Chooses the scenes that the demo network is shown with: those of a set that it answers best.
 
-    python -m utils.showcase --weights data/demo_model/mcn.weights.h5 --config config/demo.json \
-        --set evaluate_set=data/demo/anns/refcoco/testA.txt --output data/demo_model
+    python -m utils.showcase --weights data/demo_model/mcn.weights.h5 \
+        --config config/demo_model.json \
+        --set evaluate_set=data/demo_large/anns/refcoco/testA.txt --output result/showcase
 
 evaluates the weights on evaluate_set, which should be held-out data, and ranks its images. An
 image is as good as the worse of its two best referents, and a referent is as good as the lowest
 score, box IoU or mask IoU of its expressions. The best images are copied to <output>/scenes/ as
 scene_1.jpg, scene_2.jpg and so on, best first. <output>/scenes.txt describes their referents as an
 annotation file, and <output>/scenes.jsonl lists one expression per referent for predict.py --list.
-Scenes of an earlier choice in the same folder are replaced.
+All three are written together or not at all, and only where none of them exists.
 """
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +27,13 @@ from config.command_line import (
     run,
 )
 from config.errors import UserError
-from config.files import write_text
+from config.files import check_folder, write_text
 from config.quiet import quiet_tensorflow
 from config.schema import Config
-from data.loading.annotations import Referent, read_annotations, write_annotations
+from data.loading.annotations import Referent, write_annotations
+from data.support.staging import complete_interrupted, replaced_together
 
-SCENES, ANNOTATIONS, LIST = "scenes", "scenes.txt", "scenes.jsonl"
+SCENES, ANNOTATIONS, LIST = WRITTEN = ("scenes", "scenes.txt", "scenes.jsonl")
 REFERENTS_PER_SCENE = 2
 
 
@@ -86,44 +89,43 @@ def best_scenes(
     return sorted(ranked_scenes, key=lambda scene: -scene[-1].qualities[-1])[:count]
 
 
+def check_output(output: str | Path) -> None:
+    """Raises `UserError` if `write_showcase` could not write to a folder as it is."""
+    output = Path(output)
+    check_folder(output)
+    complete_interrupted(output / SCENES)
+    for name in WRITTEN:
+        if os.path.lexists(output / name):
+            raise UserError(f"{output / name}: exists already; move it, or name another --output")
+
+
 def write_showcase(
     scenes: Sequence[Sequence[Answered]], images: str | Path, output: str | Path
 ) -> None:
-    """Writes the chosen scenes, in place of those of an earlier choice.
+    """Writes the chosen scenes, all files or none.
 
     Args:
         scenes: of `best_scenes`.
         images: folder of the images.
-        output: folder of scenes/, scenes.txt and scenes.jsonl.
+        output: folder of scenes/, scenes.txt and scenes.jsonl. Files of these names that have
+            appeared since `check_output` are kept under other names.
 
     Raises:
-        UserError: an image would replace one that scenes.txt does not list.
-        OSError: a file cannot be read or written.
+        UserError, OSError: a file cannot be read or written, or another process is writing.
     """
-    output = Path(output)
-    folder, earlier = output / SCENES, output / ANNOTATIONS
-    ours = {r.image for r in read_annotations(earlier)} if earlier.is_file() else set()
     named = {
         f"scene_{number}{Path(scene[0].referent.image).suffix}": scene
         for number, scene in enumerate(scenes, start=1)
     }
-    foreign = [name for name in named if name not in ours and (folder / name).exists()]
-    if foreign:
-        raise UserError(f"{folder / foreign[0]}: {earlier} does not list it; name another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ours - named.keys():
-        (folder / Path(name).name).unlink(missing_ok=True)
-    for name, scene in named.items():
-        shutil.copyfile(Path(images) / scene[0].referent.image, folder / name)
-    write_annotations(
-        earlier, [replace(a.referent, image=name) for name, scene in named.items() for a in scene]
-    )
-    rows = [
-        {"image": f"{SCENES}/{name}", "expression": answered.referent.expressions[0]}
-        for name, scene in named.items()
-        for answered in scene
-    ]
-    write_text(output / LIST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    referents = [replace(a.referent, image=name) for name, scene in named.items() for a in scene]
+    rows = [{"image": f"{SCENES}/{r.image}", "expression": r.expressions[0]} for r in referents]
+    targets = [Path(output) / name for name in WRITTEN]
+    with replaced_together(*targets, is_ours=lambda *_: False) as (folder, annotations, listed):
+        folder.mkdir()
+        for name, scene in named.items():
+            shutil.copyfile(Path(images) / scene[0].referent.image, folder / name)
+        write_annotations(annotations, referents)
+        write_text(listed, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _measured(config: Config, weights: str) -> tuple[Sequence[Referent], dict[int, float]]:
@@ -143,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.scenes < 1:
         parser.error("--scenes must be at least 1")
+    check_output(options.output)
     from utils.prediction.run_folder import settings_of_weights
 
     settings = settings_of_weights(options.weights, options.config, options.overrides)
