@@ -14,8 +14,9 @@ from config.errors import UserError, shown
 from config.files import bytes_text, check_free_space, remove_partial_files, written_atomically
 from data.support.progress import Progress
 
-# What reading a damaged zip archive raises, besides the OSError of `_is_seek`. RuntimeError: it is
-# encrypted or compressed by an unknown method; UnicodeDecodeError: a file name is damaged.
+# What reading a damaged zip archive raises, besides the OSError of `_is_seek_before_start`.
+# RuntimeError: it is encrypted or compressed by an unknown method; UnicodeDecodeError: a file name
+# is damaged.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError)
 # Reading a member of any other method expands a whole chunk of it in memory at once.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -74,7 +75,7 @@ def unpack(
                     _extract(archive, member, folder / name)
                     progress.update(done)
     except (*DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and not _is_seek(error):
+        if isinstance(error, OSError) and not _is_seek_before_start(error):
             raise
         raise UnpackError(
             f"{path}: damaged or not readable ({error}); delete it and download it again"
@@ -82,7 +83,7 @@ def unpack(
     return {name: member.file_size for name, member in wanted.items()}
 
 
-def _is_seek(error: OSError) -> bool:
+def _is_seek_before_start(error: OSError) -> bool:
     """Whether it is an error about a place before the beginning of the archive, so damage."""
     return error.errno == errno.EINVAL and error.filename is None
 

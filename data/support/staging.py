@@ -2,17 +2,19 @@
 
 A kill between two renames can leave one target new and the other old. It also leaves a note beside
 the first target, by which the next replacement completes the interrupted one before it starts. The
-note lists the former files that may be deleted: whose a file is is decided once, in its place.
+note lists the former files that may be deleted: whose a file is is decided once, in its place. What
+is put in the place of a target or changed after the kill is kept.
 """
 
 import json
 import os
 import re
 import shutil
+import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ class _Step:
             and the path the former one is moved to; all are on one disk.
         existed: whether there was a former one.
         written: whether there is a new one; otherwise the former one is removed.
-        ours: the former files to delete, relative to a folder; "." for a target that is a file.
+        ours: the former files to delete, relative to a folder, or "." for a target that is a file
+            → time of their last modification in ns.
     """
 
     target: Path
@@ -39,7 +42,7 @@ class _Step:
     old: Path
     existed: bool = False
     written: bool = False
-    ours: frozenset[str] = frozenset()
+    ours: Mapping[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -141,10 +144,15 @@ def _observed(step: _Step, target: Path, is_ours: IsOurs) -> _Step:
     """The step with what is on disk before any rename; `target` is its target as it was named."""
     existed, written = os.path.lexists(step.target), os.path.lexists(step.new)
     if step.target.is_dir():
-        ours = [str(path) for path in _files_of(step.target) if is_ours(target, path)]
+        found = [path for path in _files_of(step.target) if is_ours(target, path)]
     else:
-        ours = ["."] if existed and is_ours(target.parent, Path(target.name)) else []
-    return _Step(step.target, step.new, step.old, existed, written, frozenset(ours))
+        found = [Path()] if existed and is_ours(target.parent, Path(target.name)) else []
+    ours = {str(path): _modified_ns(step.target / path) for path in found}
+    return _Step(step.target, step.new, step.old, existed, written, ours)
+
+
+def _modified_ns(path: Path) -> int:
+    return path.lstat().st_mtime_ns
 
 
 def _files_of(target: Path) -> list[Path]:
@@ -160,16 +168,32 @@ def _files_of(target: Path) -> list[Path]:
 
 
 def _swap(steps: Sequence[_Step]) -> None:
-    """Moves old targets aside and new ones into place; goes on where it was interrupted.
+    """Moves old targets aside and new ones into place; continues where it was interrupted.
 
-    If that was in `_finish`, old targets may be gone already.
+    If that was in `_finish`, old targets may be gone already. What was put in the place of a target
+    since then is kept beside it.
     """
     for step in steps:
-        pending = os.path.lexists(step.new) or (not step.written and os.path.lexists(step.target))
-        if step.existed and pending and not os.path.lexists(step.old):
+        if not os.path.lexists(step.new if step.written else step.new.parent):
+            continue
+        if step.existed and not os.path.lexists(step.old) and os.path.lexists(step.target):
             step.target.rename(step.old)
-        if os.path.lexists(step.new):
+        if step.written:
+            _keep(step.target)
             step.new.rename(step.target)
+
+
+def _keep(target: Path) -> None:
+    """Renames what was put in the place of a target while its replacement was interrupted."""
+    if os.path.lexists(target):
+        kept = _free_name(target)
+        target.rename(kept)
+        print(
+            f"warning: {target}: its replacement was interrupted and is now complete; what was put "
+            f"there since then is kept as {kept}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _roll_back(steps: Sequence[_Step]) -> None:
@@ -205,10 +229,14 @@ def _leftovers(target: Path) -> list[tuple[Path, str, str]]:
 
 
 def _finish(note: Path, steps: Sequence[_Step]) -> None:
-    """Deletes what a complete replacement leaves; the note last, without which it cannot."""
+    """Deletes what a complete replacement leaves; the note last, without which it cannot.
+
+    The folder of the new target goes before the old target: `_swap` takes whatever it finds at a
+    target for the old one until then, if nothing new is written.
+    """
     for step in steps:
-        _discard(step)
         shutil.rmtree(step.new.parent, ignore_errors=True)
+        _discard(step)
     note.unlink()
 
 
@@ -219,7 +247,7 @@ def _write_note(note: Path, steps: Sequence[_Step]) -> None:
             "target": os.path.relpath(step.target, note.parent),
             "existed": step.existed,
             "written": step.written,
-            "ours": sorted(step.ours),
+            "ours_modified_ns": step.ours,
         }
         for step in steps
     ]
@@ -237,7 +265,7 @@ def _read_note(note: Path, key: str) -> list[_Step]:
             key,
             existed=entry["existed"],
             written=entry["written"],
-            ours=frozenset(entry["ours"]),
+            ours=entry.get("ours_modified_ns", {}),  # Notes of former versions do not have it.
         )
         for entry in entries
     ]
@@ -247,7 +275,7 @@ def _discard(step: _Step) -> None:
     """Deletes our files of a former target and moves all others to the new one."""
     for relative in _files_of(step.old):
         path, kept = step.old / relative, step.target / relative
-        if str(relative) in step.ours:
+        if step.ours.get(str(relative)) == _modified_ns(path):
             path.unlink()
         else:
             kept.parent.mkdir(parents=True, exist_ok=True)

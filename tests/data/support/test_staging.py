@@ -1,6 +1,7 @@
 """Replacing several folders together: complete, interrupted, killed, and on a full disk."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[0] = {root!r}
-from tests.data.support.test_staging import replace
+from tests.data.support.test_staging import is_ours, replace, replaced_together
 
 calls, at = 0, int(sys.argv[1])
 def counted(function):
@@ -224,19 +225,87 @@ def counted(function):
         return function(*arguments, **options)
     return call
 
-for name in ("rename", "unlink", "rmdir", "mkdir", "open", "fsync"):
+for name in sys.argv[2:]:
     setattr(os, name, counted(getattr(os, name)))
-replace(Path("anns/set"), Path("masks/set"), "new")
+{action}
+"""
+CHANGES = ("rename", "unlink", "rmdir", "mkdir", "open", "fsync")
+REPLACE = 'replace(Path("anns/set"), Path("masks/set"), "new")'
+REPLACE_FILE = """
+with replaced_together(Path("mask.bin"), is_ours=is_ours) as (new,):
+    new.write_text("new")
+"""
+REMOVE_MASKS = """
+with replaced_together(Path("anns/set"), Path("masks/set"), is_ours=is_ours) as (new, _):
+    new.mkdir()
 """
 
 
-def killed(folder, at):
-    """Replaces in a process that is killed at its call number `at`; whether it was."""
+def killed(folder, at, calls=CHANGES, action=REPLACE):
+    """Runs the action in a process that is killed at its call number `at`; whether it was."""
     root = str(Path(__file__).resolve().parents[3])
-    command = [sys.executable, "-c", KILLED.format(root=root), str(at)]
+    command = [sys.executable, "-c", KILLED.format(root=root, action=action), str(at), *calls]
     code = subprocess.run(command, cwd=folder, check=False).returncode
     assert code in (0, -signal.SIGKILL)
     return code != 0
+
+
+@pytest.mark.parametrize(("existed", "at", "of"), [(1, 3, 0), (1, 5, 1), (0, 2, 0), (0, 3, 1)])
+def test_a_folder_put_in_place_of_a_target_after_a_kill_is_kept(
+    tmp_path, sets, capsys, existed, at, of
+):
+    if existed:
+        replace(*sets, "old")
+    assert killed(tmp_path, at, ["rename"])
+    sets[of].mkdir()  # Between the two renames of a target, there is none.
+    (sets[of] / OURS[of]).write_text("mine")
+    complete_interrupted(sets[0])
+    assert all_files(sets) == {**expected("new"), f"set.2/{OURS[of]}": "mine"}
+    assert f"{sets[of]}: " in (warning := capsys.readouterr().err)
+    assert f"kept as {sets[of]}.2" in warning
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_file_put_in_place_of_a_target_after_a_kill_is_kept(tmp_path, at):
+    path = tmp_path / "mask.bin"
+    if at == 3:
+        path.write_text("old")
+    assert killed(tmp_path, at, ["rename"], REPLACE_FILE)
+    path.write_text("mine")
+    complete_interrupted(path)
+    assert contents(tmp_path) == {"mask.bin": "new", "mask.bin.2": "mine"}
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_a_folder_put_in_place_of_a_removed_target_after_a_kill_is_kept(tmp_path, sets, at):
+    anns, masks = sets
+    replace(anns, masks, "old")
+    assert killed(tmp_path, at, ["unlink"], REMOVE_MASKS)  # That of the note is the fourth.
+    assert not masks.exists()
+    masks.mkdir()
+    (masks / "mask.bin").write_text("mine")
+    complete_interrupted(anns)
+    assert all_files(sets) == {"set/mask.bin": "mine"}
+
+
+@pytest.mark.parametrize("action", [REPLACE, REPLACE_FILE])
+def test_a_former_file_that_is_changed_after_a_kill_is_kept(tmp_path, sets, action):
+    path = tmp_path / "mask.bin" if action == REPLACE_FILE else sets[0] / "lines.txt"
+    replace(*sets, "old")
+    path.write_text("old")
+    assert killed(tmp_path, 2, ["rename"], action)  # Before the former one is moved.
+    path.write_text("edited")
+    complete_interrupted(path if action == REPLACE_FILE else sets[0])
+    assert path.read_text() == "new"
+    assert path.with_name(f"{path.name}.2").read_text() == "edited"
+
+
+def test_a_target_deleted_after_a_kill_is_no_obstacle(tmp_path, sets):
+    replace(*sets, "old")
+    assert killed(tmp_path, 2, ["rename"])
+    shutil.rmtree(sets[0])
+    complete_interrupted(sets[0])
+    assert all_files(sets) == expected("new")
 
 
 @pytest.mark.slow
