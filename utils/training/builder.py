@@ -114,15 +114,20 @@ def build_trainer(
                 # Features are those of the frozen layers that the run has, not of the weights that
                 # pretrained_weights names now.
                 checkpoints.restore()
-            bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
-            store = build_feature_store(config, model, training_set.images, bad_images)
-            training_set = replace(training_set, features=store)
+            training_set = _with_features(training_set, config, model)
     if chief:
         say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     return Trainer(
         config, settings, strategy, training_set, evaluator, grounder, optimizer, checkpoints
     )
+
+
+def _with_features(training_set: TrainingSet, config: Config, model: keras.Model) -> TrainingSet:
+    """The training set with cached features in place of its images."""
+    bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
+    store = build_feature_store(config, model, training_set.images, bad_images)
+    return replace(training_set, features=store)
 
 
 def start_weights(config: Config, *, fresh: bool = False) -> str:
