@@ -1,5 +1,6 @@
 """Downloading and extracting the raw data sets.
 
 `archives.py` lists what can be downloaded; start there. `fetch.py` downloads one file,
-`verification.py` says whether it is the expected one, and `unpack.py` extracts an archive.
+`attempts.py` says when it gives up an address, `verification.py` whether the file is the expected
+one, and `unpack.py` extracts an archive.
 """

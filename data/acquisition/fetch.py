@@ -23,6 +23,7 @@ from config.files import (
     write_text,
 )
 from data.acquisition.archives import Archive, Download
+from data.acquisition.attempts import Attempts, ConnectionLostError, MirrorError
 from data.acquisition.verification import Examine, mismatch_of
 from data.support.progress import Progress
 
@@ -36,14 +37,6 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 class DownloadError(UserError):
     """A file cannot be downloaded; the message lists the addresses, the faults and a way out."""
-
-
-class _MirrorError(Exception):
-    """This address does not provide the file."""
-
-
-class _ConnectionLostError(Exception):
-    """The connection ended early; the data received so far are kept."""
 
 
 class _WebRedirects(urllib.request.HTTPRedirectHandler):
@@ -70,7 +63,8 @@ def fetch(
     Args:
         download: what to download; its addresses are tried in order.
         folder: where the file and, until it is complete, its part are stored.
-        attempts: consecutive failed attempts without progress before an address is given up.
+        attempts: consecutive failed attempts without progress before an address is given up; also
+            how often the download may start over without getting further than before.
         pause_s: seconds before the same address is tried again.
         timeout_s: seconds to wait for a response or for more data.
         examine: judges a complete file by its content, if no checksum is known; says how it
@@ -103,7 +97,7 @@ def fetch(
         print(f"{download.file} ← {url}", file=sys.stderr, flush=True)
         try:
             _fetch_from(url, download, part, attempts, pause_s, timeout_s, examine)
-        except _MirrorError as fault:
+        except MirrorError as fault:
             faults.append(f"  {url}\n    {fault}")
             continue
         part.replace(path)
@@ -124,19 +118,15 @@ def _fetch_from(
     examine: Examine | None,
 ) -> None:
     """Downloads from one address; afterwards `part` is the complete, verified file."""
-    left, responded = attempts, False
-    furthest = _size(part)  # A server may make the download start over; only more is progress.
-    resumed = furthest > 0
+    lost, responded = Attempts(attempts, _size(part)), False
+    resumed = _size(part) > 0
     while True:
         try:
             if not _size(part) or _size(part) != download.size:
                 responded = _transfer(url, download, part, timeout_s, responded)
-        except _ConnectionLostError as fault:
+        except ConnectionLostError as fault:
             responded = True
-            left = attempts if _size(part) > furthest else left - 1
-            furthest = max(furthest, _size(part))
-            if left <= 0:
-                raise _MirrorError(f"{fault}, {attempts} times in a row") from None
+            lost.add(fault, _size(part))
             time.sleep(pause_s)
             continue
         mismatch = mismatch_of(part, download, examine)
@@ -144,8 +134,9 @@ def _fetch_from(
             return
         part.unlink()
         if not resumed:
-            raise _MirrorError(f"it sent a different file: {mismatch}")
-        resumed, furthest = False, 0  # The part may be of another file: start over once.
+            raise MirrorError(f"it sent a different file: {mismatch}")
+        resumed = False  # The part may be of another file: start over once.
+        lost = Attempts(attempts, 0)
 
 
 def _transfer(url: str, download: Download, part: Path, timeout_s: float, responded: bool) -> bool:
@@ -177,7 +168,7 @@ def _transfer(url: str, download: Download, part: Path, timeout_s: float, respon
             return _refused(error, part, start)
     except _FAULTS as error:
         fault = f"no response: {_reason_of(error)}"
-        raise (_ConnectionLostError if responded else _MirrorError)(fault) from None
+        raise (ConnectionLostError if responded else MirrorError)(fault) from None
     with response:
         offset, total = _content_range(response, start)
         _check_response(response, download, total)
@@ -206,12 +197,12 @@ def _refused(error: urllib.error.HTTPError, part: Path, start: int) -> bool:
             return True
         raise _restart(part)
     text = f"HTTP {error.code} {shortened(str(error.reason))}"
-    raise (_ConnectionLostError if error.code in _TRANSIENT else _MirrorError)(text)
+    raise (ConnectionLostError if error.code in _TRANSIENT else MirrorError)(text)
 
 
-def _restart(part: Path) -> _ConnectionLostError:
+def _restart(part: Path) -> ConnectionLostError:
     part.unlink()
-    return _ConnectionLostError("it could not resume where the partial download ends")
+    return ConnectionLostError("it could not resume where the partial download ends")
 
 
 def _content_range(response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
@@ -222,7 +213,7 @@ def _content_range(response: http.client.HTTPResponse, start: int) -> tuple[int,
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(start):
-        raise _MirrorError(
+        raise MirrorError(
             f"the requested range starts at byte {start}, but it sends "
             f"{shown(response.headers.get('Content-Range'))}"
         )
@@ -246,12 +237,12 @@ def _check_response(
     response: http.client.HTTPResponse, download: Download, total: int | None
 ) -> None:
     if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise _MirrorError("it sends a web page instead of the file")
+        raise MirrorError("it sends a web page instead of the file")
     if None not in (download.size, total) and total != download.size:
-        raise _MirrorError(f"it offers a file of {total:,} bytes instead of {download.size:,}")
+        raise MirrorError(f"it offers a file of {total:,} bytes instead of {download.size:,}")
     most = download.most
     if total is not None and most is not None and total > most:
-        raise _MirrorError(f"it offers a file of {total:,} bytes, more than {most:,}")
+        raise MirrorError(f"it offers a file of {total:,} bytes, more than {most:,}")
 
 
 def _copy(
@@ -272,7 +263,7 @@ def _copy(
     done = offset
     chunk = _read(response, done, total)
     if not offset and not chunk.startswith(download.signature):
-        raise _MirrorError(f"it sends something other than {download.kind}")
+        raise MirrorError(f"it sends something other than {download.kind}")
     with (
         no_space_named(part, total),
         part.open("ab" if keep else "wb") as file,
@@ -283,7 +274,7 @@ def _copy(
             done += len(chunk)
             progress.update(done)
             if download.most is not None and done > download.most:
-                raise _MirrorError(f"it sends more than the expected {download.most:,} bytes")
+                raise MirrorError(f"it sends more than the expected {download.most:,} bytes")
             chunk = _read(response, done, total)
     if total is not None and done < total:
         raise _connection_lost(done, total, "the connection ended")
@@ -299,9 +290,9 @@ def _read(response: http.client.HTTPResponse, done: int, total: int | None) -> b
     return bytes(chunk[:n_bytes])
 
 
-def _connection_lost(done: int, total: int | None, reason: object) -> _ConnectionLostError:
+def _connection_lost(done: int, total: int | None, reason: object) -> ConnectionLostError:
     of = f" of {bytes_text(total)}" if total else ""
-    return _ConnectionLostError(f"connection lost after {bytes_text(done)}{of} ({reason})")
+    return ConnectionLostError(f"connection lost after {bytes_text(done)}{of} ({reason})")
 
 
 def _size(path: Path) -> int:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import itertools
-import json
 import os
 import shutil
 import socket
@@ -128,9 +127,9 @@ def test_a_server_that_makes_the_download_start_over_again_and_again_is_given_up
     server, tmp_path, known, behaviour
 ):
     url, served = server.add("set.zip", CONTENT, break_at=300_000, **behaviour)
-    with pytest.raises(DownloadError, match=r"times in a row|it offers a file of"):
+    with pytest.raises(DownloadError, match=r"times in a row|started over|it offers a file"):
         run(archive_of(url, known=known), tmp_path, attempts=3)
-    assert len(served.asked) <= 5
+    assert len(served.asked) <= 6
 
 
 def test_the_next_mirror_resumes_the_download_of_the_first_one(server, tmp_path):
@@ -156,14 +155,14 @@ def test_a_file_that_changed_meanwhile_is_downloaded_again(server, tmp_path):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_part_of_another_file_is_discarded(server, tmp_path, known):
-    url, served = server.add("set.zip", CONTENT)
+    # Each lost connection is progress, also where it ends before the discarded part did.
+    url, served = server.add("set.zip", CONTENT, break_at=None if known else 20_000)
     (tmp_path / "set.zip.part").write_bytes(OTHER[:100_000])
-    note = {"url": "elsewhere", "total": 7}
-    (tmp_path / "set.zip.part.json").write_text(json.dumps(note))
+    (tmp_path / "set.zip.part.json").write_text('{"url": "elsewhere", "total": 7}')
     if known:  # then the checksum decides, not the recorded size
         (tmp_path / "set.zip.part.json").write_text("broken")
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
-    assert served.asked == ["bytes=100000-", ""]
+    assert served.asked[:2] == ["bytes=100000-", ""]
 
 
 def test_a_part_that_is_too_long_is_discarded(server, tmp_path):
