@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from utils.evaluation.comparison import DUMPED, Measurement
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
-from utils.evaluation.result_folder import ANCHORS, PICTURES, RESULT, TEXT, ResultFolder
+from utils.evaluation.published import is_splits_table
+from utils.evaluation.result_folder import (
+    ANCHORS,
+    PICTURES,
+    RESULT,
+    TEXT,
+    ResultFolder,
+    changes,
+)
 from utils.prediction.expressions import words_contents
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
@@ -43,7 +51,8 @@ class Task:
         set_path: annotation file.
         folder: where result.txt and result.json are written.
         dump: file for one JSON line per expression, in the order of the set; None for no file.
-        table: file that lists the result among others, removed if it is replaced by another one.
+        table: file of `utils.evaluation.published.sealed` that may list the result among others;
+            removed if other results replace this one.
     """
 
     set_path: str
@@ -111,17 +120,18 @@ def report_tasks(
     if missing:
         raise UserError(missing_text(missing.values()))
     sources = _sources(config, tasks)
-    names = [TEXT, *([PICTURES] if pictures else [])]
     for task, source in zip(tasks, sources, strict=True):
         _check_dump(task, overwrite)
-        ResultFolder(task.folder, source).check(names, overwrite)
+        ResultFolder(task.folder, source).check(_names(task, pictures), overwrite)
     print(device_line())
     evaluators = [build_evaluator(_of(config, task)) for task in tasks]
     for task, source, evaluator in zip(tasks, sources, evaluators, strict=True):
         source["data_sha256"] |= words_contents(config, evaluator.words)
-        ResultFolder(task.folder, source).check(names, overwrite)  # Now with the words.
+        # Now with the words.
+        ResultFolder(task.folder, source).check(_names(task, pictures), overwrite)
         print(f"data: {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images")
     grounder = load_grounder(config)
+    _check_sources(config, tasks, sources)
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
     return [
@@ -167,14 +177,14 @@ def _evaluate(
     if task.dump is not None:
         rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
         dumped = "".join(row + "\n" for row in rows).encode()
-        if task.dump.resolve().parent == task.folder.resolve():
+        if _is_beside(task.dump, task.folder):
             files[task.dump.name] = dumped
         else:
             write_bytes(task.dump, dumped)
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
         files[PICTURES] = png_bytes(sheet)
-    stale = [] if task.table is None else [task.table]
+    stale = [path for path in (task.table,) if path is not None and is_splits_table(path)]
     ResultFolder(task.folder, source).write(details, files, stale)
     return result
 
@@ -195,6 +205,32 @@ def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         }
         for task in tasks
     ]
+
+
+def _check_sources(
+    config: Config, tasks: Sequence[Task], sources: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raises `UserError` if files were replaced since `_sources`, and something else was loaded."""
+    for task, then, now in zip(tasks, sources, _sources(config, tasks), strict=True):
+        changed = changes(then, now)
+        if changed:
+            raise UserError(
+                f"{task.set_path} and {config.evaluate_model}: {', '.join(changed)} changed while "
+                "they were loaded; run the same command again"
+            )
+
+
+def _names(task: Task, pictures: int) -> list[str]:
+    """The files that a task writes beside its result.json."""
+    names = [TEXT, *([PICTURES] if pictures else [])]
+    if task.dump is not None and _is_beside(task.dump, task.folder):
+        names.append(task.dump.name)
+    return names
+
+
+def _is_beside(dump: Path, folder: Path) -> bool:
+    """Whether a dump is written to the folder of the results."""
+    return dump.resolve().parent == folder.resolve()
 
 
 def _check_dump(task: Task, overwrite: bool) -> None:

@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import check_folder, file_sha256, write_bytes
+from config.files import check_folder, file_sha256, is_unchanged, write_bytes
 from config.json_text import parse_json
 
 RESULT, TEXT, PICTURES = "result.json", "result.txt", "pictures.png"
 FILES, ANCHORS = "files", "anchors_px"
 # What results of former versions do not have.
 LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
-# The files that former versions wrote without recording them.
-FORMER_FILES = (TEXT, PICTURES)
 
 
 class ResultFolder:
     """result.json and the files that belong to it, which it lists with their checksums.
 
     Files of results of other weights, settings or data never stay beside new results. No file is
-    replaced or removed that test.py has not written, or that was changed since.
+    replaced or removed beside result.json that it does not list, or that was changed since.
 
     Args:
         folder: the folder, which need not exist.
@@ -41,7 +39,7 @@ class ResultFolder:
     def __init__(self, folder: str | os.PathLike, source: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         found = self._read()
-        self.changed: list[str] = [] if found is None else _changes(found, source)
+        self.changed: list[str] = [] if found is None else changes(found, source)
         self._recorded = {} if found is None else _recorded_files(found)
 
     def check(self, names: Iterable[str], overwrite: bool) -> None:
@@ -82,7 +80,8 @@ class ResultFolder:
                 some.
 
         Raises:
-            NoSpaceError, OSError: a file cannot be written. No old file is left then.
+            NoSpaceError, OSError: a file cannot be written. The files of other results have been
+                removed by then; their result.json stays if the new one cannot be written.
         """
         ours = [name for name in self._recorded if self._is_ours(name)]
         kept = [] if self.changed else [name for name in ours if name not in files]
@@ -115,27 +114,21 @@ class ResultFolder:
 
     def _is_ours(self, name: str) -> bool:
         """Whether a file is the one that was written with result.json."""
-        path = self.folder / name
-        if name not in self._recorded or not path.is_file() or path.is_symlink():
-            return False
-        checksum = self._recorded[name]
-        return checksum is None or checksum == file_sha256(path)
+        return name in self._recorded and is_unchanged(self.folder / name, self._recorded[name])
 
 
-def _recorded_files(found: Mapping[str, Any]) -> dict[str, str | None]:
-    """Name → checksum of the files that a result.json lists; None if it does not know it."""
+def _recorded_files(found: Mapping[str, Any]) -> dict[str, str]:
+    """Name → checksum of the files that a result.json lists; those of former versions list none."""
     files = found.get(FILES)
-    if not isinstance(files, dict):
-        return dict.fromkeys(FORMER_FILES)
     return {
         name: checksum
-        for name, checksum in files.items()
+        for name, checksum in (files.items() if isinstance(files, dict) else ())
         if isinstance(checksum, str) and Path(name).name == name != RESULT
     }
 
 
-def _changes(found: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
-    """What earlier results were computed with that differs."""
+def changes(found: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
+    """Names what other results, given by their result.json, follow from that `source` does not."""
     settings, data = found["settings"], found.get("data_sha256")
     data = data if isinstance(data, dict) else {}
     changed = [

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.errors import UserError
-from config.files import write_text
+from config.files import write_bytes
 from config.schema import Config
-from utils.evaluation.published import is_splits_table, published_scores, splits_table
+from utils.evaluation.published import is_splits_table, published_scores, sealed, splits_table
 from utils.evaluation.report import Task, report_tasks
 
 
@@ -47,31 +47,26 @@ def report_splits(
     chosen = list(dict.fromkeys(splits)) or [evaluate_set.stem]
     _check_names(chosen, evaluate_set)
     table_path = output / f"{name or dataset}_splits.txt"
-    ours = is_splits_table(table_path)
     tasks = [
         Task(
             str(evaluate_set.with_name(f"{split}.txt")),
             output / (name if name and not splits else f"{name or dataset}_{split}"),
-            _dump_of(dump, split if len(chosen) > 1 else None),
-            table_path if ours else None,
+            _dump_of(dump, split if len(chosen) > 1 else None, table_path),
+            table_path,
         )
         for split in chosen
     ]
-    if table_path.resolve() in [task.dump.resolve() for task in tasks if task.dump is not None]:
-        raise UserError(f"--dump {dump}: is the file of the table of splits; name another file")
     scores = published_scores(weights, dataset, config.det_acc_thresh)
     tabulated = len(chosen) > 1 or bool(scores.keys() & {*chosen})
-    if tabulated and not ours and os.path.lexists(table_path):
-        raise UserError(
-            f"{table_path}: exists and is not a table of test.py; move it, or name the results by "
-            "--name"
-        )
+    if tabulated:
+        _check_table(table_path)
     results = report_tasks(config, tasks, weights, pictures, overwrite)
     if tabulated:
         by_split = dict(zip(chosen, results, strict=True))
         table = splits_table(by_split, weights, dataset, config.det_acc_thresh)
         print(f"\n{table}")
-        write_text(table_path, table + "\n")
+        _check_table(table_path)  # Again: somebody may have edited it during the evaluation.
+        write_bytes(table_path, sealed(table))
     print(f"Results are in {', '.join(f'{task.folder}/' for task in tasks)}")
 
 
@@ -86,8 +81,21 @@ def _check_names(splits: Sequence[str], evaluate_set: Path) -> None:
         )
 
 
-def _dump_of(dump: str | None, split: str | None) -> Path | None:
+def _check_table(path: Path) -> None:
+    """Raises `UserError` if the table of splits would replace anything but an earlier one."""
+    if os.path.lexists(path) and not is_splits_table(path):
+        raise UserError(
+            f"{path}: exists and is not a table that test.py wrote, or has changed since; move it, "
+            "or name the results by --name"
+        )
+
+
+def _dump_of(dump: str | None, split: str | None, table: Path) -> Path | None:
+    """The file for the dump of a split; raises `UserError` if it is that of the table."""
     if dump is None:
         return None
     path = Path(dump)
-    return path if split is None else path.with_stem(f"{path.stem}_{split}")
+    path = path if split is None else path.with_stem(f"{path.stem}_{split}")
+    if path.resolve() == table.resolve():
+        raise UserError(f"--dump {dump}: is the file of the table of splits; name another file")
+    return path

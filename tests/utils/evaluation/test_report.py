@@ -14,6 +14,7 @@ from data.loading.errors import DataError
 from data.loading.masks import write_masks
 from model.weights import WeightsError, save_weights
 from tests.tiny import NETWORK
+from utils.evaluation import report as report_module
 from utils.evaluation.comparison import DUMPED
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.report import report
@@ -165,11 +166,24 @@ def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path):
     dump.write_text(json.dumps(dict.fromkeys(DUMPED, 0)) + "\n")
     before = dump.read_bytes()
     with pytest.raises(UserError, match=r"dump\.jsonl: exists already; .*--overwrite"):
-        report(tiny_set.config(), tmp_path, weights, dump)
+        report(tiny_set.config(), tmp_path / "result", weights, dump)
     assert dump.read_bytes() == before
     assert list(tmp_path.iterdir()) == [dump]
-    report(tiny_set.config(), tmp_path, weights, dump, overwrite=True)
+    report(tiny_set.config(), tmp_path / "result", weights, dump, overwrite=True)
     assert len(dump.read_text().splitlines()) == 12
+
+
+def test_a_dump_in_the_folder_of_the_result_is_not_replaced_once_it_was_changed(
+    tiny_set, weights, tmp_path
+):
+    dump = tmp_path / "dump.jsonl"
+    report(tiny_set.config(), tmp_path, weights, dump)
+    report(tiny_set.config(), tmp_path, weights, dump, overwrite=True)
+    changed = dump.read_bytes() + dump.read_bytes()
+    dump.write_bytes(changed)
+    with pytest.raises(UserError, match=r"dump\.jsonl: was not written by test\.py, or has"):
+        report(tiny_set.config(), tmp_path, weights, dump, overwrite=True)
+    assert dump.read_bytes() == changed
 
 
 @pytest.mark.parametrize(
@@ -267,6 +281,29 @@ def test_a_full_disk_leaves_no_partial_file_and_the_table_is_printed(
     with pytest.raises(NoSpaceError, match=r"result\.json: .*the disk is full"):
         report(tiny_set.config(), disk / "result", weights)
     assert list((disk / "result").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("best.weights.h5", "weights"), ("val.txt", "contents of evaluate_set")]
+)
+def test_files_that_are_replaced_while_they_are_loaded_are_refused(
+    tiny_set, weights, tmp_path, monkeypatch, name, what
+):
+    for path in (weights, tiny_set.root / "val.txt"):
+        shutil.copy(path, tmp_path / Path(path).name)
+    (tmp_path / Path(weights).name).rename(tmp_path / "best.weights.h5")
+    load = report_module.load_grounder
+
+    def replaced_meanwhile(config):
+        grounder = load(config)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b"\n")
+        return grounder
+
+    monkeypatch.setattr(report_module, "load_grounder", replaced_meanwhile)
+    config = tiny_set.config(evaluate_set=str(tmp_path / "val.txt"))
+    with pytest.raises(UserError, match=rf"val\.txt .*: {what} changed while they were loaded"):
+        report(config, tmp_path / "result", tmp_path / "best.weights.h5")
+    assert not (tmp_path / "result").exists()
 
 
 def test_skipped_images_are_listed(tiny_set, weights, tmp_path, capsys):

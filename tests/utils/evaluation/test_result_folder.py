@@ -5,6 +5,7 @@ import json
 import pytest
 
 from config.errors import UserError
+from config.files import file_sha256
 from utils.evaluation.result_folder import ResultFolder
 
 SOURCE = {
@@ -79,12 +80,12 @@ def test_a_file_of_another_kind_is_never_replaced(tmp_path, found, overwrite):
     assert (tmp_path / "result.json").read_bytes() == found
 
 
-def test_results_of_former_versions_recorded_no_files(tmp_path):
+def test_files_that_no_result_lists_are_those_of_others(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(SOURCE))
-    for name in ("result.txt", "pictures.png", "mine.png"):
-        (tmp_path / name).write_bytes(b"old")
-    write(tmp_path, {"result.txt": b"new"}, OTHER, overwrite=True)
-    assert contents(tmp_path) == {"result.txt": b"new", "mine.png": b"old"}
+    (tmp_path / "result.txt").write_bytes(b"with notes")
+    with pytest.raises(UserError, match=r"result\.txt: was not written by test\.py, or has"):
+        write(tmp_path, TEXT, OTHER, overwrite=True)
+    assert contents(tmp_path) == {"result.txt": b"with notes"}
 
 
 def test_records_lead_out_of_the_folder_to_no_file(tmp_path):
@@ -92,7 +93,8 @@ def test_records_lead_out_of_the_folder_to_no_file(tmp_path):
     write(folder, TEXT)
     outside.write_bytes(b"mine")
     record = json.loads((folder / "result.json").read_text())
-    record["files"] |= {"../outside.txt": None, str(outside): None, "..": None, "result.json": 3}
+    names = ("../outside.txt", str(outside), "..", "result.json")
+    record["files"] |= dict.fromkeys(names, file_sha256(outside))
     (folder / "result.json").write_text(json.dumps(record))
     write(folder, TEXT, OTHER, overwrite=True)
     assert outside.read_bytes() == b"mine"

@@ -13,7 +13,8 @@ from config.schema import PROJECT_ROOT, load_config
 from model.weights import save_weights
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
 from utils.evaluation import report as report_module
-from utils.evaluation.published import is_splits_table, splits_table
+from utils.evaluation import splits as splits_module
+from utils.evaluation.published import is_splits_table, sealed, splits_table
 from utils.evaluation.splits import report_splits
 from utils.prediction.run_folder import settings_of_weights
 
@@ -117,7 +118,7 @@ def test_splits_are_evaluated_by_one_network(prepared, tmp_path, capsys, monkeyp
         assert (tmp_path / f"dump_{split}.jsonl").is_file()
     assert found["testA"]["seg_iou"] != found["val"]["seg_iou"] == found["testB"]["seg_iou"]
     table = (tmp_path / "refcoco_splits.txt").read_text()
-    assert f"\n{table}" in printed
+    assert f"\n{table.rpartition('SHA-256')[0]}" in printed
     assert f"{100 * found['testA']['seg_iou']:.2f}" in table.splitlines()[4]
     assert "83.38" in table.splitlines()[4]
     assert "anchors_px = [[20.0, 24.0]" in (tmp_path / "refcoco_val/result.txt").read_text()
@@ -188,7 +189,12 @@ def test_the_table_of_other_weights_is_removed(prepared, tmp_path):
     table = tmp_path / "refcoco_splits.txt"
     report_splits(prepared.config, str(own), ["val"], tmp_path)
     assert table.is_file()
+    written = table.read_bytes()
+    table.write_bytes(written + b"my notes\n")
     report_splits(prepared.config, str(other), ["val"], tmp_path, overwrite=True)
+    assert table.read_bytes() == written + b"my notes\n"
+    table.write_bytes(written)
+    report_splits(prepared.config, str(own), ["val"], tmp_path, overwrite=True)
     assert not table.exists()
 
 
@@ -196,19 +202,44 @@ def test_the_table_of_other_weights_is_removed(prepared, tmp_path):
 def test_a_table_replaces_no_other_file(prepared, tmp_path, content):
     table = tmp_path / "refcoco_splits.txt"
     table.write_bytes(content)
-    with pytest.raises(UserError, match=r"refcoco_splits\.txt: exists and is not a table of test"):
+    with pytest.raises(UserError, match=r"refcoco_splits\.txt: exists and is not a table that te"):
         report_splits(prepared.config, prepared.weights, ["val", "testA"], tmp_path, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == [table.name]
     assert table.read_bytes() == content
 
 
-def test_tables_are_recognized(tmp_path):
+@pytest.mark.parametrize(("weights", "thresh"), [(CHECKPOINT, 0.5), ("best.weights.h5", 0.75)])
+def test_tables_are_recognized_until_they_are_changed(tmp_path, weights, thresh):
     table = tmp_path / "a.txt"
-    for weights, thresh in ((CHECKPOINT, 0.5), ("best.weights.h5", 0.75)):
-        table.write_text(splits_table(RESULTS, weights, "refcoco", thresh) + "\n")
-        assert is_splits_table(table)
+    content = sealed(splits_table(RESULTS, weights, "refcoco", thresh))
+    table.write_bytes(content)
+    assert is_splits_table(table)
+    lines = content.splitlines(keepends=True)
+    for changed in (content + b"mine\n", b"mine\n" + content, b"".join(lines[:-1]), lines[-1]):
+        table.write_bytes(changed)
+        assert not is_splits_table(table)
     assert not is_splits_table(tmp_path / "none.txt")
     assert not is_splits_table(tmp_path)
+    table.write_bytes(content)
+    (tmp_path / "link.txt").symlink_to(table)
+    assert not is_splits_table(tmp_path / "link.txt")
+
+
+def test_a_table_with_notes_is_neither_replaced_nor_removed(prepared, tmp_path, monkeypatch):
+    """Also if the notes were added during the evaluation."""
+    table = tmp_path / "refcoco_splits.txt"
+    noted = sealed(splits_table(RESULTS, "own.h5", "refcoco")) + b"my notes\n"
+    arguments = (prepared.config, prepared.weights, ["val", "testA"], tmp_path)
+    table.write_bytes(noted)
+    with pytest.raises(UserError, match=r"refcoco_splits\.txt: exists and is not a table that"):
+        report_splits(*arguments, overwrite=True)
+    table.unlink()
+    monkeypatch.setattr(
+        splits_module, "report_tasks", lambda *_: table.write_bytes(noted) and [*RESULTS.values()]
+    )
+    with pytest.raises(UserError, match=r"refcoco_splits\.txt: exists and is not a table that"):
+        report_splits(*arguments)
+    assert table.read_bytes() == noted
 
 
 def test_a_dump_is_not_the_table_of_the_splits(tiny_set, tmp_path):
