@@ -181,10 +181,7 @@ def _report(summary: ImportSummary, data: OwnData, output: Path, name: str) -> N
 
 def _notes(summary: ImportSummary) -> Iterator[str]:
     for file in summary.kept_files:
-        yield (
-            f"{file} was added or changed after the earlier import and is kept, with a number "
-            "appended"
-        )
+        yield f"{file} is not as the earlier import recorded it and is kept, with a number appended"
     for note, places in summary.notes.items():
         yield f"{note}: {counted(places)}"
     if summary.masks.get("filled box"):

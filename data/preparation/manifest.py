@@ -4,8 +4,8 @@
 differently in each division of a data set, so lines that are paired with the masks of another
 preparation would train on wrong masks without any error.
 
-It also lists the files beside it with their checksums: what a later preparation may delete. Every
-other file, and every file that was changed, is the user's.
+It also lists the files beside it with their checksums, and ends with its own: what a later
+preparation may delete. Every other file, and every file that was changed, is the user's.
 """
 
 import hashlib
@@ -23,8 +23,11 @@ from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
 from data.preparation.json_fields import parse_json
+from data.support.sealing import is_sealed, sealed
 
 FILE_NAME = "manifest.json"
+OWN = "sha256_of_manifest"
+_ALLOW = "or add --overwrite to replace lines and masks together"
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,7 @@ def write_manifests(
     for folder in folders:
         files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
         content = asdict(replace(manifest, splits=splits, files=files))
-        text = json.dumps({"id": manifest.id, **content}, indent=2, ensure_ascii=False)
-        write_text(folder / FILE_NAME, text + "\n")
+        write_text(folder / FILE_NAME, sealed({"id": manifest.id, **content}, OWN))
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest | None:
@@ -154,7 +156,7 @@ def is_as_written(folder: Path, path: Path) -> bool:
     if manifest is None:
         return False
     if str(path) == FILE_NAME:
-        return True
+        return is_sealed(folder / path, OWN)
     digest = manifest.files.get(str(path))
     return digest is not None and is_unchanged(folder / path, digest)
 
@@ -175,7 +177,12 @@ def files_of_others(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def replaced_files_of_others(folders: Sequence[Path], new_folders: Sequence[Path]) -> list[Path]:
-    """Files of folders that are not as a preparation wrote them and have the names of new files."""
+    """Files of folders that are not as a preparation wrote them and have the names of new files.
+
+    Args:
+        folders: those of lines and masks, which need not exist.
+        new_folders: what will replace them, complete with their manifests.
+    """
     return [
         path
         for folder, new in zip(folders, new_folders, strict=True)
@@ -198,8 +205,7 @@ def check_replaceable(
         DataError: something else would be lost, or lines would be paired with masks of another set;
             the message says what and how to avoid it.
     """
-    mask_names = _mask_names(masks)
-    if not new.masks and (others := files_of_others(masks, mask_names)):
+    if not new.masks and (others := files_of_others(masks, _mask_names(masks))):
         raise DataError(
             f"{masks} contains {others[0].name}, which was not prepared with {annotations} or was "
             "changed since: move it away, or add --generate_mask --overwrite"
@@ -207,37 +213,51 @@ def check_replaceable(
     if overwrite:
         return
     old = read_manifest(annotations)
-    allow = "or add --overwrite to replace lines and masks together"
     line_names = {f"{split}.txt" for split in splits} & _names(annotations)
     if old is None:
-        for folder, names in ((annotations, line_names), (masks, mask_names)):
+        for folder, names in ((annotations, line_names), (masks, _mask_names(masks))):
             if names:
                 raise DataError(
                     f"{folder} contains {min(names)}, but {annotations} has no {FILE_NAME} that "
-                    f"tells what it was prepared from: choose another --output_dir, {allow}"
+                    f"tells what it was prepared from: choose another --output_dir, {_ALLOW}"
                 )
         return
     if old.id != new.id:
         raise DataError(
             f"{annotations} contains {old.described}, and this is {new.described}: choose another "
-            f"--output_dir, {allow}"
+            f"--output_dir, {_ALLOW}"
         )
-    of_masks = read_manifest(masks)
+    _check_masks(annotations, masks, old, new)
+    _check_unchanged(annotations, old, line_names)
+
+
+def _check_masks(annotations: Path, masks: Path, old: Manifest, new: Manifest) -> None:
+    """The part of `check_replaceable` about masks beside lines that may be replaced."""
+    of_masks, names = read_manifest(masks), _mask_names(masks)
     if of_masks is None or of_masks.id != old.id:
-        if mask_names:
+        if names:
             raise DataError(
-                f"{masks} contains {min(mask_names)}, which was not prepared with {annotations}: "
-                f"choose another --output_dir, {allow}"
+                f"{masks} contains {min(names)}, which was not prepared with {annotations}: "
+                f"choose another --output_dir, {_ALLOW}"
             )
-    elif not new.masks:
+        return
+    if not new.masks:
         raise DataError(
             f"{masks} contains the masks of {annotations}, which would be removed: add "
-            f"--generate_mask, {allow}"
+            f"--generate_mask, {_ALLOW}"
         )
-    changed = files_of_others(annotations, line_names) + files_of_others(masks, [MASK_FILE])
-    if changed:
+    _check_unchanged(masks, of_masks, [MASK_FILE])
+
+
+def _check_unchanged(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    for path in files_of_others(folder, names):
+        if path.name in manifest.files:
+            raise DataError(
+                f"{path} was changed after its preparation: save it under another name, {_ALLOW}"
+            )
         raise DataError(
-            f"{changed[0]} was changed after its preparation: save it under another name, {allow}"
+            f"{path} is not listed in {folder / FILE_NAME}: choose another --output_dir, or add "
+            "--overwrite, which keeps it with a number appended to its name"
         )
 
 

@@ -41,7 +41,9 @@ from data.support.staging import replaced_together
 # The published preparation of ReferIt skips these images, so its sets do not contain them.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
 BYTES_PER_LINE = 60  # For estimates: numbers and punctuation.
-KEPT = "files that were changed or written by others, kept with a number appended to their name"
+KEPT = (
+    "files not as an earlier preparation recorded them, kept with a number appended to their name"
+)
 COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
 # COCO's category ids are 1–90 without these ten; the others, in order, are categories 0–79.
 _UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -115,10 +117,10 @@ def prepare_set(
         for split, referents in summary.referents.items():
             if referents:
                 write_annotations(new_annotations / f"{split}.txt", referents)
+        write_manifests(manifest, summary.referents, new[: 1 + generate_mask])
         kept = replaced_files_of_others((annotations, masks), new)
         if kept:
             summary.changed[KEPT] = [str(path) for path in kept]
-        write_manifests(manifest, summary.referents, new[: 1 + generate_mask])
     return summary
 
 

@@ -1,16 +1,14 @@
 """The JSON description of an export: for its users, and to tell its files from those of others."""
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from config.errors import UserError
 from config.files import file_sha256, is_unchanged
 from config.json_text import parse_json
 from config.schema import Config
+from data.support.sealing import is_sealed, sealed
 from utils.export.graph import Exportable
 
 # The settings that users of an exported file need to know.
@@ -71,37 +69,27 @@ def described(
     else:
         found = sorted(file for file in exported.rglob("*") if file.is_file())
         files = {file.relative_to(exported).as_posix(): file for file in found}
-    return _sealed(
+    return sealed(
         {
             "inputs": specified({spec.name: spec for spec in function.input_signature}),
             "outputs": specified(function.get_concrete_function().structured_outputs),
             "settings": {key: getattr(config, key) for key in SETTINGS},
             "weights": Path(weights).name,
             FILES: {name: file_sha256(file) for name, file in files.items()},
-        }
+        },
+        OWN,
     )
 
 
 def read_description(path: Path) -> Description | None:
     """Reads a description; None if there is none, or a file that is no description."""
     try:
-        raw = path.read_bytes() if path.is_file() else b""
-        content = parse_json(raw, path)
+        content = parse_json(path.read_bytes() if path.is_file() else b"", path)
+        unchanged = is_sealed(path, OWN)
     except (OSError, UserError):
         return None
     if not isinstance(content, dict) or not content.keys() >= _KEYS:
         return None
     if not isinstance(content[FILES], dict):
         return None
-    content.pop(OWN, None)
-    return Description(content[FILES], unchanged=_sealed(content).encode() == raw)
-
-
-def _sealed(content: dict[str, Any]) -> str:
-    """The JSON text of a description, which ends with the checksum of all that precedes it."""
-    digest = hashlib.sha256(_json(content).encode()).hexdigest()
-    return _json({**content, OWN: digest}) + "\n"
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return Description(content[FILES], unchanged)

@@ -110,6 +110,28 @@ def test_changed_lines_and_masks_are_not_replaced(raw, tmp_path, capsys, prepare
     check_pairing(prepared[0] / "val.txt", prepared[1])
 
 
+def test_files_that_the_manifest_does_not_list_are_not_replaced(raw, tmp_path, capsys, prepared):
+    path, manifest = prepared[1] / "masks.jsonl", prepared[1] / FILE_NAME
+    content = path.read_bytes()
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files": {}}))
+    message = refused(raw, tmp_path, capsys, "--generate_mask")
+    assert f"{path} is not listed in {manifest}: " in message
+    assert "changed" not in message
+    assert run(raw, tmp_path, "--generate_mask", "--overwrite") == 0
+    assert (prepared[1] / "masks.jsonl.2").read_bytes() == content
+
+
+@pytest.mark.parametrize("edited", ["{", None])
+def test_a_manifest_that_was_edited_is_kept_and_named(raw, tmp_path, capsys, prepared, edited):
+    path = prepared[0] / FILE_NAME
+    edited = edited or path.read_text().replace('"referents": 3', '"referents": 33')
+    path.write_text(edited)
+    assert run(raw, tmp_path, "--generate_mask", "--overwrite") == 0
+    assert path.with_name(f"{FILE_NAME}.2").read_text() == edited
+    assert str(path) in capsys.readouterr().out
+    assert read_manifest(prepared[0]).splits["train"]["referents"] == 3
+
+
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
 def test_only_files_in_the_manifest_of_their_folder_are_replaced(raw, tmp_path, prepared, options):
     lines, masks = prepared
@@ -224,6 +246,6 @@ def test_a_file_is_as_written_if_the_manifest_beside_it_lists_its_content(tmp_pa
     (tmp_path / "elsewhere.txt").write_text("a line")
     (tmp_path / "train.txt").symlink_to("elsewhere.txt")
     assert not is_as_written(tmp_path, Path("train.txt"))
-    for damaged in ("", "{}"):
+    for damaged in ("", "{}", (tmp_path / FILE_NAME).read_text().replace("mine", "yours")):
         (tmp_path / FILE_NAME).write_text(damaged)
         assert not is_as_written(tmp_path, Path(FILE_NAME))

@@ -166,17 +166,17 @@ def test_files_of_the_user_are_kept(imported, capsys):
     (masks / "train.txt").write_text("notes on lines")
     edited = (masks / "masks.jsonl").read_text().replace(", ", ",  ")
     (masks / "masks.jsonl").write_text(edited)
+    manifest = (anns / "manifest.json").read_text().replace('"expressions": ', '"expressions": 1')
+    (anns / "manifest.json").write_text(manifest)
     assert photos.run(photos.write(thing(expressions=["new"])), "--overwrite") == 0
     said = capsys.readouterr().out
-    for path in (anns / "config.json", masks / "masks.jsonl"):
-        assert f"{path} was added or changed after the earlier import and is kept" in said
-    assert (anns / "masks.jsonl").read_text() == "notes on masks"
-    assert (masks / "train.txt").read_text() == "notes on lines"
-    assert (masks / "masks.jsonl.2").read_text() == edited
-    assert (anns / "notes.txt").read_text() == "mine"
-    assert (anns / "sub/more.txt").read_text() == "mine, too"
-    assert (masks / "7.npy").read_text() == "and this"
-    assert (anns / "config.json.2").read_text() == '{"epoches": 7}'
+    for path in (anns / "config.json", anns / "manifest.json", masks / "masks.jsonl"):
+        assert f"{path} is not as the earlier import recorded it and is kept" in said
+    own = {"masks.jsonl": "notes on masks", "notes.txt": "mine", "sub/more.txt": "mine, too"}
+    own |= {"config.json.2": '{"epoches": 7}', "manifest.json.2": manifest}
+    assert {name: (anns / name).read_text() for name in own} == own
+    own = {"train.txt": "notes on lines", "masks.jsonl.2": edited, "7.npy": "and this"}
+    assert {name: (masks / name).read_text() for name in own} == own
     assert not (anns / "old.txt").exists()
     assert photos.lines("train")[0].expressions == ("new",)
 
