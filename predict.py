@@ -84,7 +84,7 @@ def main() -> int:
 def _predict(config, arguments):
     from utils.prediction.jobs import jobs_from_images, jobs_from_list
     from utils.prediction.output import Output
-    from utils.prediction.run_folder import network_id
+    from utils.prediction.run_folder import check_network_id, network_id
 
     if arguments.list:
         jobs = jobs_from_list(arguments.list)
@@ -105,6 +105,7 @@ def _predict(config, arguments):
     if is_demo:
         print(f"note: {TRAINED_ON_SHAPES}", file=about)
     predictor = Predictor.from_config(config, arguments.weights, min_score=arguments.min_score)
+    check_network_id(network, config, arguments.weights, arguments.min_score)
     with output.opened():
         warn = demo_warning if is_demo else None
         failures = predict_jobs(predictor, jobs, output, arguments.json, warn)
@@ -152,13 +153,21 @@ def _parser():
     )
     add("--overwrite", action="store_true", help="remove the results of earlier runs first")
     add("--json", action="store_true", help="print JSON lines instead of text")
-    add(
+    _add_page_arguments(parser)
+    return parser
+
+
+def _add_page_arguments(parser):
+    """Adds the flags of --serve."""
+    parser.add_argument(
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
         help="address of the page (default: 127.0.0.1, which only this machine can reach)",
     )
-    add("--port", metavar="N", type=int, default=7860, help="port of the page (default: 7860)")
+    parser.add_argument(
+        "--port", metavar="N", type=int, default=7860, help="port of the page (default: 7860)"
+    )
     access = parser.add_mutually_exclusive_group()
     access.add_argument(
         "--auth",
@@ -171,7 +180,6 @@ def _parser():
         action="store_true",
         help="let everyone use the page who can reach --host, without a password",
     )
-    return parser
 
 
 def _fraction(text):

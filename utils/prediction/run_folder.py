@@ -145,6 +145,21 @@ def network_id(config: Config, weights: str | os.PathLike | None, min_score: flo
     return hashlib.sha256(json.dumps([values, files], sort_keys=True).encode()).hexdigest()[:16]
 
 
+def check_network_id(
+    network: str, config: Config, weights: str | os.PathLike, min_score: float = 0.0
+) -> None:
+    """Checks that the files of a network are those of `network_id` also after they were loaded.
+
+    Raises:
+        UserError: one was replaced since, and what was loaded may be another network.
+    """
+    if network_id(config, weights, min_score) != network:
+        raise UserError(
+            f"{weights} or a file that its settings name changed while they were loaded; run the "
+            "same command again"
+        )
+
+
 def _published_facts(weights: str | os.PathLike) -> dict[str, Any]:
     """The settings that a checkpoint of the authors determines; empty for any other file."""
     if (Path(weights).parent / SETTINGS_FILE).exists() and released_of(weights) is None:
@@ -161,8 +176,8 @@ def _shipped_config(weights: str | os.PathLike, backbone: str) -> Path:
     if released is not None:
         for path in sorted((PROJECT_ROOT / "config").glob("*.json")):
             config = load_config(path)
-            described = (Path(config.train_set).parent.name, config.backbone)
-            if described == (released.trained_on, backbone) and path.stem != "demo":
+            described = Path(config.train_set).parent.name, config.backbone, config.backbone_width
+            if described == (released.trained_on, backbone, 1.0):  # The authors' are of full width.
                 return path
     return PROJECT_ROOT / DEFAULT_CONFIG
 

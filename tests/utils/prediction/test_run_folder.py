@@ -2,15 +2,25 @@
 
 import json
 import os
+import shutil
+import sys
 
 import pytest
 
+import predict
 from config.errors import UserError
 from config.schema import PROJECT_ROOT, Config, load_config
 from model.weights import WeightsError
 from tests.model.text_encoders.bert_fixtures import write_settings
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
-from utils.prediction.run_folder import PUBLISHED_VECTORS, network_id, settings_of_weights
+from utils.prediction import run_folder
+from utils.prediction.predictor import Predictor
+from utils.prediction.run_folder import (
+    PUBLISHED_VECTORS,
+    check_network_id,
+    network_id,
+    settings_of_weights,
+)
 
 
 @pytest.fixture
@@ -115,6 +125,17 @@ def test_a_checkpoint_determines_its_settings(checkpoint):
     assert "rnn_cell gru instead of lstm; word_embed" in override.warnings[0]
 
 
+def test_configs_of_narrower_networks_describe_no_checkpoint(checkpoint, tmp_path, monkeypatch):
+    """Also if they are of the same data set, and whatever they are called."""
+    shipped = PROJECT_ROOT / "config/refcocog.json"
+    (tmp_path / "config").mkdir()
+    shutil.copy(shipped, tmp_path / "config")
+    narrow = json.loads(shipped.read_text()) | {"backbone_width": 0.25, "word_len": 5}
+    (tmp_path / "config" / "a.json").write_text(json.dumps(narrow))
+    monkeypatch.setattr(run_folder, "PROJECT_ROOT", tmp_path)
+    assert settings_of_weights(checkpoint).config.word_len == 20
+
+
 def test_a_config_decides_all_but_the_architecture_of_a_checkpoint(checkpoint):
     found = settings_of_weights(checkpoint, PROJECT_ROOT / "config/refcoco+_vgg.json")
     assert found.config.backbone == "darknet"
@@ -162,6 +183,23 @@ def test_weights_and_settings_identify_a_network(tmp_path, config):
     assert network_id(config.replace(evaluate_model=str(paths[2])), None) != first
     with pytest.raises(FileNotFoundError, match="no such weight file"):
         network_id(config, tmp_path / "d.h5")
+
+
+def test_results_are_not_recorded_under_weights_that_were_replaced_while_loading(
+    tmp_path, config, monkeypatch
+):
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    (tmp_path / "photo.png").touch()
+    weights, output = tmp_path / "a.weights.h5", tmp_path / "out"
+    weights.write_bytes(b"one")
+    before = network_id(config, weights, min_score=0.5)
+    check_network_id(before, config, weights, min_score=0.5)
+    arguments = ["--weights", weights, "--image", tmp_path / "photo.png", "--output", output]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments), "--expression", "red"])
+    monkeypatch.setattr(Predictor, "from_config", lambda *_, **__: weights.write_bytes(b"two"))
+    with pytest.raises(UserError, match=r"a\.weights\.h5 or .* changed while they were loaded"):
+        predict.main()
+    assert not output.exists()
 
 
 def test_another_smallest_score_is_another_setting(tmp_path, config):
