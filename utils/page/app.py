@@ -219,6 +219,11 @@ def _results(gradio, predictor):
                 picture("Attention for the box", "attention_box", 272, "fullscreen"),
             ]
     facts = gradio.HTML(elem_id="facts")
+    return [result, facts, *attention], _settings(gradio, predictor)
+
+
+def _settings(gradio, predictor):
+    """[mask threshold, ASNLS, smallest score]."""
     with gradio.Row():
         threshold = gradio.Slider(
             0.05,
@@ -242,7 +247,7 @@ def _results(gradio, predictor):
             label="Smallest score",
             elem_id="min_score",
         )
-    return [result, facts, *attention], [threshold, use_nls, min_score]
+    return [threshold, use_nls, min_score]
 
 
 def _launch_settings(gradio, uploads, questions):
