@@ -387,7 +387,7 @@ class TestWholeNetwork:
 
     def test_weights_with_words_are_refused_by_name_of_the_key(self, tmp_path, network):
         save_weights(build_mcn(Config(**TINY)), tmp_path / "words.weights.h5")
-        with pytest.raises(WeightsError, match="set .*text_encoder=recurrent"):
+        with pytest.raises(WeightsError, match=r"set .*text_encoder=recurrent"):
             load_weights(network, tmp_path / "words.weights.h5")
 
     def test_weights_with_another_bert_name_the_key(self, tmp_path, network):
