@@ -85,7 +85,10 @@ def test_training_resumes_and_writes_its_log(trained):
         assert 0 <= epoch["val"]["det_acc"] <= 1
     for name in ("last.state.h5", "best.weights.h5", "config.json", "versions.json", "curves.png"):
         assert (log / name).stat().st_size > 0
-    assert json.loads((log / "config.json").read_text())["epoches"] == 2
+    stored = json.loads((log / "config.json").read_text())
+    assert stored["epoches"] == 2
+    # Of the run, although log_path alone was set.
+    assert stored["evaluate_model"] == str(log / "best.weights.h5")
 
 
 def test_commands_report_device_and_sizes(trained, tested):

@@ -221,8 +221,9 @@ class Trainer:
         return state or RunState(self.config.start_epoch, settings=self.settings)
 
     def _record(self) -> RunLog:
-        new = not self.checkpoints.found
-        return RunLog(self.config.log_path, self.config.to_dict(), new=new)
+        # A config that was made for another folder evaluates the weights there.
+        own = self.config.replace(evaluate_model=str(self.checkpoints.best_path))
+        return RunLog(own.log_path, own.to_dict(), new=not self.checkpoints.found)
 
     def _report_finished(self, state: RunState) -> None:
         """Says that nothing is left to train; writes only records that a kill has prevented."""
@@ -233,7 +234,7 @@ class Trainer:
             "epoches to train longer, or start afresh with --overwrite."
         )
         if self.config.lr_schedule == "cosine":
-            say("The cosine schedule will span all of them: the learning rate rises again.")
+            say("The cosine schedule then spans all of them: the learning rate rises again.")
 
     def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""
