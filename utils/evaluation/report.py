@@ -30,7 +30,7 @@ from utils.evaluation.result_folder import (
     ResultFolder,
     changes,
 )
-from utils.prediction.expressions import words_contents
+from utils.prediction.expressions import words_contents, words_text
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import png_bytes
@@ -129,7 +129,8 @@ def report_tasks(
         source["data_sha256"] |= words_contents(config, evaluator.words)
         # Now with the words.
         ResultFolder(task.folder, source).check(_names(task, pictures), overwrite)
-        print(f"data: {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images")
+        counts = f"{evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images"
+        print(f"data: {counts}{words_text(evaluator.words)}")
     grounder = load_grounder(config)
     _check_sources(config, tasks, sources)
     print(grounder.weights_report)

@@ -145,3 +145,11 @@ class ExpressionReader:
             if pieces.unknown_id in ids:
                 unknown.append(word)
         return tuple(unknown), ()
+
+
+def words_text(words: object) -> str:
+    """How many words of a set have no vector: "; 57 of 126 words have no vector", or nothing."""
+    if not isinstance(words, WordTable) or not words.unknown:
+        return ""
+    count = len(words.index) + words.n_unknown
+    return f"; {words.n_unknown:,} of {count:,} words have no vector, see data/check.py"

@@ -20,7 +20,7 @@ from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
 from utils.environment import device_line, parameters_line
 from utils.evaluation.evaluator import Evaluator, build_evaluator
-from utils.prediction.expressions import build_words
+from utils.prediction.expressions import build_words, words_text
 from utils.prediction.grounder import Grounder
 from utils.training.distribution import is_chief, make_strategy
 from utils.training.feature_cache import build_feature_store
@@ -102,7 +102,7 @@ def build_trainer(
         say(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
             f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "
-            "images to evaluate on"
+            f"images to evaluate on{words_text(training_set.words)}"
         )
     with strategy.scope():
         starting = config.replace(pretrained_weights=start)

@@ -6,7 +6,8 @@ import pytest
 
 from data.text.vectors import WordSupply
 from tests.model.text_encoders.bert_fixtures import write_original
-from utils.prediction.expressions import ExpressionReader, build_words
+from tests.tiny import UNKNOWN_WORD
+from utils.prediction.expressions import ExpressionReader, build_words, words_text
 
 
 def test_word_vectors_by_default(tiny_set):
@@ -14,6 +15,14 @@ def test_word_vectors_by_default(tiny_set):
     vectors = words.lookup(words.encode("red box", 4))
     np.testing.assert_allclose(vectors[0], tiny_set.words["red"], rtol=1e-6)
     assert vectors.shape == (4, 8)
+
+
+def test_words_without_a_vector_are_counted(tiny_set):
+    words = build_words(tiny_set.config(), [*tiny_set.train, *tiny_set.val])
+    assert words.unknown == (UNKNOWN_WORD,)
+    count = len(words.index) + 1
+    assert words_text(words) == f"; 1 of {count} words have no vector, see data/check.py"
+    assert words_text(object()) == ""
 
 
 def test_only_the_words_that_the_network_sees_are_looked_up(tiny_set, monkeypatch):
