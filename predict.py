@@ -59,7 +59,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.expression):
         parser.error("--image and --expression must be given together")
-    if arguments.weights is None and arguments.config is None:
+    named = any(change.startswith("evaluate_model=") for change in arguments.overrides)
+    if arguments.weights is None and arguments.config is None and not named:
         arguments.weights = DEMO_WEIGHTS
     auth = None
     if arguments.serve:

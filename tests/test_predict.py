@@ -300,7 +300,7 @@ def test_the_demo_network_says_what_it_is(folder, predict_here):
     out, _ = predict_here("--image", scene, "--expression", "red zebra", "--output", "demo")
     assert "Results are in demo/, beside " in out
     assert (
-        "  warning: the network does not know the words zebra: the demo network was trained only "
+        "  warning: the network does not know the word zebra: the demo network was trained only "
         in out
     )
     assert "unknown words, ignored: zebra" in out
@@ -335,6 +335,25 @@ def test_the_demo_network_is_the_one_of_make_demo():
         key for key in trained if key.startswith(("backbone", "rnn", "head", "aspp", "input"))
     }
     assert network <= set(ours)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [([], DEMO_WEIGHTS), (["lr=1"], DEMO_WEIGHTS), (["evaluate_model=a.h5"], None)],
+)
+def test_the_demo_network_is_used_unless_weights_are_named(monkeypatch, overrides, expected):
+    used = []
+
+    def settings(weights, *_):
+        used.append(weights)
+        raise SystemExit
+
+    monkeypatch.setattr("utils.prediction.run_folder.settings_of_weights", settings)
+    command = ["predict.py", "--image", "a.jpg", "--expression", "dog", "--set", *overrides]
+    monkeypatch.setattr(sys, "argv", command if overrides else command[:-1])
+    with pytest.raises(SystemExit):
+        main()
+    assert used == [expected]
 
 
 def test_help_is_quick_and_shows_examples():

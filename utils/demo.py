@@ -60,7 +60,9 @@ def demo_warning(image: str | os.PathLike, unknown_words: Sequence[str]) -> str 
     words = [word[:LONGEST_WORD] for word in dict.fromkeys(unknown_words)]
     if words:
         more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
-        reasons.append(f"the network does not know the words {', '.join(words[:MOST_WORDS])}{more}")
+        noun = "word" if len(words) == 1 else "words"
+        known = ", ".join(words[:MOST_WORDS])
+        reasons.append(f"the network does not know the {noun} {known}{more}")
     return f"{' and '.join(reasons)}: {TRAINED_ON_SHAPES}" if reasons else None
 
 

@@ -173,8 +173,8 @@ class Output:
         for record, line in _read_records(self._path):
             if not self._overwrite and record.get("network") != self._network:
                 raise UserError(
-                    f"{self.folder} holds results of other weights or settings: name another "
-                    "--output, or replace them with --overwrite"
+                    f"{self.folder} holds results of other weights or settings, such as "
+                    "--min_score: name another --output, or replace them with --overwrite"
                 )
             yield record, line
 
