@@ -28,5 +28,7 @@ def loaded_or_refused(model: Any) -> Iterator[None]:
     for variable, value in changed:
         variable.assign(value)
     if refusal is not None:
-        assert "\n" not in refusal
+        sentence, *line_to_paste = refusal.split("\n")
+        assert sentence
+        assert all(line.startswith("  --set ") for line in line_to_paste)
         assert not changed, f"{len(changed)} weights changed although: {refusal}"
