@@ -72,8 +72,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _inspect(options: argparse.Namespace) -> None:
+    refused = []
     for path in options.files:
-        print(describe(path))
+        try:
+            print(describe(path))
+        except (WeightsError, OSError) as error:
+            refused.append(str(error))
+    if refused:
+        raise WeightsError("\n".join(refused))
 
 
 def _convert(options: argparse.Namespace) -> None:

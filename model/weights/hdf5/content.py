@@ -15,6 +15,7 @@ import h5py
 from config.errors import Hdf5Error, RefusedHdf5Error, UserError, shortened
 from config.hdf5_file import opened_hdf5
 from config.run_files.commands import how_to_get
+from config.run_folder import SETTINGS_FILE
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_MEMBER = "model.weights.h5"
@@ -52,6 +53,8 @@ def content_of(path: str | os.PathLike) -> str:
         raise WeightsError(f"{path}: no such weight file; {how_to_get(path, otherwise)}")
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "not a regular file"
+        if path.is_dir() and not (path / SETTINGS_FILE).is_file():
+            kind = f"a folder without {SETTINGS_FILE}, so it is no run"
         raise WeightsError(f"{path}: is {kind}; specify the weight file itself")
     try:
         with open(path, "rb") as file:

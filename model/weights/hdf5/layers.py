@@ -108,7 +108,7 @@ def read_layers(file: h5py.File, path: str | os.PathLike) -> list[FileLayer]:
         for group, arrays in _keras3_groups(file)
     ]
     if not layers:
-        if "run_state" in file.attrs:
+        if "run_state" in file:
             raise WeightsError(
                 f"{path}: is the state of a training run; use best.weights.h5 of the same folder"
             )

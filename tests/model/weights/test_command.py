@@ -211,3 +211,14 @@ def test_inspect_works_without_tensorflow(tmp_path):
     done = inspect("page.h5")
     assert done.returncode == BAD_INPUT
     assert "is a web page" in done.stderr
+
+
+def test_inspect_describes_the_other_files(tmp_path, capsys):
+    save_weights(fresh_pair("darknet").source, tmp_path / "mcn.weights.h5")
+    (tmp_path / "page.h5").write_text("<html>")
+    names = [str(tmp_path / name) for name in ("page.h5", "missing.h5", "mcn.weights.h5")]
+    assert exit_code(lambda: main(["inspect", *names]), "") == BAD_INPUT
+    printed = capsys.readouterr()
+    assert "bidirectional lstm of 8" in printed.out
+    assert "page.h5: is a web page" in printed.err
+    assert "missing.h5: no such weight file" in printed.err

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -23,6 +24,8 @@ from tests.model.weights.weight_fixtures import (
     write_keras2,
     yolo_head_arrays,
 )
+from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.state import RunState
 
 
 def in_backbone(name):
@@ -235,8 +238,8 @@ def test_other_keras_files(tmp_path, darknet):
         file["table"] = np.ones(3)
     with refused(darknet.target, match="contains no layers"):
         load_pretrained(darknet.target, tmp_path / "data.h5")
-    with h5py.File(tmp_path / "last.state.h5", "w") as file:
-        file.attrs["run_state"] = "{}"
+    checkpoints = Checkpoints(tmp_path, darknet.target, keras.optimizers.Adam())
+    checkpoints.save(RunState())
     with pytest.raises(WeightsError, match=r"state of a training run.*best\.weights\.h5"):
         load_pretrained(darknet.target, tmp_path / "last.state.h5")
     layers = detector(darknet)[0]
