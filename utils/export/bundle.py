@@ -105,8 +105,8 @@ def _read_table(config: Config, vocabulary: str | os.PathLike | None) -> WordTab
         raise ExportError(f"{vocabulary}: none of its words has a vector in {config.word_embed}")
     if vocabulary is not None and (n_missing := len(words - table.index.keys())):
         print(
-            f"{vocabulary}: {n_missing:,} of its {len(words):,} words have no vector in "
-            f"{config.word_embed} and are not included"
+            f"{vocabulary}: {n_missing:,} of its {len(words):,} words and other texts have no "
+            f"vector in {config.word_embed} and are not included"
         )
     return table
 

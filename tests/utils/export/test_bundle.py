@@ -154,7 +154,7 @@ def test_vocabulary_and_replacement(demo, tmp_path, capsys, monkeypatch):
     main(arguments)
     printed = capsys.readouterr().out
     assert f"{target}  " in printed
-    assert re.search(r"words\.txt: \d of its \d words have no vector in ", printed)
+    assert re.search(r"words\.txt: \d of its \d words and other texts have no vector in ", printed)
     words = (target / "words.txt").read_text().splitlines()
     assert words == ["circle", "red", "red-circle"]
     vectors = np.load(target / "vectors.npy")
