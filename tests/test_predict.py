@@ -323,10 +323,10 @@ def test_other_networks_are_not_called_demo_networks(folder, predict_here):
     assert "gets exactly one box" in out
 
 
-def test_the_demo_network_is_the_one_of_make_demo():
-    """Its settings are those that `make demo` trains with."""
+def test_the_demo_network_is_the_one_of_make_demo_model():
+    """Its settings are those that `make demo-model` trains with."""
     ours = json.loads((DEMO_MODEL / "config.json").read_text())
-    trained = json.loads((ROOT / "config/demo.json").read_text())
+    trained = json.loads((ROOT / "config/demo_model.json").read_text())
     moved = {"evaluate_set", "image_path", "anchors_file", "evaluate_model"}
     assert {key: ours[key] for key in ours if key not in moved} == {
         key: trained[key] for key in ours if key not in moved
