@@ -7,8 +7,8 @@ import pytest
 from config.errors import MAX_SHOWN, shown
 from tests.test_imports import FILES, ROOT
 
-# Control flow inside one module; never shown to anybody.
-INTERNAL = {"SkippedError"}
+# Control flow inside one package; never shown to anybody.
+INTERNAL = {"SkippedError", "MirrorError", "ConnectionLostError"}
 BASE = "UserError"
 
 

@@ -70,7 +70,7 @@ def test_the_demo_network_is_a_run(photos):
     assert photos.run(photos.write(thing()), "--like", PROJECT_ROOT / "data/demo_model") == 0
     written = json.loads((photos.out / "anns/mine/config.json").read_text())
     assert written["pretrained_weights"] == "data/demo_model/mcn.weights.h5"
-    assert (written["rnn_cell"], written["input_size"]) == ("gru", 128)
+    assert (written["rnn_cell"], written["input_size"]) == ("gru", 256)
 
 
 def test_a_run_that_cannot_be_used_leaves_nothing(photos, run, tmp_path, capsys):

@@ -81,7 +81,9 @@ def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
     assert table.startswith(val)
     device, data, loaded, *_, parameters = capsys.readouterr().out.split("\n" + val)[0].splitlines()
     assert device.startswith("device: ")
-    assert data == "data: 12 expressions in 4 images"
+    assert data == (
+        "data: 12 expressions in 4 images; 1 of 16 words have no vector, see data/check.py"
+    )
     assert loaded.startswith(weights)
     assert re.fullmatch(r"parameters: [\d,]+ trained, [\d,]+ frozen", parameters)
 

@@ -371,7 +371,10 @@ def test_onnx_of_a_trained_network_agrees_with_the_predictor(tmp_path):
     _, run = onnx_runner(export(config, None, "onnx", tmp_path)[0])
     for referent in read_annotations(config.evaluate_set):
         scene = Image.open(DEMO_MODEL / "scenes" / referent.image).convert("RGB")
-        for size in ((128, 128), (300, 200), (97, 333)):
+        # Doubling and no scaling are exact. With other factors, Pillow and the graph round single
+        # pixels differently, as in `chain`, and sharp edges of the mask amplify that.
+        exact, rounded = ((128, 128), (256, 256)), ((300, 200), (97, 333))
+        for size in (*exact, *rounded):
             image = np.asarray(scene.resize(size, Image.Resampling.BICUBIC))
             predictor.set_image(image)
             (expected,) = predictor.predict(referent.expressions[:1])
@@ -382,7 +385,7 @@ def test_onnx_of_a_trained_network_agrees_with_the_predictor(tmp_path):
                 "score": expected.score,
                 "mask_score": expected.probability,
             }
-            assert_same(result, wanted, max(size))
+            assert_same(result, wanted, max(size), 1e-5 if size in exact else 1e-3)
 
 
 def test_parts(trained, image_encoder, onnx_files):

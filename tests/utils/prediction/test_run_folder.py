@@ -61,7 +61,7 @@ def test_files_that_download_fetches_are_named_with_their_command():
 
 def test_a_network_of_this_project_needs_its_settings(tmp_path):
     demo = PROJECT_ROOT / "data/demo_model/mcn.weights.h5"
-    assert settings_of_weights(demo).config.input_size == 128
+    assert settings_of_weights(demo).config.input_size == 256
     alone = tmp_path / "alone.weights.h5"
     alone.symlink_to(demo)
     with pytest.raises(FileNotFoundError, match=r"config\.json: no such file.*alone.*--config"):
