@@ -121,7 +121,7 @@ def test_the_start_and_each_epoch_are_reported(tiny_set, tmp_path, capsys):
     assert re.fullmatch(
         r"device: .+\n"
         r"data: 5 referents in 4 images to train on, 12 expressions in 4 images to evaluate on; "
-        r"1 of 16 words have no vector, see data/check\.py\n"
+        r"1 of 17 words have no vector, see data/check\.py\n"
         r"parameters: [\d,]+ trained, [\d,]+ frozen\n",
         start,
     )
