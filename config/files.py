@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -185,6 +185,14 @@ def file_sha256(path: str | os.PathLike, on_read: Callable[[int], object] | None
             if on_read is not None:
                 on_read(done)
     return digest.hexdigest()
+
+
+def first_free(paths: Iterable[Path]) -> Path:
+    """The first of some paths that is not taken, be it by a dangling link.
+
+    A file that is renamed to it replaces nothing.
+    """
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def is_unchanged(path: str | os.PathLike, sha256: str) -> bool:

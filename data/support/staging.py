@@ -6,6 +6,7 @@ note lists the former files that may be deleted: whose a file is is decided once
 is put in the place of a target or changed after the kill is kept.
 """
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import NoSpaceError
-from config.files import locked, make_folder, no_space_named
+from config.files import first_free, locked, make_folder, no_space_named
 
 IsOurs = Callable[[Path, Path], bool]
 
@@ -286,12 +287,8 @@ def _discard(step: _Step) -> None:
 
 def _free_name(path: Path) -> Path:
     """The path itself, or one beside it if it is taken, so that a move overwrites nothing."""
-    number = 1
-    free = path
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.name}.{number}")
-    return free
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return first_free(itertools.chain([path], numbered))
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ from config.files import (
     check_folder,
     check_free_space,
     file_sha256,
+    first_free,
     free_bytes,
     is_unchanged,
     locked,
@@ -196,6 +197,14 @@ def test_the_checksum_of_a_file(tmp_path, size):
     digest = file_sha256(tmp_path / "a.bin", read.append)
     assert digest == hashlib.sha256(content).hexdigest()
     assert read == [min(done, size) for done in range(1 << 20, size + (1 << 20), 1 << 20)]
+
+
+def test_a_free_path_is_taken_by_nothing_not_even_a_dangling_link(tmp_path):
+    paths = [tmp_path / name for name in ("file", "folder", "link", "free", "later")]
+    paths[0].touch()
+    paths[1].mkdir()
+    paths[2].symlink_to(tmp_path / "nowhere")
+    assert first_free(iter(paths)) == tmp_path / "free"
 
 
 def test_only_the_file_itself_with_its_content_is_unchanged(tmp_path):

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from config.errors import Hdf5Error, UserError
-from config.files import remove_partial_files
+from config.files import first_free, remove_partial_files
 from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
 from model.weights import save_weights
 from utils.training.run.state import RunState
@@ -167,8 +167,7 @@ class Checkpoints:
         """
         name = f"best.epoch{epoch}"
         names = (name, *(f"{name}-{number}" for number in range(2, 10_000)))
-        paths = (self.folder / f"{name}.weights.h5" for name in names)
-        kept = next(path for path in paths if not path.exists())
+        kept = first_free(self.folder / f"{name}.weights.h5" for name in names)
         return self.best_path.rename(kept)
 
     def fault_of_best(self, expected: str | None = None) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import locked
+from config.files import first_free, locked
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.log import EPOCHS
 from utils.training.run.settings import compare_settings
@@ -110,7 +110,7 @@ def move_away(folder: str | os.PathLike) -> Path | None:
         return None
     dated = f"{folder.name}.old-{datetime.date.today().isoformat()}"
     names = (dated, *(f"{dated}-{number}" for number in range(2, 10_000)))
-    old = next(path for name in names if not (path := folder.with_name(name)).exists())
+    old = first_free(map(folder.with_name, names))
     with held_folder(folder):
         folder.rename(old)
         if (old / FEATURES).is_dir():

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from config.command_line import say
 from config.errors import UserError
-from config.files import remove_partial_files, write_text
+from config.files import first_free, remove_partial_files, write_text
 from utils.environment import versions
 from utils.visualization.curves import draw_curves
 from utils.visualization.png import save_png
@@ -178,8 +178,7 @@ def _set_aside_others(folder: Path, texts: Mapping[str, str], *, keep_events: bo
 def _set_aside(path: Path) -> Path:
     """Renames a file or folder to the first free name, such as config.old1.json for config.json."""
     names = (f"{path.stem}.old{number}{path.suffix}" for number in itertools.count(1))
-    kept = next(old for name in names if not (old := path.with_name(name)).exists())
-    return path.rename(kept)
+    return path.rename(first_free(map(path.with_name, names)))
 
 
 def plain(value: Any) -> Any:
