@@ -182,3 +182,19 @@ def _ellipse(box, width, height):
     y, x = np.mgrid[:height, :width] + 0.5
     inside = ((2 * x - x1 - x2) / (x2 - x1)) ** 2 + ((2 * y - y1 - y2) / (y2 - y1)) ** 2 <= 1
     return inside.astype(np.uint8)
+
+
+def write_run(root, **settings):
+    """The folder of a finished run, as far as its settings and names go: the weights are empty.
+
+    Args:
+        root: receives the folder run/ and its anchors.txt.
+        settings: those of config.json, beside its anchors_file.
+    """
+    folder, anchors = root / "run", root / "anchors.txt"
+    folder.mkdir()
+    anchors.write_text("10,10,  20,20,  30,30\n")
+    text = json.dumps({**settings, "anchors_file": str(anchors)})
+    (folder / "config.json").write_text(text)
+    (folder / "best.weights.h5").touch()
+    return folder

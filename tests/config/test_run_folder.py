@@ -8,6 +8,7 @@ import pytest
 from config.errors import ConfigError
 from config.run_folder import NETWORK, files_of_run
 from config.schema import Config, load_config
+from tests.tiny import write_run
 
 TRAINED = {
     "backbone_width": 0.25,
@@ -29,18 +30,8 @@ DESCRIBED = [key for key in TRAINED if key != "lr"]
 @pytest.fixture
 def run(tmp_path):
     """The folder of a finished run."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    paths = {
-        "anchors_file": str(tmp_path / "anchors.txt"),
-        "word_embed": str(tmp_path / "vectors.50d.txt"),
-        "log_path": str(folder),
-    }
-    (tmp_path / "anchors.txt").write_text("10,10,  20,20,  30,30\n")
-    settings = Config(**(TRAINED | paths)).to_dict()
-    (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "best.weights.h5").touch()
-    return folder
+    paths = {"word_embed": str(tmp_path / "vectors.50d.txt"), "log_path": str(tmp_path / "run")}
+    return write_run(tmp_path, **Config(**TRAINED, **paths).to_dict())
 
 
 @pytest.fixture

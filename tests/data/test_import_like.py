@@ -7,6 +7,7 @@ import pytest
 from config.run_folder import network_keys
 from config.schema import PROJECT_ROOT, Config, load_config
 from tests.data.preparation.own.own_photos import Photos, thing
+from tests.tiny import write_run
 
 NETWORK = {
     "backbone_width": 0.0625,
@@ -31,14 +32,8 @@ def photos(tmp_path):
 @pytest.fixture
 def run(tmp_path):
     """The folder of a finished run, as far as an import looks at it."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    anchors = tmp_path / "anchors.txt"
-    anchors.write_text("10,10,  20,20,  30,30\n")
-    settings = Config(**NETWORK, anchors_file=str(anchors), lr=0.5, log_path=str(folder))
-    (folder / "config.json").write_text(json.dumps(settings.to_dict()))
-    (folder / "best.weights.h5").touch()
-    return folder
+    settings = Config(**NETWORK, lr=0.5, log_path=str(tmp_path / "run"))
+    return write_run(tmp_path, **settings.to_dict())
 
 
 @pytest.mark.parametrize("name", ["", "config.json", "best.weights.h5", "other.weights.h5"])

@@ -13,6 +13,7 @@ from config.schema import PROJECT_ROOT, Config, load_config
 from model.weights import WeightsError
 from tests.model.text_encoders.bert_fixtures import write_settings
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
+from tests.tiny import write_run
 from utils.prediction import run_folder
 from utils.prediction.predictor import Predictor
 from utils.prediction.run_folder import (
@@ -26,15 +27,8 @@ from utils.prediction.run_folder import (
 @pytest.fixture
 def run(tmp_path):
     """A run folder with settings of its own; returns (weights, anchors)."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    anchors = tmp_path / "anchors.txt"
-    anchors.write_text("10,10,  20,20,  30,30\n")
-    settings = {"input_size": 128, "anchors_file": str(anchors), "aspp_dilations": [1, 2, 4]}
-    (folder / "config.json").write_text(json.dumps(settings))
-    weights = folder / "best.weights.h5"
-    weights.touch()
-    return weights, anchors
+    folder = write_run(tmp_path, input_size=128, aspp_dilations=[1, 2, 4])
+    return folder / "best.weights.h5", tmp_path / "anchors.txt"
 
 
 @pytest.fixture(scope="module")
