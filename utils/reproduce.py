@@ -25,6 +25,7 @@ from config.files import file_sha256, write_text
 from config.json_text import parse_json
 from config.run_files.commands import DIVISIONS, download_of
 from config.run_files.released import BACKBONES, DATASETS, SCORES
+from config.run_folder import BEST_WEIGHTS
 from config.schema import PROJECT_ROOT, Config, load_config
 from config.signals import Stopped
 from data.preparation.manifest import read_manifest
@@ -91,7 +92,7 @@ class Plan:
     @property
     def weights(self) -> Path:
         """The weights that are evaluated."""
-        return Path(self.config.log_path) / "best.weights.h5"
+        return Path(self.config.log_path) / BEST_WEIGHTS
 
 
 def reproduce(plan: Plan, run_command: Runner) -> str:

@@ -23,11 +23,12 @@ import numpy as np
 from config.errors import Hdf5Error, UserError
 from config.files import first_free, remove_partial_files
 from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
+from config.run_folder import BEST_WEIGHTS
 from model.weights import save_weights
 from utils.training.run.state import RunState
 
 FORMAT = 3
-LAST, PREVIOUS, BEST = "last.state.h5", "previous.state.h5", "best.weights.h5"
+LAST, PREVIOUS, BEST = "last.state.h5", "previous.state.h5", BEST_WEIGHTS
 NEXT = "next.state.h5"  # Complete, and not yet in its place.
 WHAT_HELPS = "Try a smaller lr, warmup_steps, or clip_norm=10"
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from config.errors import UserError
 from config.files import first_free, locked
+from config.run_folder import SETTINGS_FILE
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
-from utils.training.run.log import EPOCHS
+from utils.training.run.log import EPOCHS, VERSIONS
 from utils.training.run.settings import compare_settings
 
 LOCK = ".lock"
@@ -120,7 +121,7 @@ def move_away(folder: str | os.PathLike) -> Path | None:
 
 
 def _check_are_files(folder: Path) -> None:
-    names = (LAST, PREVIOUS, NEXT, BEST, "config.json", "versions.json")
+    names = (LAST, PREVIOUS, NEXT, BEST, SETTINGS_FILE, VERSIONS)
     paths = [folder / name for name in names]
     if others := [str(path) for path in paths if path.exists() and not path.is_file()]:
         raise RunFolderError(

@@ -18,11 +18,13 @@ from tensorboard.compat.proto.event_pb2 import Event
 from config.command_line import say
 from config.errors import UserError
 from config.files import first_free, remove_partial_files, write_text
+from config.run_folder import SETTINGS_FILE
 from utils.environment import versions
 from utils.visualization.curves import draw_curves
 from utils.visualization.png import save_png
 
-EPOCHS, CURVES, EVENTS = "epochs.jsonl", "curves.png", "tensorboard"
+VERSIONS, EPOCHS, CURVES = "versions.json", "epochs.jsonl", "curves.png"
+EVENTS = "tensorboard"
 READ_BYTES = 1 << 20
 
 
@@ -45,9 +47,9 @@ class RunLog:
         self, log_path: str | os.PathLike, settings: Mapping[str, Any], *, new: bool = False
     ) -> None:
         self.folder, self._det_thresh = Path(log_path), settings.get("det_acc_thresh", 0.5)
-        for name in ("config.json", "versions.json", EPOCHS, CURVES):
+        for name in (SETTINGS_FILE, VERSIONS, EPOCHS, CURVES):
             remove_partial_files(self.folder / name)
-        values = {"config.json": settings, "versions.json": versions()}
+        values = {SETTINGS_FILE: settings, VERSIONS: versions()}
         texts = {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}
         events = self.folder / EVENTS
         self._recorded = _recorded_events(events)
