@@ -35,7 +35,7 @@ TABLES = {
 EXPRESSIONS = {"ann_id": 7, "expressions": ["the kite"], "split": "val"}
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with memory_within(200_000_000):
         yield

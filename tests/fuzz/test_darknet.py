@@ -48,7 +48,7 @@ def detectors(network, tmp_path_factory):
     return lambda backbone: found[backbone]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory(detectors):
     with memory_within(MEMORY):
         yield

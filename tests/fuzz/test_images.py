@@ -89,7 +89,7 @@ def read_in_every_way(path):
         pass
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", PIXELS // 2)  # Twice as many are an error.

@@ -51,7 +51,7 @@ NUMBERS = st.integers(-5, 70) | st.floats(-5, 70) | SCALARS
 FILES = ("mask.png", "a.jpg", "objects.jsonl")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with memory_within(300_000_000):
         yield

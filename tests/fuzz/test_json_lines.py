@@ -28,7 +28,7 @@ OBJECTS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with memory_within(200_000_000):
         yield

@@ -61,7 +61,7 @@ def read_all(folder):
     return read
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory(tmp_path_factory):
     with memory_within(MEMORY):
         yield

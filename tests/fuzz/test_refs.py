@@ -41,7 +41,7 @@ def prepare(refs: bytes, instances: bytes) -> None:
         assert Path(folder, "anns", "refcoco").exists() == done
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with memory_within(200_000_000):
         yield

@@ -32,7 +32,7 @@ SEGMENTATIONS = [
 NEAR = st.integers(-WIDTH, 2 * WIDTH) | st.floats(-WIDTH, 2 * WIDTH)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def bounded_memory():
     with memory_within(200_000_000):
         yield
