@@ -26,6 +26,7 @@ from data.loading.pipeline import (
     training_batches,
     unwrap_errors,
 )
+from data.preparation.wording import plural
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Result, flat_result, format_summary
@@ -145,11 +146,11 @@ class Trainer:
             unread.append(self._run_step(batch, 1, step))
         loss = self._read(state, unread).losses.result().get("loss", math.nan)
         with deferred_stop() as stop:
-            self._try_validation(stop)
+            validated = self._try_validation(stop)
         uncached = ", and cache_features was ignored" if self.config.cache_features else ""
         say(
             f"Dry run: {len(unread)} training steps, mean loss {loss:.3f}, and "
-            f"{TRIED_BATCHES} batches of validation; nothing was written{uncached}. An epoch has "
+            f"validation on {plural(validated, 'image')}; nothing was written{uncached}. An epoch has "
             f"{self.steps_per_epoch:,} steps"
         )
 
@@ -264,16 +265,17 @@ class Trainer:
             "samples_per_s": state.losses.samples / state.seconds,
         }
 
-    def _try_validation(self, stop: StopRequest) -> None:
-        """Evaluates two batches of images, before anything depends on it."""
+    def _try_validation(self, stop: StopRequest) -> int:
+        """Evaluates two batches of images, before anything depends on it, and counts them."""
         if not self.chief:
-            return
+            return 0
         images = self.evaluator.groups[: TRIED_BATCHES * self.evaluator.batch_size]
         few = dataclasses.replace(
             self.evaluator, referents=[r for image in images for r in image.referents]
         )
         for _ in few.measure(self.grounder, self.config.word_len):
             stop.raise_if_requested()
+        return len(images)
 
     def _run_step(self, batch: Any, epoch: int, step: int) -> tuple[Any, dict[str, tf.Tensor]]:
         self.optimizer.learning_rate = self._learning_rate(epoch, step)

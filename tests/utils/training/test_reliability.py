@@ -332,6 +332,9 @@ def test_a_dry_run_writes_nothing(tiny_set, tmp_path, capsys):
     assert not (tmp_path / "log").exists()
     printed = capsys.readouterr().out
     assert "Dry run: 2 training steps, mean loss" in printed
+    images = {line.split()[0] for line in Path(config.evaluate_set).read_text().splitlines()}
+    tried = min(len(images), 2 * config.eval_batch_size)
+    assert f"validation on {tried} image" in printed
     assert "nothing was written, and cache_features was ignored" in printed
 
 
