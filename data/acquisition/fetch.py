@@ -1,7 +1,7 @@
 """Download of one file over HTTP that resumes, verifies the file and falls back to mirrors.
 
 The data are collected in `<file>.part`, which is renamed once it is complete and verified.
-`<file>.part.json` records which address they came from.
+Without a checksum, they are continued only if the server says that its file is still the same.
 """
 
 import http.client
@@ -11,7 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from config.errors import UserError, shortened, shown
 from config.files import (
@@ -24,6 +26,7 @@ from config.files import (
 )
 from data.acquisition.archives import Archive, Download
 from data.acquisition.attempts import Attempts, ConnectionLostError, MirrorError
+from data.acquisition.continuation import is_continued, new_note, note_path, read_note, validator_at
 from data.acquisition.verification import Examine, mismatch_of
 from data.support.progress import Progress
 
@@ -89,9 +92,9 @@ def fetch(
                 f"the file from {download.page} in a browser"
             )
         return path
-    for place in (path, part, _note_path(part)):
+    for place in (path, part, note_path(part)):
         check_place(place)
-    remove_partial_files(_note_path(part))
+    remove_partial_files(note_path(part))
     faults = []
     for url in download.urls:
         print(f"{download.file} ← {url}", file=sys.stderr, flush=True)
@@ -101,10 +104,10 @@ def fetch(
             faults.append(f"  {url}\n    {fault}")
             continue
         part.replace(path)
-        _note_path(part).unlink(missing_ok=True)
+        note_path(part).unlink(missing_ok=True)
         return path
     if not part.exists():
-        _note_path(part).unlink(missing_ok=True)
+        note_path(part).unlink(missing_ok=True)
     raise DownloadError(_all_failed(download, path, part, faults))
 
 
@@ -152,48 +155,48 @@ def _transfer(url: str, download: Download, part: Path, timeout_s: float, respon
     most = download.most
     if most is not None and _size(part) > most:
         part.unlink()
-    start, note = _size(part), _read_note(part)
+    note = read_note(part)
+    validator = validator_at(url, note)
+    # Without a checksum, only the same validator tells that what follows is of the same file.
+    start = _size(part) if download.sha256 or validator else 0
     headers = {"User-Agent": "mcn-download", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        validator = note.get("validator")
-        if note.get("url") == url and isinstance(validator, str) and _is_header(validator):
-            headers["If-Range"] = validator
+    if start and validator:
+        headers["If-Range"] = validator
     request = urllib.request.Request(url, headers=headers)
     try:
         opener = urllib.request.build_opener(_WebRedirects)
         response = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         with error:
-            return _refused(error, part, start)
+            return _refused(error, part, start, download, note)
     except _FAULTS as error:
         fault = f"no response: {_reason_of(error)}"
         raise (ConnectionLostError if responded else MirrorError)(fault) from None
     with response:
+        # The trailers of a chunked response may never end. The connection is not used again.
+        response._read_and_discard_trailer = lambda: None
         offset, total = _content_range(response, start)
         _check_response(response, download, total)
-        if offset and note.get("total") not in (None, total):
+        new = new_note(url, response, total)
+        if offset and not is_continued(note, new, download):
             raise _restart(part)
-        # If the server ignores the range, the data that exist are kept only if a checksum
-        # verifies the result.
-        keep = start if download.sha256 else offset
-        check_free_space(
-            part.parent,
-            (download.size or total or download.about_bytes or 0) - keep,
-            f"The rest of {download.file}" if keep else download.file,
-            "free some space or choose another --output",
-        )
-        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        note = {"url": url, "validator": validator, "total": total}
-        write_text(_note_path(part), json.dumps(note))
-        _copy(response, download, part, offset, keep, download.size or total)
+        _receive(response, download, part, offset, start, new)
     return True
 
 
-def _refused(error: urllib.error.HTTPError, part: Path, start: int) -> bool:
+def _refused(
+    error: urllib.error.HTTPError,
+    part: Path,
+    start: int,
+    download: Download,
+    note: dict[str, Any],
+) -> bool:
     """Handles an error status; True if it means that the part is complete."""
     if error.code == 416 and start:
-        if error.headers.get("Content-Range", "").endswith(f"/{start}"):
+        ends_there = error.headers.get("Content-Range", "").endswith(f"/{start}")
+        if ends_there and is_continued(note, note | {"total": start}, download):
             return True
         raise _restart(part)
     text = f"HTTP {error.code} {shortened(str(error.reason))}"
@@ -225,10 +228,6 @@ def _number(text: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def _is_header(text: str) -> bool:
-    return text.isascii() and text.isprintable() and bool(text)
-
-
 def _reason_of(error: Exception) -> str:
     return shortened(str(getattr(error, "reason", None) or error))
 
@@ -245,28 +244,56 @@ def _check_response(
         raise MirrorError(f"it offers a file of {total:,} bytes, more than {most:,}")
 
 
+def _receive(
+    response: http.client.HTTPResponse,
+    download: Download,
+    part: Path,
+    offset: int,
+    start: int,
+    note: Mapping[str, Any],
+) -> None:
+    """Writes a response to `part`, and its note.
+
+    Args:
+        offset: position of the first byte of the response in the file.
+        start: length of the existing data in `part` that the request asked to continue.
+        note: describes the file that the response is of.
+    """
+    # If the server ignores the range, the data that exist are kept only if a checksum verifies the
+    # result.
+    keep = start if download.sha256 else offset
+    total = download.size or note["total"]
+    check_free_space(
+        part.parent,
+        (total or download.about_bytes or 0) - keep,
+        f"The rest of {download.file}" if keep else download.file,
+        "free some space or choose another --output",
+    )
+    first = _read(response, offset, total)
+    if total and not first:
+        raise _connection_lost(offset, total, "the connection ended")
+    if not offset and not first.startswith(download.signature):
+        raise MirrorError(f"it sends something other than {download.kind}")
+    if not keep:
+        part.unlink(missing_ok=True)  # The note must never be beside the part of another file.
+    write_text(note_path(part), json.dumps(note))
+    _copy(response, first, download, part, offset, keep, total)
+
+
 def _copy(
     response: http.client.HTTPResponse,
+    first: bytes,
     download: Download,
     part: Path,
     offset: int,
     keep: int,
     total: int | None,
 ) -> None:
-    """Writes a response to `part`.
-
-    Args:
-        offset: position of the first byte of the response in the file.
-        keep: length of the existing data in `part` that are kept.
-        total: size of the complete file, if known.
-    """
-    done = offset
-    chunk = _read(response, done, total)
-    if not offset and not chunk.startswith(download.signature):
-        raise MirrorError(f"it sends something other than {download.kind}")
+    """Appends a response, whose `first` bytes are read already, from `keep` on to `part`."""
+    done, chunk = offset, first
     with (
         no_space_named(part, total),
-        part.open("ab" if keep else "wb") as file,
+        part.open("ab") as file,
         Progress(total, download.file, unit="B", start=offset) as progress,
     ):
         while chunk:
@@ -297,18 +324,6 @@ def _connection_lost(done: int, total: int | None, reason: object) -> Connection
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _note_path(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _read_note(part: Path) -> dict:
-    try:
-        note = json.loads(_note_path(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # no note, or a damaged one
-        return {}
-    return note if isinstance(note, dict) else {}
 
 
 def _all_failed(download: Download, path: Path, part: Path, faults: list[str]) -> str:

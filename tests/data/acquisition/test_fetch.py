@@ -3,9 +3,11 @@
 import hashlib
 import io
 import itertools
+import json
 import os
 import shutil
 import socket
+import time
 import zipfile
 from dataclasses import replace
 
@@ -153,12 +155,79 @@ def test_a_file_that_changed_meanwhile_is_downloaded_again(server, tmp_path):
     assert run(archive, tmp_path).read_bytes() == CONTENT
 
 
+def add_part(folder, content, **note):
+    """Puts a partial download and its note, if there is one, into a folder."""
+    (folder / "set.zip.part").write_bytes(content)
+    if note:
+        (folder / "set.zip.part.json").write_text(json.dumps(note))
+
+
+MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {}),
+        ({"etag": '"one"'}, {"etag": '"two"'}),
+        ({"etag": '"one"'}, {}),
+        ({"etag": 'W/"one"'}, {"etag": 'W/"one"'}),
+        ({"modified": MONDAY}, {"modified": TUESDAY}),
+        ({"etag": 'W/"one"', "modified": MONDAY}, {"etag": 'W/"one"', "modified": TUESDAY}),
+    ],
+)
+def test_parts_of_two_files_of_one_size_are_never_combined(server, tmp_path, before, after):
+    url, served = server.add("set.zip", OTHER, break_at=300_000, **({"etag": None} | before))
+    archive = archive_of(url, known=False)
+    with pytest.raises(DownloadError):
+        run(archive, tmp_path, attempts=0)
+    assert (tmp_path / "set.zip.part").stat().st_size == 300_000
+    served.content, served.break_at, served.if_range = CONTENT, None, False
+    served.etag, served.modified = after.get("etag"), after.get("modified")
+    assert run(archive, tmp_path).read_bytes() == CONTENT
+
+
+def test_without_a_checksum_another_mirror_starts_over(server, tmp_path):
+    first, _ = server.add("a.zip", OTHER, break_at=300_000, breaks=1)
+    gone, _ = server.add("b.zip", status=404)
+    last, served = server.add("c.zip", CONTENT)
+    archive = archive_of(first, gone, known=False)
+    with pytest.raises(DownloadError, match=r"The partial download \(300\.0 kB\) is kept"):
+        run(archive, tmp_path, attempts=0)
+    assert run(replace(archive, urls=(gone, last)), tmp_path).read_bytes() == CONTENT
+    assert served.asked == [""]
+
+
+def test_a_new_file_whose_first_bytes_never_arrive_leaves_the_part_its_note(server, tmp_path):
+    url, served = server.add("set.zip", OTHER, break_at=300_000)
+    archive = archive_of(url, known=False)
+    with pytest.raises(DownloadError):
+        run(archive, tmp_path, attempts=0)
+    served.content, served.etag, served.break_at, served.breaks = CONTENT, '"new"', 0, 1
+    assert run(archive, tmp_path).read_bytes() == CONTENT
+    assert served.asked == ["", "bytes=300000-", "bytes=300000-"]
+
+
+def test_a_file_that_ends_where_the_part_of_a_longer_one_does_starts_over(server, tmp_path):
+    url, served = server.add("set.zip", CONTENT)
+    add_part(tmp_path, OTHER, url=url, validator='"one"', total=700_000)
+    assert run(archive_of(url, known=False), tmp_path).read_bytes() == CONTENT
+    assert served.asked == [f"bytes={len(OTHER)}-", ""]
+
+
+def test_trailers_without_an_end_are_not_waited_for(server, tmp_path):
+    body = b"%x\r\n%s\r\n0\r\n" % (len(CONTENT), CONTENT)
+    url, _ = server.add("set.zip", body, length=-1, chunked=True, trailer=b"X: y\r\n")
+    began = time.monotonic()
+    assert run(archive_of(url, known=False), tmp_path, timeout_s=5).read_bytes() == CONTENT
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_part_of_another_file_is_discarded(server, tmp_path, known):
     # Each lost connection is progress, also where it ends before the discarded part did.
     url, served = server.add("set.zip", CONTENT, break_at=None if known else 20_000)
-    (tmp_path / "set.zip.part").write_bytes(OTHER[:100_000])
-    (tmp_path / "set.zip.part.json").write_text('{"url": "elsewhere", "total": 7}')
+    add_part(tmp_path, OTHER[:100_000], url=url, validator='"one"', total=7)
     if known:  # then the checksum decides, not the recorded size
         (tmp_path / "set.zip.part.json").write_text("broken")
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
@@ -175,14 +244,14 @@ def test_a_part_that_is_too_long_is_discarded(server, tmp_path):
 @pytest.mark.parametrize("known", [True, False])
 def test_a_complete_part_is_used(server, tmp_path, known):
     url, served = server.add("set.zip", CONTENT)
-    (tmp_path / "set.zip.part").write_bytes(CONTENT)
+    add_part(tmp_path, CONTENT, url=url, validator='"one"')
     assert run(archive_of(url, known=known), tmp_path).read_bytes() == CONTENT
     assert served.asked == ([] if known else [f"bytes={len(CONTENT)}-"])
 
 
 def test_a_part_longer_than_the_file_on_the_server_starts_over(server, tmp_path):
     url, served = server.add("set.zip", CONTENT)
-    (tmp_path / "set.zip.part").write_bytes(CONTENT + b"more")
+    add_part(tmp_path, CONTENT + b"more", url=url, validator='"one"')
     assert run(archive_of(url, known=False), tmp_path).read_bytes() == CONTENT
     assert served.asked == [f"bytes={len(CONTENT) + 4}-", ""]
 

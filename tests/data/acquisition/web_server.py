@@ -4,6 +4,7 @@ import http.server
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 
@@ -23,6 +24,9 @@ class Served:
         claimed: requests for a range get status 416 and this size of the file.
         totals: sizes of the file that responses with a range claim, one after another.
         span: a Content-Range to send instead of the correct one.
+        etag, modified: values of ETag and Last-Modified; None omits the header.
+        if_range: whether the If-Range header is respected.
+        trailer: what follows the response, again and again, until the client closes the connection.
         location: an address to redirect to.
         chunked: whether the header says so; `content` is then sent as it is, with any faults.
         asked: the Range header of every request, "" if there was none.
@@ -40,7 +44,10 @@ class Served:
     claimed: int | None = None
     totals: Iterator[int] | None = None
     span: str | None = None
-    etag: str = '"one"'
+    etag: str | None = '"one"'
+    modified: str | None = None
+    if_range: bool = True
+    trailer: bytes = b""
     location: str | None = None
     chunked: bool = False
     asked: list = field(default_factory=list)
@@ -61,7 +68,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if served.status != 200 and served.failures > 0:
             served.failures -= 1
             return self.send_error(served.status)
-        if self.headers.get("If-Range") not in (None, served.etag):
+        validators = (None, served.etag, served.modified)
+        if served.if_range and self.headers.get("If-Range") not in validators:
             wanted = ""
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and served.ranges else 0
         total = served.length if isinstance(served.length, int) else len(served.content)
@@ -72,7 +80,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return None
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", served.content_type)
-        self.send_header("ETag", served.etag)
+        for name, value in (("ETag", served.etag), ("Last-Modified", served.modified)):
+            if value is not None:
+                self.send_header(name, value)
         if start:
             size = next(served.totals) if served.totals else len(served.content)
             span = f"bytes {start}-{len(served.content) - 1}/{size}"
@@ -88,6 +98,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             served.breaks -= 1
             body = body[: next(served.drops) if served.drops else served.break_at]
         self.wfile.write(body)
+        with suppress(ConnectionError):
+            while served.trailer and not self.server.closing.wait(0.1):
+                self.wfile.write(served.trailer)
         return None
 
     def log_message(self, *_):
@@ -99,12 +112,13 @@ class WebServer:
 
     def __enter__(self):
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.files = {}
+        self._server.files, self._server.closing = {}, threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
     def __exit__(self, *_):
+        self._server.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
