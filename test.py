@@ -17,8 +17,9 @@ network; a table compares them, for checkpoints of the authors with the publishe
 Writes result.txt and result.json to <output>/<data set>_<split>/, and the table of several splits
 to <output>/<data set>_splits.txt. Results there of other weights, settings or data are replaced
 only with --overwrite, together with the files that result.json lists and the table. Other files
-there, and those of them that were changed since, are never replaced or removed. --overwrite also
-replaces an earlier --dump in another folder.
+there, and those of them that were changed since, are never replaced or removed. Results whose place
+is taken during their evaluation are written to <folder>.2. --overwrite also replaces an earlier
+--dump in another folder.
 """
 
 import argparse

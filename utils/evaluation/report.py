@@ -1,5 +1,6 @@
 """The body of test.py: evaluates weights on a set and writes the results."""
 
+import itertools
 import json
 import os
 import sys
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import UserError
-from config.files import check_folder, file_sha256, write_bytes
+from config.errors import NoSpaceError, UserError
+from config.files import check_folder, file_sha256, first_free, write_bytes
 from config.json_text import MAX_LINE_BYTES, parse_json
 from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
@@ -24,6 +25,7 @@ from utils.evaluation.pictures import best_median_worst
 from utils.evaluation.published import is_splits_table
 from utils.evaluation.result_folder import (
     ANCHORS,
+    LOCK,
     PICTURES,
     RESULT,
     TEXT,
@@ -35,6 +37,7 @@ from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import png_bytes
 
+DUMP = "dump.jsonl"  # The dump beside results that had to be written to another folder.
 # The settings that scores depend on; they are written beside them.
 RECORDED_SETTINGS = (
     "evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "backbone",
@@ -136,7 +139,7 @@ def report_tasks(
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
     return [
-        _evaluate(config, task, evaluator, grounder, source, pictures)
+        _evaluate(config, task, evaluator, grounder, source, pictures, overwrite)
         for task, evaluator, source in zip(tasks, evaluators, sources, strict=True)
     ]
 
@@ -156,6 +159,7 @@ def _evaluate(
     grounder: Grounder,
     source: dict[str, Any],
     pictures: int,
+    overwrite: bool,
 ) -> Result:
     """Evaluates on one set and writes its results."""
     measurements: list[Measurement] = []
@@ -174,20 +178,48 @@ def _evaluate(
     details = {**result, "skipped": skipped, **source, "versions": versions()}
     lines = [f"{key} = {value}" for key, value in source["settings"].items()]
     text = table + "\n\n" + "\n".join(lines) + "\n"
-    files = {TEXT: text.encode()}
+    files, dumped = {TEXT: text.encode()}, b""
     if task.dump is not None:
         rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
         dumped = "".join(row + "\n" for row in rows).encode()
-        if _is_beside(task.dump, task.folder):
-            files[task.dump.name] = dumped
-        else:
-            write_bytes(task.dump, dumped)
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
         files[PICTURES] = png_bytes(sheet)
-    stale = [path for path in (task.table,) if path is not None and is_splits_table(path)]
-    ResultFolder(task.folder, source).write(details, files, stale)
+    _write(task, source, details, files, dumped, overwrite)
     return result
+
+
+def _write(
+    task: Task,
+    source: Mapping[str, Any],
+    details: Mapping[str, Any],
+    files: dict[str, bytes],
+    dumped: bytes,
+    overwrite: bool,
+) -> None:
+    """Writes the results of a task.
+
+    Raises:
+        UserError: during the evaluation, something appeared that they must not replace. They are
+            in another folder then, which the message names.
+        NoSpaceError, OSError: a file cannot be written.
+    """
+    beside = task.dump is not None and _is_beside(task.dump, task.folder)
+    with_dump = files if task.dump is None else files | {task.dump.name if beside else DUMP: dumped}
+    stale = [path for path in (task.table,) if path is not None and is_splits_table(path)]
+    folder = ResultFolder(task.folder, source)
+    try:
+        _check_dump(task, overwrite)
+        folder.write(details, with_dump if beside else files, overwrite, stale)
+    except NoSpaceError:
+        raise
+    except UserError as error:
+        name = task.folder.name
+        kept = first_free(task.folder.with_name(f"{name}.{n}") for n in itertools.count(2))
+        ResultFolder(kept, source).write(details, with_dump, overwrite=False)
+        raise UserError(f"{error}; the results of this evaluation are in {kept}/") from None
+    if task.dump is not None and not beside:
+        write_bytes(task.dump, dumped)
 
 
 def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
@@ -243,10 +275,10 @@ def _check_dump(task: Task, overwrite: bool) -> None:
     if task.dump is None:
         return
     check_folder(task.dump.parent)
-    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES)]
+    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES, LOCK)]
     if task.dump.resolve() in results:
         raise UserError(f"--dump {task.dump}: is a file of the results; name another file")
-    if not task.dump.exists():
+    if not os.path.lexists(task.dump):
         return
     if not _is_dump(task.dump):
         raise UserError(f"{task.dump}: exists and is not a dump of test.py; name another file")
@@ -257,8 +289,8 @@ def _check_dump(task: Task, overwrite: bool) -> None:
 
 
 def _is_dump(path: Path) -> bool:
-    """Whether a file is empty or begins like those that --dump writes."""
-    if not path.is_file():
+    """Whether a file is empty or begins like those that --dump writes; no link is."""
+    if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
         line = file.readline(MAX_LINE_BYTES)

@@ -18,6 +18,7 @@ from utils.evaluation import report as report_module
 from utils.evaluation.comparison import DUMPED
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.report import report
+from utils.evaluation.result_folder import LOCK
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,7 @@ def test_nothing_is_written_for_a_set_that_cannot_be_read(tiny_set, weights, tmp
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
 
 
 def test_the_same_evaluation_may_be_repeated(tiny_set, weights, tmp_path):
@@ -200,7 +201,47 @@ def test_a_dump_never_replaces_what_is_no_dump(tiny_set, weights, tmp_path, cont
     assert content is None or dump.read_bytes() == content
 
 
-@pytest.mark.parametrize("name", ["result.json", "result.txt", "pictures.png"])
+def test_a_dump_never_replaces_a_link(tiny_set, weights, tmp_path):
+    (tmp_path / "dump.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"dump\.jsonl: exists and is not a dump of test\.py"):
+        report(tiny_set.config(), tmp_path, weights, tmp_path / "dump.jsonl", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.jsonl"]
+
+
+@pytest.mark.parametrize("what", ["result", "file", "dump"])
+def test_results_that_appear_during_the_evaluation_are_kept_and_so_are_its_own(
+    tiny_set, weights, tmp_path, monkeypatch, what
+):
+    folder, dump, other = tmp_path / "result", tmp_path / "d.jsonl", tmp_path / "other.weights.h5"
+    other.write_bytes(Path(weights).read_bytes() + b"more")
+    evaluate, before = report_module.Evaluator.evaluate, {}
+
+    def meanwhile(self, *arguments, **named):
+        monkeypatch.undo()
+        if what == "result":
+            report(tiny_set.config(), folder, other, folder / "others.jsonl")
+        elif what == "file":
+            folder.mkdir()
+            (folder / "result.txt").write_text("mine")
+        else:
+            dump.write_text("mine")
+        before.update(everything())
+        return evaluate(self, *arguments, **named)
+
+    def everything():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    monkeypatch.setattr(report_module.Evaluator, "evaluate", meanwhile)
+    with pytest.raises(UserError, match=r"; the results of this evaluation are in .*result\.2/$"):
+        report(tiny_set.config(), folder, weights, dump, pictures=1)
+    assert before.items() <= everything().items()
+    kept = tmp_path / "result.2"
+    assert {*contents(kept)} == {"result.json", "result.txt", "pictures.png", "dump.jsonl"}
+    assert len((kept / "dump.jsonl").read_text().splitlines()) == 12
+    assert dump.exists() == (what == "dump")
+
+
+@pytest.mark.parametrize("name", ["result.json", "result.txt", "pictures.png", LOCK])
 def test_a_dump_is_no_file_of_the_results(tiny_set, weights, tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}: is a file of the results"):
         report(tiny_set.config(), tmp_path, weights, tmp_path / name, overwrite=True)
@@ -282,7 +323,7 @@ def test_a_full_disk_leaves_no_partial_file_and_the_table_is_printed(
     assert "Acc@0.5" in capsys.readouterr().out
     with pytest.raises(NoSpaceError, match=r"result\.json: .*the disk is full"):
         report(tiny_set.config(), disk / "result", weights)
-    assert list((disk / "result").iterdir()) == []
+    assert contents(disk / "result") == {}
 
 
 @pytest.mark.parametrize(

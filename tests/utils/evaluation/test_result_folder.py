@@ -1,12 +1,14 @@
 """Which files of a result folder are replaced, removed and kept."""
 
 import json
+import os
+import threading
 
 import pytest
 
 from config.errors import UserError
-from config.files import file_sha256
-from utils.evaluation.result_folder import ResultFolder
+from config.files import file_sha256, locked
+from utils.evaluation.result_folder import LOCK, ResultFolder
 
 SOURCE = {
     "settings": {"evaluate_model": "a.h5", "use_nls": 1},
@@ -20,11 +22,12 @@ TEXT, PICTURES = {"result.txt": b"figures"}, {"pictures.png": b"pixels"}
 def write(folder, files, source=SOURCE, overwrite=False, stale=()):
     result = ResultFolder(folder, source)
     result.check(files, overwrite)
-    result.write({"det_acc": 0.5, **source}, files, stale)
+    result.write({"det_acc": 0.5, **source}, files, overwrite, stale)
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "result.json"}
+    files = [path for path in folder.iterdir() if path.name not in ("result.json", LOCK)]
+    return {path.name: path.read_bytes() for path in files}
 
 
 def recorded(folder):
@@ -69,6 +72,64 @@ def test_files_that_were_changed_are_neither_replaced_nor_removed(tmp_path):
     write(tmp_path, TEXT, OTHER, overwrite=True)
     assert contents(tmp_path) == TEXT | {"pictures.png": b"cropped"}
     assert recorded(tmp_path) == ["result.txt"]
+
+
+@pytest.mark.parametrize("what", ["result", "file"])
+def test_what_appears_after_the_check_is_not_replaced(tmp_path, what):
+    slow = ResultFolder(tmp_path, SOURCE)
+    slow.check(TEXT, overwrite=False)
+    if what == "result":
+        write(tmp_path, TEXT | PICTURES, OTHER)
+    else:
+        (tmp_path / "result.txt").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"results of other weights|was not written by"):
+        slow.write(SOURCE, {"result.txt": b"new"}, overwrite=False)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path in before} == before
+    assert not (tmp_path / "result.json").exists() or what == "result"
+
+
+def test_a_second_process_waits_until_results_are_written(tmp_path, capsys):
+    refused = []
+
+    def write_others():
+        try:
+            write(tmp_path, TEXT, OTHER)
+        except UserError as error:
+            refused.append(error)
+
+    write(tmp_path, PICTURES, OTHER)
+    other = threading.Thread(target=write_others)
+    with locked(tmp_path / LOCK, "locked"):
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+    other.join()
+    assert not refused
+    assert capsys.readouterr().out == f"another test.py is writing to {tmp_path}; waiting for it\n"
+    assert contents(tmp_path) == TEXT | PICTURES
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    for name in ("result.json", "result.txt"):
+        (tmp_path / f".{name}.{'0' * 32}.tmp").touch()
+    (tmp_path / ".notes.txt.tmp").touch()
+    write(tmp_path, TEXT)
+    assert contents(tmp_path) == TEXT | {".notes.txt.tmp": b""}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_link_or_pipe_in_the_place_of_a_result_is_refused(tmp_path, kind):
+    path = tmp_path / "result.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"result\.json is (a link|no regular file|a folder), in"):
+        write(tmp_path, TEXT, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
 @pytest.mark.parametrize("found", [b"{", b"[]", b'{"settings": 3}', b"\xff", b"{}"])
