@@ -125,7 +125,7 @@ def import_data(
             write_annotations(new_annotations / f"{split}.txt", referents)
         splits = list(run.summary.referents)
         write_config(new_annotations, splits, annotations, masks, image_path, options.settings)
-        write_manifests(own_manifest(name, data.inputs), run.summary.referents, new)
+        write_manifests(own_manifest(name, data.inputs, new_masks), run.summary.referents, new)
         kept = replaced_files_of_others((annotations, masks), new)
         run.summary.kept_files = [str(path) for path in kept]
     return run.summary

@@ -10,6 +10,7 @@ from config.errors import UserError
 from config.files import file_sha256, write_text
 from config.run_folder import files_of_run, network_keys, weights_of_run
 from config.schema import FIELDS, PROJECT_ROOT, load_config
+from data.loading.masks import FILE_NAME as MASK_FILE
 from data.preparation.manifest import Manifest, read_manifest
 
 CONFIG_FILE = "config.json"
@@ -17,17 +18,22 @@ CONFIG_FILE = "config.json"
 IMPORTED = "imported"
 
 
-def own_manifest(name: str, inputs: Sequence[Path]) -> Manifest:
+def own_manifest(name: str, inputs: Sequence[Path], masks: Path) -> Manifest:
     """The manifest of an import, without what it contains.
+
+    The masks count as one of the files it is made from, because they also follow from photographs,
+    mask images and options. Lines are thus never paired with the masks of another import.
 
     Args:
         name: name of the data set.
         inputs: the files it is imported from.
+        masks: folder of the masks that were written.
 
     Raises:
-        OSError: one of them cannot be read.
+        OSError: one of the files cannot be read.
     """
     raw_files = {ascii(str(path))[1:-1]: file_sha256(path) for path in inputs}
+    raw_files[MASK_FILE] = file_sha256(masks / MASK_FILE)
     return Manifest(name, IMPORTED, raw_files, masks=True)
 
 

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from config.errors import UserError
+from data.loading.errors import DataError
 from data.preparation.manifest import check_pairing
 from data.preparation.own import importing, objects, writing
 from data.preparation.own.entries import read_json_lines
 from data.preparation.own.importing import import_data
 from data.support import staging
-from tests.data.preparation.own.own_photos import HEIGHT, WIDTH, Photos, thing
+from tests.data.preparation.own.own_photos import HEIGHT, WIDTH, Photos, square_mask, thing
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -181,6 +182,34 @@ def test_files_of_the_user_are_kept(imported, capsys):
     assert photos.lines("train")[0].expressions == ("new",)
 
 
+def with_another_mask_image(photos, path):
+    Image.fromarray(255 - square_mask() * 255).save(photos.folder / "mask.png")
+    return photos.run(path)
+
+
+def with_filled_boxes(photos, path):
+    return photos.run(path, "--masks_from_boxes", "--image_path", photos.folder / "wide")
+
+
+@pytest.mark.parametrize("again", [with_another_mask_image, with_filled_boxes])
+def test_lines_are_not_paired_with_the_masks_of_another_import_of_the_same_file(
+    photos, again, tmp_path
+):
+    (photos.folder / "wide").mkdir()
+    Image.new("RGB", (2 * WIDTH, HEIGHT)).save(photos.folder / "wide/a.jpg")
+    mask = {"mask": "mask.png"} if again is with_another_mask_image else {}
+    path = photos.write(thing(polygon=None, **mask))
+    assert photos.run(path, "--masks_from_boxes") == 0
+    first, photos.out = photos.out, tmp_path / "again"
+    assert again(photos, path) == 0
+    lines, masks = "anns/mine/train.txt", "masks/mine"
+    for folder in (first, photos.out):
+        check_pairing(folder / lines, folder / masks)
+    for one, other in ((first, photos.out), (photos.out, first)):
+        with pytest.raises(DataError, match=r"the lines are of mine .* but the masks in"):
+            check_pairing(one / lines, other / masks)
+
+
 @pytest.mark.parametrize("part", ["anns", "masks"])
 @pytest.mark.parametrize("manifest", [None, "refcoco"])
 def test_a_folder_of_something_else_is_never_replaced(photos, capsys, part, manifest):
@@ -239,7 +268,7 @@ def test_paths_that_a_config_cannot_contain_are_refused(photos, capsys):
 
 def test_masks_are_not_all_in_memory_at_once(photos, monkeypatch):
     """Results are computed only a few ahead of those that are written."""
-    made, most, original = 0, 0, objects.prepare_entry
+    made, most, original, write = 0, 0, objects.prepare_entry, importing.write_masks
 
     def counted(*arguments):
         nonlocal made
@@ -251,7 +280,7 @@ def test_masks_are_not_all_in_memory_at_once(photos, monkeypatch):
         for written, _ in enumerate(masks, start=1):
             time.sleep(0.002)
             most = max(most, made - written)
-        folder.mkdir()
+        write(folder, [])
 
     monkeypatch.setattr(importing, "prepare_entry", counted)
     monkeypatch.setattr(importing, "write_masks", slow)
