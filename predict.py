@@ -27,7 +27,7 @@ box is null, and picture and mask show nothing.
 Results of earlier runs stay in the folder. What was predicted before with the same weights and
 settings is not computed again, so that the same command continues an interrupted run. Results of
 other weights or settings need another folder, or --overwrite, which removes the files that
-predictions.jsonl lists and no others.
+predictions.jsonl lists and no others, unless they were changed since.
 
 Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be done.
 """

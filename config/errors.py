@@ -79,7 +79,12 @@ def shown(value: Any) -> str:
 def shortened(text: str) -> str:
     """The beginning of a text, without characters that would control a terminal."""
     start = text[:MAX_SHOWN] + "…" * (len(text) > MAX_SHOWN)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)
+    return printable(start)
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of characters that would control a terminal, also line ends."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _beginning(value: Any) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from config.errors import printable
 from data.loading.errors import DataError
 from data.support.progress import Progress
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
+from utils.prediction.photographs import source_of
 from utils.prediction.predictor import Predictor
 
 Warn = Callable[[str | os.PathLike, Sequence[str]], str | None]
@@ -53,13 +55,13 @@ def predict_jobs(
                 if not several:
                     raise
                 failures += 1
-                log(f"error: {error}", file=sys.stderr)
+                log(f"error: {printable(str(error))}", file=sys.stderr)
             else:
                 records = output.records(job)
                 unknown = [word for record in records for word in record["unknown_words"]]
                 warning = None if warn is None else warn(job.image, unknown)
                 if warning and as_json:
-                    log(f"warning: {job.image}: {warning}", file=sys.stderr)
+                    log(f"warning: {printable(str(job.image))}: {warning}", file=sys.stderr)
                 log(format_records(records, image_seconds, as_json, warning))
             if bar:
                 bar.update(done)
@@ -69,15 +71,26 @@ def predict_jobs(
 
 
 def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
-    """Predicts and writes what is missing; returns the seconds taken to encode the photograph."""
+    """Predicts and writes what is missing; returns the seconds taken to encode the photograph.
+
+    Raises:
+        DataError: the photograph cannot be read, or was replaced meanwhile. The same command then
+            replaces what was written.
+    """
     expressions = output.missing(job)
     if not expressions:
         return None
+    source = source_of(job.image)
     predictor.set_image(job.image)
     # Full-size masks of thousands of expressions would not fit into memory at once.
     for start in range(0, len(expressions), predictor.batch_size):
         chunk = expressions[start : start + predictor.batch_size]
-        output.write(job.image, predictor.image, predictor.predict(chunk))
+        output.write(job.image, source, predictor.image, predictor.predict(chunk))
+    now = source_of(job.image)
+    if now != source and now["bytes"] is not None:
+        raise DataError(
+            f"{job.image}: changed while expressions were located in it; run the same command again"
+        )
     return predictor.image_seconds
 
 
@@ -99,17 +112,20 @@ def format_records(
         return "\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     size = "{width}×{height}".format(**records[0])
     seconds = "of an earlier run" if image_seconds is None else f"{image_seconds:.2f} s"
-    head = f"\n{records[0]['image']}   {size} px   {seconds}"
+    head = f"\n{printable(records[0]['image'])}   {size} px   {seconds}"
     warnings = [] if warning is None else [f"  warning: {warning}"]
     return "\n".join([head, *warnings, *(_format_record(record) for record in records)])
 
 
 def _format_record(record):
-    lines = [f"  {record['expression']}", f"    {_result(record)}   {record['seconds']:.2f} s"]
+    expression = printable(record["expression"])
+    lines = [f"  {expression}", f"    {_result(record)}   {record['seconds']:.2f} s"]
     if record["unknown_words"]:
-        lines.append(f"    unknown words, ignored: {', '.join(record['unknown_words'])}")
+        unknown = printable(", ".join(record["unknown_words"]))
+        lines.append(f"    unknown words, ignored: {unknown}")
     if record["unread_words"]:
-        lines.append(f"    words beyond the limit, ignored: {', '.join(record['unread_words'])}")
+        unread = printable(", ".join(record["unread_words"]))
+        lines.append(f"    words beyond the limit, ignored: {unread}")
     return "\n".join(lines)
 
 

@@ -1,30 +1,38 @@
 """The results that predict.py writes: pictures, masks and records."""
 
+import hashlib
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from config.errors import UserError
-from config.files import check_place, locked, no_space_named, remove_partial_files, write_bytes
+from config.files import (
+    check_place,
+    is_unchanged,
+    locked,
+    no_space_named,
+    remove_partial_files,
+    write_bytes,
+)
 from config.json_text import parse_json, read_lines
 from utils.prediction.jobs import Job
-from utils.prediction.prediction import Prediction, mask_of, path_text, to_record
+from utils.prediction.photographs import Source, path_of, path_text, source_of, source_path
+from utils.prediction.prediction import Prediction, mask_of, to_record
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.png import png_bytes
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
+FILES = PICTURE, MASK = "picture", "mask"  # Keys of a record.
 LONGEST_STEM = 150
 NAMELESS = "photograph"
-URI = "file://"
 LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
 
@@ -43,7 +51,7 @@ class Output:
     Files are named `<image>_<n>.png` and `<image>_<n>_mask.png`. The lines of `predictions.jsonl`
     are the records and name these files. A folder holds the results of one network; those of
     earlier runs stay, so that a run that was interrupted can continue. No other file is ever
-    replaced or removed.
+    replaced or removed, nor one that has changed since: records have checksums of their files.
 
     Args:
         folder: the folder; created by `opened`.
@@ -103,30 +111,37 @@ class Output:
 
     def missing(self, job: Job) -> list[str]:
         """The expressions of a job that have no record yet, each once."""
-        source = _source_path(job.image)
+        source = source_path(job.image)
         return [t for t in dict.fromkeys(job.expressions) if (source, t) not in self._places]
 
     def count_others(self, jobs: Sequence[Job]) -> int:
         """Number of results in the folder that are not of these jobs but of earlier runs."""
-        ours = {(_source_path(job.image), text) for job in jobs for text in job.expressions}
+        ours = {(source_path(job.image), text) for job in jobs for text in job.expressions}
         return len(self._places.keys() - ours)
 
     def records(self, job: Job) -> list[dict[str, Any]]:
         """The records of the expressions of a job, none of which may be missing.
 
         Returns:
-            What `to_record` returns, with the paths "picture" and "mask", "network", and "source",
-            which identifies the photograph.
+            What `to_record` returns, with the paths "picture" and "mask" and their "sha256",
+            "network", and "source", which identifies the photograph.
         """
-        source = _source_path(job.image)
+        source = source_path(job.image)
         places = [self._places[source, text] for text in job.expressions]
         return [json.loads(os.pread(self._records.fileno(), size, at)) for at, size in places]
 
-    def write(self, image: Path, photograph: np.ndarray, predictions: Sequence[Prediction]) -> None:
+    def write(
+        self,
+        image: Path,
+        source: Source,
+        photograph: np.ndarray,
+        predictions: Sequence[Prediction],
+    ) -> None:
         """Writes predictions for one photograph, all of them or none.
 
         Args:
             image: path of the photograph.
+            source: what `source_of` returned for it before it was read.
             photograph: (h, w, 3) uint8, RGB.
             predictions: of different expressions that have no record yet.
 
@@ -136,16 +151,20 @@ class Output:
         records, prepared = [], []
         try:
             for prediction in predictions:
-                picture, mask = self._unused_files(image)
+                paths = dict(zip(FILES, self._unused_files(image), strict=True))
                 pixels = mask_of(prediction).astype(np.uint8) * 255
-                for path, drawn in ((picture, _draw(photograph, prediction)), (mask, pixels)):
+                drawn = {PICTURE: _draw(photograph, prediction), MASK: pixels}
+                sha256 = {}
+                for key, path in paths.items():
                     prepared.append(path)
+                    content = png_bytes(drawn[key])
+                    sha256[key] = hashlib.sha256(content).hexdigest()
                     with no_space_named(path):
-                        _partial(path).write_bytes(png_bytes(drawn))
+                        _partial(path).write_bytes(content)
                 records.append(
                     to_record(image, prediction)
-                    | {"picture": path_text(picture), "mask": path_text(mask)}
-                    | {"network": self._network, "source": _source(image)}
+                    | {key: path_text(path) for key, path in paths.items()}
+                    | {"sha256": sha256, "network": self._network, "source": source}
                 )
             self._append(records)
         except BaseException:
@@ -210,18 +229,24 @@ class Output:
 
     def _files(self, record: dict[str, Any]) -> list[Path]:
         """Picture and mask of a record, which are in the folder wherever it was moved."""
-        return [self.folder / Path(record[key]).name for key in ("picture", "mask")]
+        return [self.folder / Path(record[key]).name for key in FILES]
 
     def _is_current(self, record: dict[str, Any]) -> bool:
         if not all(path.is_file() for path in self._files(record)):
             return False
-        source = _source(_path_of(record["source"]["path"]))
+        source = source_of(path_of(record["source"]["path"]))
         # A photograph that is gone or elsewhere does not change the result.
         return source["bytes"] is None or source == record["source"]
 
     def _remove_files(self, record: dict[str, Any]) -> None:
-        for path in self._files(record):
-            path.unlink(missing_ok=True)
+        """Removes picture and mask unless they have changed, or are of a version without checksums.
+
+        What stays is a file of the user.
+        """
+        sha256 = record.get("sha256", {})
+        for key, path in zip(FILES, self._files(record), strict=True):
+            if key in sha256 and is_unchanged(path, sha256[key]):
+                path.unlink()
 
 
 def _partial(path: Path) -> Path:
@@ -252,16 +277,17 @@ def _read_records(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 
 def _is_record(record: Any) -> bool:
-    """Whether a value is a record of this or a former version, which had no "network"."""
+    """Whether a value is a record of this or a former version, without "network" or "sha256"."""
     if not isinstance(record, dict):
         return False
-    names = [record.get(key) for key in ("picture", "mask")]
-    source = record.get("source", {"path": ""})
+    names = [record.get(key) for key in FILES]
+    source, sha256 = record.get("source", {"path": ""}), record.get("sha256", {})
     return (
         isinstance(record.get("expression"), str)
         and all(isinstance(name, str) and _PNG_NAME.fullmatch(Path(name).name) for name in names)
         and isinstance(source, dict)
         and isinstance(source.get("path"), str)
+        and isinstance(sha256, dict)
         and ("network" not in record or ("source" in record and _is_printable(record)))
     )
 
@@ -280,28 +306,6 @@ def _is_printable(record: dict[str, Any]) -> bool:
         and all(isinstance(word, str) for key in WORDS for word in record[key])
         and min(record["width"], record["height"]) > 0
     )
-
-
-def _source(image: Path) -> dict[str, Any]:
-    """What tells whether a photograph has changed; size and time are None if there is no file."""
-    size = modified_ns = None
-    with suppress(OSError, ValueError):  # No path contains NUL.
-        stat = image.stat()
-        size, modified_ns = stat.st_size, stat.st_mtime_ns
-    return {"path": _source_path(image), "bytes": size, "modified_ns": modified_ns}
-
-
-def _source_path(image: Path) -> str:
-    """An absolute path as text that UTF-8 can encode: a URI if its bytes are no UTF-8."""
-    path = os.path.abspath(image)
-    return Path(path).as_uri() if path_text(path) != path else path
-
-
-def _path_of(source_path: str) -> Path:
-    """The path that `_source_path` turned into text."""
-    if source_path.startswith(URI):
-        return Path(os.fsdecode(unquote_to_bytes(source_path.removeprefix(URI))))
-    return Path(source_path)
 
 
 def _draw(photograph, prediction):

@@ -6,6 +6,10 @@ as viewers show it, so that boxes and masks fit what its owner sees.
 
 import os
 import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -22,10 +26,19 @@ from data.loading.images import (
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _APPLE_SUFFIXES = (".heic", ".heif")
+_URI = "file://"
+
+
+class Source(TypedDict):
+    """What tells whether a photograph has changed; size and time are None if there is no file."""
+
+    path: str
+    bytes: int | None
+    modified_ns: int | None
 
 
 def read_photograph(
-    source: str | os.PathLike | Image.Image | np.ndarray,
+    source: str | bytes | os.PathLike | Image.Image | np.ndarray,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> Image.Image:
@@ -50,7 +63,7 @@ def read_photograph(
         name = name or "the image"
         with faults_of(name, "pass one that is open and complete"):
             return _upright_rgb(source, name, max_pixels)
-    path = os.fspath(source)
+    path = os.fsdecode(source)
     name = name or path
     if path.lower().endswith(_APPLE_SUFFIXES):
         raise DataError(f"{name}: HEIC photographs are not supported; save it as JPEG first")
@@ -62,6 +75,38 @@ def read_photograph(
                 return _upright_rgb(image, name, max_pixels)
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
+
+
+def source_of(image: Path) -> Source:
+    """The present state of a photograph.
+
+    Taken before the photograph is read, it never belongs to a later file than what was read.
+    """
+    size = modified_ns = None
+    with suppress(OSError, ValueError):  # No path contains NUL.
+        stat = image.stat()
+        size, modified_ns = stat.st_size, stat.st_mtime_ns
+    return {"path": source_path(image), "bytes": size, "modified_ns": modified_ns}
+
+
+def source_path(image: Path) -> str:
+    """An absolute path as text that UTF-8 can encode: a URI if its bytes are no UTF-8."""
+    # What ".." is behind a link, the system alone knows.
+    folder = os.path.realpath(image.parent) if ".." in image.parts else image.parent
+    path = os.path.abspath(os.path.join(folder, image.name))
+    return Path(path).as_uri() if path_text(path) != path else path
+
+
+def path_of(text: str) -> Path:
+    """The path that `source_path` turned into text."""
+    if text.startswith(_URI):
+        return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))))
+    return Path(text)
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """A path as text that UTF-8 can encode, for people: two paths may have the same."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _upright_rgb(image, name, max_pixels):

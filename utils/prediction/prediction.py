@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from config.errors import UserError, shown
 from data.loading.letterbox import Letterbox
 from utils.prediction.masks import place_mask
+from utils.prediction.photographs import path_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +98,6 @@ class Prediction:
             use_nls=self.use_nls if use_nls is None else bool(use_nls),
         )
         return replace(changed, mask=changed.probability > changed.segment_thresh)
-
-
-def path_text(path: str | os.PathLike) -> str:
-    """A path as text that UTF-8 can encode, for people: two paths may have the same."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def to_record(image: str | os.PathLike, prediction: Prediction) -> dict[str, Any]:

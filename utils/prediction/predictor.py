@@ -147,7 +147,9 @@ class Predictor:
         self._photograph = None
 
     def set_image(
-        self, image: str | os.PathLike | Image.Image | np.ndarray, name: str | None = None
+        self,
+        image: str | bytes | os.PathLike | Image.Image | np.ndarray,
+        name: str | None = None,
     ) -> None:
         """Encodes a photograph; its features serve all expressions that follow.
 

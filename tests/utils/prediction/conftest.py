@@ -6,6 +6,7 @@ import pytest
 from tests.utils.prediction.results import SIZE, prediction
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
+from utils.prediction.photographs import source_of
 
 
 @pytest.fixture
@@ -30,7 +31,12 @@ def predicted(tmp_path, photograph):
         with output.opened():
             for job in jobs:
                 missing = output.missing(job)
-                output.write(job.image, photograph, [prediction(text) for text in missing])
+                output.write(
+                    job.image,
+                    source_of(job.image),
+                    photograph,
+                    [prediction(text) for text in missing],
+                )
                 assert [r["expression"] for r in output.records(job)] == list(job.expressions)
                 count += len(missing)
         return count

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.loading.errors import DataError
-from tests.utils.prediction.test_output import prediction
+from tests.utils.prediction.results import prediction, records_in
 from utils.prediction.batch import predict_jobs
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
@@ -78,6 +78,34 @@ def test_a_photograph_that_is_finished_is_not_read_again(tmp_path, jobs, capsys)
     assert capsys.readouterr().out == first.replace("0.25 s", "of an earlier run")
 
 
+def test_results_of_a_photograph_that_was_replaced_meanwhile_are_not_current(tmp_path, jobs):
+    (job,) = jobs[-1:]
+
+    class Replacing(FakePredictor):
+        def predict(self, expressions):
+            Image.new("RGB", SIZE[::-1], "red").save(tmp_path / "new.png")
+            (tmp_path / "new.png").replace(job.image)
+            return super().predict(expressions)
+
+    with pytest.raises(DataError, match=r"good\.png: changed while .* run the same command again"):
+        run(tmp_path / "out", [job], Replacing())
+    predictor = FakePredictor()
+    assert run(tmp_path / "out", [job], predictor) == 0
+    assert predictor.chunks == [["a", "b"], ["c"]]
+    assert len(records_in(tmp_path / "out")) == 3
+    assert run(tmp_path / "out", [job], Replacing()) == 0  # It predicts nothing.
+
+
+def test_results_of_a_photograph_that_is_removed_meanwhile_are_kept(tmp_path, jobs):
+    class Removing(FakePredictor):
+        def set_image(self, path):
+            super().set_image(path)
+            path.unlink()
+
+    assert run(tmp_path / "out", jobs[-1:], Removing()) == 0
+    assert len(records_in(tmp_path / "out")) == 3
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_photograph_gets_its_warning(tmp_path, jobs, capsys, as_json):
     """Beside its results, or on standard error if standard output is for records only."""
@@ -98,6 +126,20 @@ def test_a_photograph_gets_its_warning(tmp_path, jobs, capsys, as_json):
     else:
         assert said.out.splitlines()[2] == "  warning: means nothing"
         assert said.err == ""
+
+
+def test_characters_that_control_a_terminal_are_escaped(tmp_path, jobs, capsys):
+    image = tmp_path / "\x1b[31m\n\u202e.png"
+    jobs[-1].image.rename(image)
+    words = "the \x1b[2J\ndisk"
+    named = [Job(image, (words,)), Job(tmp_path / "\x1bnone.png", (words,))]
+    assert run(tmp_path / "out", named, FakePredictor()) == 1
+    said = capsys.readouterr()
+    assert r"\x1b[31m\n\u202e.png   80×60 px" in said.out
+    assert "\n  the \\x1b[2J\\ndisk\n" in said.out
+    assert r"\x1bnone.png: no such image" in said.err
+    assert "\u202e" not in said.out
+    assert records_in(tmp_path / "out")[0]["expression"] == words
 
 
 def test_the_only_photograph_is_an_error(tmp_path, jobs):

@@ -15,6 +15,7 @@ from utils.prediction import output as output_module
 from utils.prediction.batch import format_records
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
+from utils.prediction.photographs import source_of
 from utils.visualization.palette import PREDICTED
 
 
@@ -23,7 +24,12 @@ def test_everything_is_written(tmp_path, photograph):
     folder = tmp_path / "new" / "out"
     output = Output(folder, [job], "a network")
     with output.opened():
-        output.write(job.image, photograph, [prediction(text) for text in job.expressions])
+        output.write(
+            job.image,
+            source_of(job.image),
+            photograph,
+            [prediction(text) for text in job.expressions],
+        )
         records = output.records(job)
         # An interruption at this point leaves the records written so far.
         assert records_in(folder) == records
@@ -100,8 +106,10 @@ def test_records_of_former_versions_count_as_another_network(tmp_path, predicted
     with pytest.raises(UserError, match="other weights or settings"):
         predicted(("a.jpg", ["red"]))
     assert predicted(("a.jpg", ["red"]), overwrite=True) == 1
-    # The record does not list a_2.png.
-    assert files(folder) == ["a_1.png", "a_1_mask.png", "a_2.png", "predictions.jsonl"]
+    # Nothing tells whether the former files were changed since.
+    assert files(folder) == [
+        "a_1.png", "a_1_mask.png", "a_2.png", "a_3.png", "a_3_mask.png", "predictions.jsonl",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -174,6 +182,21 @@ def test_a_result_whose_photograph_or_picture_changed_is_replaced(tmp_path, pred
     assert len(records_in(tmp_path / "out")) == 3
 
 
+@pytest.mark.parametrize("cause", ["photograph", "mask", "overwrite"])
+def test_a_listed_file_that_the_user_has_changed_is_never_replaced(tmp_path, predicted, cause):
+    job, folder = ("a.jpg", ["red"]), tmp_path / "out"
+    assert predicted(job) == 1
+    (folder / "a_1.png").write_text("mine")
+    if cause == "photograph":
+        (tmp_path / "photos" / "a.jpg").write_bytes(b"another photograph")
+    elif cause == "mask":
+        (folder / "a_1_mask.png").unlink()
+    assert predicted(job, overwrite=cause == "overwrite") == 1
+    assert (folder / "a_1.png").read_text() == "mine"
+    assert files(folder) == ["a_1.png", "a_2.png", "a_2_mask.png", "predictions.jsonl"]
+    assert predicted(job) == 0
+
+
 def test_a_folder_can_be_moved(tmp_path, predicted):
     assert predicted(("a.jpg", ["red"])) == 1
     (tmp_path / "out").rename(tmp_path / "moved")
@@ -189,7 +212,20 @@ def test_the_same_relative_path_elsewhere_is_another_photograph(tmp_path, photog
         output = Output(tmp_path / "out", [job], "a network")
         with output.opened():
             assert output.missing(job) == ["red"]
-            output.write(job.image, photograph, [prediction("red")])
+            output.write(job.image, source_of(job.image), photograph, [prediction("red")])
+    assert len(records_in(tmp_path / "out")) == 2
+
+
+def test_a_path_that_leaves_a_linked_folder_is_that_of_the_system(tmp_path, predicted):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere" / "folder").mkdir(parents=True)
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere" / "folder")
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"another photograph")
+    jobs = [("a.jpg", ["red"]), ("link/../a.jpg", ["red"])]
+    assert predicted(*jobs) == 2
+    assert predicted(*jobs) == 0
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"a third photograph")
+    assert predicted(*jobs) == 1
     assert len(records_in(tmp_path / "out")) == 2
 
 
@@ -296,7 +332,7 @@ def test_a_box_below_the_smallest_score_is_nothing_found(tmp_path, photograph):
     refused = prediction("red", score=0.49996, min_score=0.5)
     kept = prediction("blue", score=0.5, min_score=0.5)
     with output.opened():
-        output.write(job.image, photograph, [refused, kept])
+        output.write(job.image, source_of(job.image), photograph, [refused, kept])
         records = output.records(job)
     assert [record["found"] for record in records] == [False, True]
     assert {record["min_score"] for record in records} == {0.5}
@@ -322,7 +358,7 @@ def test_records_of_former_versions_that_found_everything_are_printed(tmp_path, 
     job = Job(tmp_path / "photo.jpg", ("red",))
     output = Output(tmp_path / "out", [job], "a network")
     with output.opened():
-        output.write(job.image, photograph, [prediction("red")])
+        output.write(job.image, source_of(job.image), photograph, [prediction("red")])
         (record,) = output.records(job)
     former = {key: record[key] for key in record if key not in ("found", "min_score")}
     assert format_records([former], None, False) == format_records([record], None, False)
@@ -333,7 +369,7 @@ def test_text_and_json(tmp_path, photograph):
     ignoring = prediction("red zorblax", unknown_words=("zorblax",), unread_words=("far", "off"))
     output = Output(tmp_path / "out", [job], "a network")
     with output.opened():
-        output.write(job.image, photograph, [ignoring])
+        output.write(job.image, source_of(job.image), photograph, [ignoring])
         records = output.records(job)
     text = format_records(records, 0.25, as_json=False)
     for part in (

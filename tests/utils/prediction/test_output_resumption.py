@@ -15,6 +15,7 @@ from tests.utils.prediction.results import files, prediction, records_in
 from utils.prediction.batch import format_records
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
+from utils.prediction.photographs import source_of
 
 
 def test_results_that_another_network_wrote_meanwhile_are_refused(tmp_path, predicted):
@@ -129,7 +130,12 @@ def _kill_at(moment, folder, jobs, photograph):
             with output.opened():
                 for job in jobs:
                     missing = output.missing(job)
-                    output.write(job.image, photograph, [prediction(text) for text in missing])
+                    output.write(
+                        job.image,
+                        source_of(job.image),
+                        photograph,
+                        [prediction(text) for text in missing],
+                    )
             sys.setprofile(None)
             os._exit(0)
         finally:

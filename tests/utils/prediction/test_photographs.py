@@ -1,5 +1,6 @@
 """Image files of any kind are read upright and in RGB, or refused with a clear message."""
 
+import os
 import struct
 import zlib
 
@@ -48,6 +49,13 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation):
     image = read_photograph(tmp_path / "turned.jpg")
     assert image.size == (40, 20)
     near(colours(image, [(4, 10), (36, 10)]), [(254, 0, 0), (0, 0, 254)])
+
+
+def test_a_path_of_bytes_is_a_path(tmp_path):
+    scene().save(tmp_path / "a.png")
+    assert read_photograph(os.fsencode(tmp_path / "a.png")).size == (40, 20)
+    with pytest.raises(DataError, match=r"none\.png: no such image"):
+        read_photograph(os.fsencode(tmp_path / "none.png"))
 
 
 def test_an_open_image_is_rotated_once(tmp_path):
