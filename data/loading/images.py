@@ -2,7 +2,8 @@
 
 Training, evaluation and prediction see the same pixels of a file, whatever its kind:
 
-- 16 bits per channel become eight by dropping the lower ones, so that 65535 is white.
+- 16 bits per channel become eight by dropping the lower ones, so that 65535 is white, or 0 if a
+  TIFF file says so.
 - Transparent parts, and the transparent color of a PNG image, are placed on white.
 - Palettes, black and white, gray, CMYK and other colors become RGB.
 - 32-bit integers and floating-point numbers are refused, because no file says which are white.
@@ -10,6 +11,7 @@ Training, evaluation and prediction see the same pixels of a file, whatever its 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -26,6 +28,8 @@ MAX_PIXELS = 64_000_000
 # Of JPEG. Pillow takes much memory per row, however short it is.
 MAX_SIDE = 65_535
 _WHITE = (255, 255, 255, 255)
+# A tag of TIFF, and the key of `Image.info` that stays with an image when it is rotated.
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, "white is zero"
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
 # JPEG image, which Pillow decodes at once, whatever its size.
 _REFUSED = ("EPS", "IPTC", "BLP")
@@ -88,6 +92,8 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
         if fault := damage.fault_of_header(image, path):
             raise _damaged(name, fault)
         _scale_transparent_color(image)
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+            image.info[_WHITE_IS_ZERO] = True
         yield image
         is_decoded = not getattr(image, "tile", ())
         if is_decoded and (fault := damage.fault_of_pixels(image, path)):
@@ -144,12 +150,42 @@ def to_rgb(image: Image.Image, name: str | os.PathLike) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Gray of 16 bits as gray of eight; with opacity if a value is transparent."""
-    values = np.asarray(image).astype(np.uint16)
+    values, is_opaque = gray_of_sixteen_bits(image)
     gray = Image.fromarray((values >> 8).astype(np.uint8))
-    key = image.info.get("transparency")
-    if key is not None:
-        gray.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    if image.info.get("transparency") is not None:
+        gray.putalpha(Image.fromarray(is_opaque.astype(np.uint8) * 255))
     return gray
+
+
+def gray_of_sixteen_bits(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of gray of 16 bits.
+
+    Args:
+        image: from `opened_image`, gray of 16 bits.
+
+    Returns:
+        Its values, uint16 (height, width), of which 0 is black; and where it is opaque, bool of the
+        same shape.
+    """
+    values = np.asarray(image).astype(np.uint16)
+    is_opaque = values != image.info.get("transparency", -1)
+    # Pillow inverts such pixels itself if they have up to eight bits.
+    return (~values if is_white_zero(image) else values), is_opaque
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether 0 is white in the file of an opened image."""
+    return _WHITE_IS_ZERO in image.info
+
+
+def has_colors_of_sixteen_bits(image: Image.Image) -> bool:
+    """Whether an opened image has several channels of 16 bits: Pillow keeps the upper eight."""
+    for tile in getattr(image, "tile", ()):
+        if re.search(";16[BLN]", str(tile.args)):
+            return not image.mode.startswith("I")
+        if tile.codec_name in ("ppm", "ppm_plain") and tile.args[1] > 255:
+            return image.mode == "RGB"
+    return False
 
 
 def _scale_transparent_color(image: Image.Image) -> None:
@@ -188,7 +224,7 @@ def conversion_of(source: str | os.PathLike | Image.Image) -> str | None:
     done = []
     if _has_sixteen_bits(source, getattr(source, "filename", "") or "the image"):
         done.append("16-bit grayscale scaled to 8 bits")
-    elif any(";16" in str(tile) for tile in getattr(source, "tile", ())):
+    elif has_colors_of_sixteen_bits(source):
         done.append("16 bits per channel scaled to 8 bits")
     if source.has_transparency_data:
         done.append("transparency placed on white")

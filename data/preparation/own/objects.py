@@ -11,7 +11,15 @@ from PIL import Image
 from data.loading.annotations import Referent, clean_expression, format_line
 from data.loading.boxes import LOW_IOU, box_iou, clip_box, has_area, tight_box
 from data.loading.errors import DataError
-from data.loading.images import check_size, conversion_of, has_exif_orientation, opened_image
+from data.loading.images import (
+    check_size,
+    conversion_of,
+    gray_of_sixteen_bits,
+    has_colors_of_sixteen_bits,
+    has_exif_orientation,
+    is_white_zero,
+    opened_image,
+)
 from data.preparation.json_fields import EntryError
 from data.preparation.own.entries import Entry
 from data.preparation.segmentation import decode_segmentation
@@ -203,6 +211,13 @@ def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
         )
     if file.mode not in MASK_MODES and not file.mode.startswith("I;16"):
         raise EntryError(f"'mask': {path}: masks in {file.mode} are not read; save it in gray")
+    if file.mode == "F" and is_white_zero(file):
+        raise EntryError(f"'mask': {path}: 0 is white in it; save it in gray of 8 bits, 0 outside")
+    if has_colors_of_sixteen_bits(file):
+        raise EntryError(
+            f"'mask': {path}: of colors of 16 bits per channel, only the upper eight are read, and "
+            "dark ones would be black; save it in gray, or with 8 bits per channel"
+        )
     if file.size != (image.width, image.height):
         raise EntryError(
             f"'mask': {path} has {file.width}×{file.height} pixels, but its image {image.name} has "
@@ -216,7 +231,10 @@ def _pixel_values(path: Path, image: Image.Image) -> np.ndarray:
     Of colors, this is the value of the brightest channel, and of a palette the number of the color:
     where 0 may be any color, so that only the color itself says what is black.
     """
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode.startswith("I;16"):
+        gray, is_opaque = gray_of_sixteen_bits(image)
+        return gray * is_opaque
+    if image.mode in ("I", "F"):
         return np.asarray(image)
     if not image.has_transparency_data and "P" not in image.mode:
         pixels = np.asarray(image)

@@ -6,7 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, TiffImagePlugin
 
 from data.loading.errors import DataError
 from data.loading.images import conversion_of, has_exif_orientation, opened_image, read_image
@@ -173,6 +173,31 @@ def test_gray_of_sixteen_bits_is_scaled(tmp_path, suffix):
     np.testing.assert_array_equal(pixels(path), expected)
     np.testing.assert_array_equal(np.asarray(read_photograph(path)), expected)
     assert conversion_of(path) == "16-bit grayscale scaled to 8 bits"
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+@pytest.mark.parametrize("depth", ["L", "I;16"])
+def test_white_is_zero_where_a_tiff_file_says_so(tmp_path, depth, orientation):
+    stored = (GRADIENT // 256).astype(np.uint8) if depth == "L" else GRADIENT.astype(np.uint16)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[274] = orientation
+    path = tmp_path / "a.tif"
+    Image.fromarray(stored).save(path, tiffinfo=tags)
+    tag = struct.Struct("<HHIHH")  # Pillow writes no others in this order of bytes.
+    black_is_zero, white_is_zero = (tag.pack(262, 3, 1, value, 0) for value in (1, 0))
+    content = path.read_bytes()
+    assert content.count(black_is_zero) == 1
+    path.write_bytes(content.replace(black_is_zero, white_is_zero))
+    expected = 255 - np.repeat((GRADIENT // 256).astype(np.uint8)[..., None], 3, axis=2)
+    upright = expected[::-1, ::-1] if orientation == 3 else expected  # Pillow rotates TIFF itself.
+    np.testing.assert_array_equal(pixels(path), upright)
+    np.testing.assert_array_equal(np.asarray(read_photograph(path)), upright)
+
+
+def test_colors_of_more_than_255_values_are_reported(tmp_path):
+    path = tmp_path / "a.ppm"
+    path.write_bytes(b"P6\n2 1\n1000\n" + bytes(12))
+    assert conversion_of(path) == "16 bits per channel scaled to 8 bits"
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

@@ -1,7 +1,9 @@
 """Objects of own data: mask images of all kinds, and images that cannot be used."""
 
 import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +101,68 @@ BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (128, 0, 0), (0, 128, 0)
 def test_the_color_of_a_palette_says_what_is_outside(photos, save):
     assert photos.run(photos.write(thing(polygon=None, box=None, mask=save(photos.folder)))) == 0
     np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+def sixteen_bit_png(color_type, pixels, *chunks):
+    """A PNG image of 16 bits per channel, (height, width) or (height, width, channels)."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, color_type, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    rest = [*chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*c) for c in rest)
+
+
+def in_channels(mask, channels):
+    return np.repeat(mask[..., None], channels, axis=2)
+
+
+COLORS_OF_SIXTEEN_BITS = {
+    "color.png": sixteen_bit_png(2, in_channels(INSIDE, 3)),
+    "gray and alpha.png": sixteen_bit_png(4, in_channels(INSIDE, 2)),
+    "color and alpha.png": sixteen_bit_png(6, in_channels(INSIDE, 4)),
+    "binary.ppm": b"P6 60 40 1000\n" + in_channels(INSIDE, 3).astype(">u2").tobytes(),
+    "text.ppm": b"P3 60 40 256\n" + " ".join(map(str, in_channels(INSIDE, 3).flat)).encode(),
+    "color.tif": None,
+}
+
+
+@pytest.mark.parametrize("name", COLORS_OF_SIXTEEN_BITS)
+def test_masks_of_which_pillow_reads_only_the_upper_bits_are_refused(photos, capsys, name):
+    file = photos.folder / name
+    if content := COLORS_OF_SIXTEEN_BITS[name]:
+        file.write_bytes(content)
+    else:
+        cv2.imwrite(str(file), in_channels(INSIDE, 3).astype(np.uint16))
+    path = photos.write(thing(polygon=None, mask=name))
+    assert photos.run(path) == 2
+    expected = f"{path}:1: key 'mask': {file}: of colors of 16 bits per channel, only the upper"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_transparent_value_of_sixteen_bits_is_outside(photos):
+    key = (b"tRNS", struct.pack(">H", 300))
+    (photos.folder / "m.png").write_bytes(sixteen_bit_png(0, np.where(INSIDE, 1, 300), key))
+    assert photos.run(photos.write(thing(polygon=None, box=None, mask="m.png"))) == 0
+    np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+@pytest.mark.parametrize(("depth", "code"), [(np.uint16, 0), (np.float32, 2)])
+def test_a_mask_in_which_zero_is_white(photos, capsys, depth, code):
+    stored = OUTSIDE.astype(depth) * (65535 if depth is np.uint16 else 1)
+    file = photos.folder / "m.tif"
+    Image.fromarray(stored).save(file)
+    tag = struct.Struct("<HHIHH")
+    black_is_zero, white_is_zero = (tag.pack(262, 3, 1, value, 0) for value in (1, 0))
+    file.write_bytes(file.read_bytes().replace(black_is_zero, white_is_zero))
+    assert photos.run(photos.write(thing(polygon=None, box=None, mask="m.tif"))) == code
+    if code:
+        assert f"{file}: 0 is white in it" in capsys.readouterr().err
+    else:
+        np.testing.assert_array_equal(photos.mask(1), INSIDE)
 
 
 def test_instances_in_one_mask_are_reported(photos, capsys):
