@@ -4,6 +4,7 @@
 `safe_unpickle` accepts only lists, tuples, dicts, strings and numbers.
 """
 
+import collections
 import hashlib
 import io
 import os
@@ -56,6 +57,11 @@ PUBLISHED_COUNTS: dict[tuple[str, str], dict[str, tuple[int, int]]] = {
 # A pickle can refer to what it contains already: a list of all expressions in two bytes. In the
 # published files, the expressions have fewer characters than the file has bytes.
 MAX_EXPANSION = 10
+
+# An empty list or an entry of the memo takes a byte in a pickle and about a hundred in memory. In
+# the published files, there are at least 15 bytes per list, dict, tuple or mark and per entry of
+# the memo. Small pickles may have more of them.
+MIN_BYTES, ALWAYS_ALLOWED = 8, 1000
 
 
 class UnreadablePickleError(UserError):
@@ -189,9 +195,9 @@ def safe_unpickle(content: bytes, path: str | os.PathLike) -> Any:
     """
     try:
         try:
-            return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
+            return _PlainUnpickler(content, encoding="utf-8").load()
         except UnicodeDecodeError:
-            return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+            return _PlainUnpickler(content, encoding="latin1").load()
     except _RefusedError as error:
         raise UnreadablePickleError(f"{path}: {error}; download the file again") from None
     except Exception as error:  # A damaged pickle can raise any exception.
@@ -236,6 +242,29 @@ def _with_text_keys(code: bytes, keys: slice) -> dict[int, Callable[[Any], None]
     return {code[0]: load}
 
 
+# Instructions that take much more memory than bytes: LIST, DICT and TUPLE follow a mark.
+_CONTAINERS = (
+    *(pickle.MARK, pickle.EMPTY_LIST, pickle.EMPTY_DICT),
+    *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+)
+_MEMO = (pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE)
+
+
+def _counted(codes: Sequence[bytes]) -> dict[int, Callable[[Any], None]]:
+    """Instructions of which there may be one per `MIN_BYTES` bytes of the pickle."""
+
+    def counted(code: bytes) -> Callable[[Any], None]:
+        def load(unpickler: Any) -> None:
+            unpickler.count[codes] += 1
+            if unpickler.count[codes] > unpickler.most:
+                raise _RefusedError("refused: it consists of little more than empty lists")
+            pickle._Unpickler.dispatch[code[0]](unpickler)
+
+        return load
+
+    return {code[0]: counted(code) for code in codes}
+
+
 class _PlainUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python.
 
@@ -249,7 +278,14 @@ class _PlainUnpickler(pickle._Unpickler):
         | _with_text_keys(pickle.SETITEM, slice(-2, -1))
         | _with_text_keys(pickle.SETITEMS, slice(None, None, 2))
         | _with_text_keys(pickle.DICT, slice(None, None, 2))
+        | _counted(_CONTAINERS)
+        | _counted(_MEMO)
     )
+
+    def __init__(self, content: bytes, encoding: str) -> None:
+        super().__init__(io.BytesIO(content), encoding=encoding)
+        self.count: collections.Counter[Sequence[bytes]] = collections.Counter()
+        self.most = len(content) // MIN_BYTES + ALWAYS_ALLOWED
 
     def find_class(self, module: str, name: str) -> Any:
         raise _RefusedError(

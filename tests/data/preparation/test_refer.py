@@ -121,6 +121,30 @@ def test_nothing_in_a_pickle_is_copied():
         safe_unpickle(b"\x80\x04" + text + encode + copies, "refs.p")
 
 
+@pytest.mark.parametrize("piece", [b"(", b"]", b"}", b"2\x86", b"\x85", b"\x94", b"](", b"(l"])
+def test_a_pickle_of_empty_lists_is_refused_in_memory_of_the_order_of_the_file(piece):
+    content = b"\x80\x04)" + piece * (4_000_000 // len(piece)) + b"."
+    with memory_within(100_000_000), pytest.raises(UnreadablePickleError, match=r"^refs.p: refus"):
+        safe_unpickle(content, "refs.p")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_referents_of_single_words_are_no_pickle_of_empty_lists(protocol):
+    def sentence(number):
+        word = "".join(["r", "ed"])  # Not the same object each time.
+        return {"tokens": [word], "raw": word + " ", "sent": "".join(word), "sent_id": number}
+
+    refs = [
+        {
+            **{"ref_id": number, "ann_id": number, "image_id": number, "category_id": 1},
+            **{"split": "train", "sent_ids": [3 * number, 3 * number + 1, 3 * number + 2]},
+            "sentences": [sentence(3 * number + k) for k in range(3)],
+        }
+        for number in range(5000)
+    ]
+    assert safe_unpickle(pickle.dumps(refs, protocol), "refs.p") == refs
+
+
 @pytest.mark.parametrize(
     "content",
     [
