@@ -22,7 +22,7 @@ def layer_flops(layer: keras.layers.Layer) -> int:
     if isinstance(layer, keras.layers.Conv2D):
         height, width, channels = layer.output.shape[1:]
         per_tap = 2 * channels * layer.kernel.shape[2]
-        if isinstance(layer, DilatedConv2D) and layer.crops_taps(layer.input.shape):
+        if isinstance(layer, DilatedConv2D) and layer.crops_taps_of(layer.input.shape):
             reach = layer.dilation_rate[0]
             return per_tap * (3 * height - 2 * reach) * (3 * width - 2 * reach)
         return per_tap * height * width * math.prod(layer.kernel_size)

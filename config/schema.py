@@ -234,9 +234,20 @@ class Config:
     jit_compile: int = setting(0, "compile the network with XLA", choices=[0, 1])
     distribute: str = setting(
         "one",
-        "devices to train on: one, all GPUs of this machine (mirrored), or several machines that "
-        "TF_CONFIG lists (multiworker)",
+        "devices to train on: one, all GPUs of this machine (mirrored), or those of several "
+        "processes, here or on several machines (multiworker); see docs/distributed.md",
         choices=["one", "mirrored", "multiworker"],
+    )
+    worker_timeout_s: float = setting(
+        120.0,
+        "seconds to wait at the start for the other processes of distribute=multiworker",
+        low=1,
+        high=1e6,
+    )
+    deterministic: int = setting(
+        0,
+        "use only operations that give the same bits in every run, which may be slower on GPUs",
+        choices=[0, 1],
     )
 
     # Evaluation.

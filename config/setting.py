@@ -197,7 +197,7 @@ def check_combination(values: Mapping[str, Any]) -> None:
         refuse("cache_features", "0 if free_body is 0: all features change during training")
     if values["cache_features"] and values["frozen_bn"] == "batch":
         refuse("cache_features", '0 if frozen_bn is "batch": features depend on the batch')
-    if values["last_batch"] == "short" and values["distribute"] != "one":
-        refuse("last_batch", '"wrap" or "drop" on several replicas: all need samples in each step')
+    if values["jit_compile"] and values["distribute"] != "one":
+        refuse("jit_compile", '0 if distribute is not "one": XLA cannot exchange gradients')
     if values["start_epoch"] >= values["epoches"]:
         refuse("start_epoch", f"less than epoches ({values['epoches']})")

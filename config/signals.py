@@ -17,12 +17,13 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the process to stop.
 
     Attributes:
-        exit_code: 128 plus the number of the signal, as shells report it.
+        number: of the signal.
+        exit_code: 128 plus this number, as shells report it.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
+        self.number, self.exit_code = number, 128 + number
 
 
 class StopRequest:
@@ -51,6 +52,11 @@ class StopRequest:
             raise Stopped(number)
         with suppress(OSError):  # The terminal may be gone. A handler must not use sys.stderr.
             os.write(2, b"\nStopping after this step; a second signal ends at once.\n")
+
+    @property
+    def number(self) -> int | None:
+        """The number of the signal that has arrived, or None."""
+        return self._number
 
     @property
     def requested(self) -> bool:

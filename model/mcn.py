@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 from config.errors import ConfigError
 from config.schema import Config
@@ -46,11 +47,13 @@ IMAGE_FEATURES = ("visual", "merge_2_side", "merge_3_side")
 OUTPUT_LAYERS = ("box_logits", "mask_logits")
 
 
-def build_mcn(config: Config) -> keras.Model:
+def build_mcn(config: Config, crop_taps: bool | None = None) -> keras.Model:
     """Builds the network that a config describes, freshly initialized.
 
     Args:
         config: the settings; `config.seed` determines the initial weights.
+        crop_taps: whether dilated convolutions leave out products with padding, see
+            `DilatedConv2D`; None for what is faster here: True on a CPU, False on a GPU.
 
     Returns:
         keras.Model with inputs {"image": (N, H, W, 3) RGB in 0..1, "words": (N, T, embed_dim)
@@ -61,18 +64,20 @@ def build_mcn(config: Config) -> keras.Model:
     Raises:
         ConfigError: a registered name is unknown, or a setting does not fit the network.
     """
+    if crop_taps is None:
+        crop_taps = not tf.config.list_physical_devices("GPU")
     with _seeded(config.seed), _precision(config.precision):
-        model = _assemble(config)
+        model = _assemble(config, crop_taps)
     freeze(model, config.free_body)
     return model
 
 
-def _assemble(config: Config) -> keras.Model:
+def _assemble(config: Config, crop_taps: bool) -> keras.Model:
     layers = LayerFactory(
         weight_decay=config.weight_decay,
         bn_momentum=config.bn_momentum,
         frozen_bn=config.frozen_bn,
-        synchronized=config.distribute != "one",
+        crop_taps=crop_taps,
     )
     wide, narrow = (2 * round(channels * config.head_width / 2) for channels in (512, 256))
 

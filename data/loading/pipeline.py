@@ -235,6 +235,32 @@ class TrainingSet:
         return np.array(rows, np.int32).reshape(-1, self.word_len)
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of each batch that some of the replicas of a training compute.
+
+    Attributes:
+        first: the first of these replicas.
+        count: their number.
+        of: number of all replicas.
+    """
+
+    first: int = 0
+    count: int = 1
+    of: int = 1
+
+    def rows(self, batch_size: int) -> range:
+        """The rows of a batch of this size that they compute, about as many each."""
+        last = self.first + self.count
+        return range(batch_size * self.first // self.of, batch_size * last // self.of)
+
+    def each(self) -> list["Share"]:
+        """The share of each of these replicas."""
+        return [
+            Share(replica, 1, self.of) for replica in range(self.first, self.first + self.count)
+        ]
+
+
 def samples_per_epoch(available: int, batch_size: int, last_batch: str) -> int:
     """Number of samples in the batches of an epoch.
 
@@ -258,6 +284,7 @@ def training_batches(
     prefetch: int,
     last_batch: str = "wrap",
     first_step: int = 0,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """The batches of one epoch, or the rest of them.
 
@@ -270,6 +297,7 @@ def training_batches(
         last_batch: "wrap", "short" or "drop", see `samples_per_epoch`.
         first_step: number of batches to leave out at the beginning. The others are those of the
             whole epoch, and nothing is loaded for the ones left out.
+        share: the part of each batch to load.
 
     Returns:
         Dataset of dicts: image (N, S, S, 3) uint8 or, with cached features, feature_0, feature_1,
@@ -306,10 +334,16 @@ def training_batches(
         shape = (batch["mask"].shape[0], *example.shape[1:])
         return {"words": tf.ensure_shape(words, shape), **batch}
 
-    positions = tf.data.Dataset.range(first_step * batch_size, samples)
-    loaded = positions.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
+    starts = range(first_step * batch_size, samples, batch_size)
+    positions = [
+        start + row for start in starts for row in share.rows(min(batch_size, samples - start))
+    ]
+    loaded = tf.data.Dataset.from_tensor_slices(np.array(positions, np.int64)).map(
+        load_in_graph, num_parallel_calls=workers, deterministic=True
+    )
     # Where all batches are complete, their shape is fixed. There is no remainder to drop then.
-    batches = loaded.batch(batch_size, drop_remainder=samples % batch_size == 0)
+    rows = len(share.rows(batch_size))
+    batches = loaded.batch(rows, drop_remainder=samples % batch_size == 0)
     return batches.map(with_words).prefetch(prefetch)
 
 

@@ -95,7 +95,10 @@ def build_aspp(
     paths = [layers.cbl(feature, filters, 1, "aspp_0")]
     for index, dilation in enumerate(dilations, start=1):
         paths.append(layers.cbl(feature, filters, 3, f"aspp_{index}", dilation_rate=dilation))
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="aspp_mean")(feature)
+    # In float32: a sum over all positions overflows in half precision.
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="aspp_mean", dtype="float32")(
+        feature
+    )
     pooled = layers.cbl(pooled, filters, 1, "aspp_pool")
     pooled = keras.layers.UpSampling2D(feature.shape[1:3], name="aspp_spread")(pooled)
     joined = keras.layers.Concatenate(name="aspp_concat")([pooled, *paths])

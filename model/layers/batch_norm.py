@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from model.layers.replicas import sum_over_replicas
+
 BN_EPSILON = 1e-3
 
 
@@ -14,7 +16,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Runs on TensorFlow's fused kernel: one pass over memory where Keras makes several, and
     inference fuses it with the preceding convolution. As in that kernel, training updates the
-    moving variance with the unbiased variance of the batch.
+    moving variance with the unbiased variance of the batch. On several replicas, the statistics are
+    those of the whole batch, not of the part that a replica has.
 
     Args:
         frozen_statistics: what a layer with `trainable=False` normalizes with in training.
@@ -47,8 +50,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         if len(inputs.shape) not in (2, 4):
             raise ValueError(f"BatchNorm takes (N, C) or (N, H, W, C), not {tuple(inputs.shape)}")
         use_batch_stats = bool(training) and (self.trainable or self.frozen_statistics == "batch")
-        if use_batch_stats and self.trainable and self.synchronized:
-            return super().call(inputs, training=training, mask=mask)
+        if use_batch_stats and _replicas() > 1:
+            return self._synchronized(inputs)
         if len(inputs.shape) == 4:
             return self._fused(inputs, use_batch_stats)
         # The kernel takes maps only: treat a vector as a 1×1 map.
@@ -61,13 +64,38 @@ class BatchNorm(keras.layers.BatchNormalization):
         output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             x, self.gamma, self.beta, epsilon=self.epsilon, is_training=use_batch_stats, **kwargs
         )
-        if use_batch_stats and self.trainable:
-            for moving, batch_value in (
-                (self.moving_mean, mean),
-                (self.moving_variance, variance),
-            ):
-                moving.assign(moving * self.momentum + batch_value * (1.0 - self.momentum))
+        if use_batch_stats:
+            self._update_moving(mean, variance)
         return output
+
+    def _synchronized(self, x: tf.Tensor) -> tf.Tensor:
+        """Normalizes with the statistics of the batch of all replicas, however it is divided."""
+        axes = list(range(len(x.shape) - 1))
+        values = tf.cast(x, tf.float32)  # Sums overflow in half precision.
+        count = tf.cast(tf.size(x) / x.shape[-1], tf.float32)
+        count, total = sum_over_replicas([count, tf.reduce_sum(values, axes)])
+        mean = total / count
+        # The sum of squares would cancel where the mean is large: sum the squared differences.
+        [squares] = sum_over_replicas([tf.reduce_sum(tf.square(values - mean), axes)])
+        variance = squares / count
+        output = tf.nn.batch_normalization(
+            values, mean, variance, self.beta, self.gamma, self.epsilon
+        )
+        self._update_moving(mean, squares / tf.maximum(count - 1.0, 1.0))
+        return tf.cast(output, x.dtype)
+
+    def _update_moving(self, mean: tf.Tensor, unbiased_variance: tf.Tensor) -> None:
+        if not self.trainable:
+            return
+        for moving, batch_value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, unbiased_variance),
+        ):
+            moving.assign(moving * self.momentum + batch_value * (1.0 - self.momentum))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "frozen_statistics": self.frozen_statistics}
+
+
+def _replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -20,7 +20,7 @@ class LayerFactory:
         weight_decay: L2 factor on the kernels of convolutions.
         bn_momentum: momentum of the moving statistics of BatchNorm.
         frozen_bn: "moving" or "batch", see `BatchNorm`.
-        synchronized: whether BatchNorm computes its batch statistics over all replicas.
+        crop_taps: of `DilatedConv2D`.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class LayerFactory:
         weight_decay: float = 5e-4,
         bn_momentum: float = 0.99,
         frozen_bn: str = "moving",
-        synchronized: bool = False,
+        crop_taps: bool = True,
     ) -> None:
         self.weight_decay = weight_decay
+        self.crop_taps = crop_taps
         self.bn_settings: dict[str, Any] = {
             "momentum": bn_momentum,
             "frozen_statistics": frozen_bn,
-            "synchronized": synchronized,
         }
 
     def conv(
@@ -50,8 +50,9 @@ class LayerFactory:
         """Conv2D on (N, H, W, C): `same` padding by default, L2 on the kernel if `decay`."""
         regularizer = keras.regularizers.L2(self.weight_decay) if decay else None
         kwargs = {"padding": "same", "kernel_regularizer": regularizer, **kwargs}
-        layer_class = DilatedConv2D if kwargs.get("dilation_rate", 1) != 1 else keras.layers.Conv2D
-        return layer_class(filters, size, name=name, **kwargs)(x)
+        if kwargs.get("dilation_rate", 1) == 1:
+            return keras.layers.Conv2D(filters, size, name=name, **kwargs)(x)
+        return DilatedConv2D(filters, size, self.crop_taps, name=name, **kwargs)(x)
 
     def batch_norm(self, name: str) -> BatchNorm:
         """A BatchNorm layer with the network's settings."""

@@ -18,15 +18,28 @@ class DilatedConv2D(keras.layers.Conv2D):
     A kernel tap shifted by the dilation d reads zero padding for d of n rows or columns. On a
     52×52 grid that concerns 41 % of all products at d = 18 and 28 % at d = 12. Each tap is
     computed only where it reads the input and is added there: the same sum in another order.
-    GPUs use the library's kernel.
+    On GPUs, the library's kernel is faster.
+
+    Args:
+        filters, kernel_size: of `keras.layers.Conv2D`.
+        crop_taps: whether to leave out the products with padding where that is faster on a CPU;
+            otherwise the library's kernel computes all of them.
+        **kwargs: of `keras.layers.Conv2D`.
 
     Raises:
         ValueError: the padding is not "same", channels come first, or the two dilations or strides
             differ from what the class computes.
     """
 
-    def __init__(self, filters: int, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        crop_taps: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
+        self.crop_taps = crop_taps
         if self.padding != "same":
             raise ValueError(f'DilatedConv2D pads with zeros: padding={self.padding!r}, not "same"')
         if len(set(self.dilation_rate)) != 1:
@@ -38,7 +51,7 @@ class DilatedConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """(N, H, W, C) → (N, H, W, filters), without bias and activation."""
-        if not self.crops_taps(inputs.shape):
+        if not self.crops_taps_of(inputs.shape):
             return super().convolution_op(inputs, kernel)
         reach = self.dilation_rate[0]
         output = tf.nn.conv2d(inputs, kernel[1:2, 1:2], 1, "VALID")
@@ -49,17 +62,20 @@ class DilatedConv2D(keras.layers.Conv2D):
                     output += _shifted(inputs, tap, row * reach, column * reach)
         return output
 
-    def crops_taps(self, shape: tuple) -> bool:
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "crop_taps": self.crop_taps}
+
+    def crops_taps_of(self, shape: tuple) -> bool:
         """Whether inputs of shape (N, H, W, C) are convolved tap by tap."""
         reach = self.dilation_rate[0]
         height, width = shape[1:3]
-        if self.kernel_size != (3, 3) or reach >= min(height, width):
+        if not self.crop_taps or self.kernel_size != (3, 3) or reach >= min(height, width):
             return False
         if shape[3] < MIN_CHANNELS:
             return False
         rows, columns = (1 + 2 * (1 - reach / side) for side in (height, width))
         padding_share = 1 - rows * columns / 9
-        return padding_share >= MIN_PADDING_SHARE and not tf.config.list_physical_devices("GPU")
+        return padding_share >= MIN_PADDING_SHARE
 
 
 def _shifted(inputs: tf.Tensor, tap: tf.Tensor, down: int, right: int) -> tf.Tensor:

@@ -14,6 +14,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from model.layers.dropout import dropout_mask
+
 Step = Callable[[list[tf.Tensor], tf.Tensor], list[tf.Tensor]]
 
 
@@ -90,11 +92,8 @@ class _UnrolledLoop(keras.layers.RNN):
         # As in Keras 2.2.4, each gate has a mask of its own, which is the same for all words.
         words, width = sequences.shape[1:]
         gates = kernel.shape[1] // cell.units
-        masks = keras.random.dropout(
-            tf.ones((gates, tf.shape(sequences)[0], 1, width), sequences.dtype),
-            cell.dropout,
-            seed=cell.seed_generator,
-        )
+        shape = (gates, tf.shape(sequences)[0], 1, width)
+        masks = dropout_mask(shape, 1, cell.dropout, cell.seed_generator, sequences.dtype)
         masked = tf.reshape(sequences * masks, (gates, -1, width))  # (gates, N·T, D)
         kernels = tf.transpose(tf.reshape(kernel, (width, gates, cell.units)), (1, 0, 2))
         projected = tf.transpose(tf.matmul(masked, kernels), (1, 0, 2))  # (N·T, gates, units)

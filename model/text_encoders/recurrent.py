@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from config.schema import Config
+from model.layers.dropout import Dropout
 from model.layers.recurrence import GRU, LSTM, hard_sigmoid
 from model.text_encoders.registry import TextEncoder, register_text_encoder
 
@@ -75,5 +76,5 @@ def build_language_feature(
         return keras.layers.Identity(name="fq")(recurrent(words))
     sequence = recurrent(words)  # (N, T, units)
     score = keras.layers.Dense(units, activation="tanh", name="text_attention")(sequence)
-    score = keras.layers.Dropout(dropout, name="text_dropout")(score)
+    score = Dropout(dropout, name="text_dropout")(score)
     return AttentionOverTime(name="fq")(sequence, score)

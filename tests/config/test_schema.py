@@ -153,9 +153,9 @@ def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
         ({"cache_features": 1, "free_body": 0}, "cache_features = 1", "0 if free_body is 0"),
         ({"last_batch": "cut"}, 'last_batch = "cut"', 'one of "wrap", "short", "drop"'),
         (
-            {"last_batch": "short", "distribute": "mirrored"},
-            'last_batch = "short"',
-            '"wrap" or "drop" on several replicas',
+            {"jit_compile": 1, "distribute": "mirrored"},
+            "jit_compile = 1",
+            '0 if distribute is not "one"',
         ),
         ({"use_bert": 2}, "use_bert = 2", "0 or 1"),
         ({"use_bert": "1"}, 'use_bert = "1"', "0 or 1"),

@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -86,6 +87,11 @@ class Evaluator:
             if (reason := self.bad_images.get(group.image))
         ]
 
+    def part(self, index: int, count: int) -> "Evaluator":
+        """Returns an evaluator of every `count`-th image, from number `index` on."""
+        groups = self.groups[index::count]
+        return replace(self, referents=[r for group in groups for r in group.referents])
+
     def restricted(self, indices: Sequence[int] | np.ndarray) -> "Evaluator":
         """Returns an evaluator of some expressions, given by their positions in the set."""
         pairs = [
@@ -118,17 +124,42 @@ class Evaluator:
         Raises:
             DataError: an image or mask cannot be used; with on_bad_sample="skip", none can.
         """
+        metrics = self.collect(grounder, word_len, label, on_measured)
+        self.check_any_usable()
+        return metrics.result()
+
+    def collect(
+        self,
+        grounder: Grounder,
+        word_len: int,
+        label: str | None = "evaluate",
+        on_measured: Callable[[Measurement], object] | None = None,
+    ) -> Metrics:
+        """Evaluates a network on the whole set, and returns the sums of all metrics.
+
+        Args:
+            grounder, word_len, on_measured: of `evaluate`.
+            label: label of the progress bar; None for no bar.
+
+        Raises:
+            DataError: an image or mask cannot be used, and on_bad_sample is "error".
+        """
         metrics = Metrics(self.det_thresh)
-        with Progress(self.n_expressions, label, unit="expressions") as bar:
+        bar = Progress(self.n_expressions, label, unit="expressions") if label else None
+        with bar or nullcontext():
             for done, case in enumerate(self.measure(grounder, word_len), start=1):
                 metrics.update(case.det_iou, case.seg_iou, case.intersection, case.union)
                 if on_measured is not None:
                     on_measured(case)
-                bar.update(done)
-        if len(self.bad_images) == len(self.groups):
+                if bar is not None:
+                    bar.update(done)
+        return metrics
+
+    def check_any_usable(self) -> None:
+        """Raises DataError if the last evaluation has left out every image."""
+        if self.groups and len(self.bad_images) == len(self.groups):
             *_, reason = self.bad_images.values()
             raise DataError(f"no image of the set can be used, the last because of {reason}")
-        return metrics.result()
 
     def measure(
         self, grounder: Grounder, word_len: int, keep_masks: bool = False

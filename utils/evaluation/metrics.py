@@ -6,7 +6,7 @@ computed, written to results, logged and printed. Only sums are kept, so memory 
 the set, and no mean of batch means is taken.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -204,6 +204,19 @@ class Metrics:
         self.n_expressions += other.n_expressions
         for name in self.sums:
             self.sums[name] = self.sums[name] + other.sums[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values, which `from_dict` reads back exactly."""
+        sums = {name: values.tolist() for name, values in self.sums.items()}
+        return {"det_thresh": self.det_thresh, "n_expressions": self.n_expressions, "sums": sums}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Metrics":
+        """Makes metrics from `to_dict`."""
+        metrics = cls(values["det_thresh"])
+        metrics.n_expressions = values["n_expressions"]
+        metrics.sums = {name: np.array(sums) for name, sums in values["sums"].items()}
+        return metrics
 
     def result(self) -> Result:
         """The metrics over all expressions added so far, as fractions of one.

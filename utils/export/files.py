@@ -57,7 +57,7 @@ def export(
     paths = [output / f"{part}{SUFFIXES[file_format]}" for part in parts]
     for path in paths:
         _check_replaceable(path, file_format)
-    grounder = load_grounder(config, weights, precision="float32", distribute="one")
+    grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
     print(grounder.weights_report)
     exportables = build_exportables(grounder, bool(config.use_nls))
     write = {"savedmodel": _write_savedmodel, "onnx": write_onnx, "tflite": _write_tflite}

@@ -114,13 +114,18 @@ class Grounder:
 
 
 def load_grounder(
-    config: Config, weights: str | os.PathLike | None = None, **config_changes: object
+    config: Config,
+    weights: str | os.PathLike | None = None,
+    *,
+    crop_taps: bool | None = None,
+    **config_changes: object,
 ) -> Grounder:
     """Builds the network of a config and loads its weights.
 
     Args:
         config: `config.schema.Config`.
         weights: file for `model.weights.load_weights`; None for config.evaluate_model.
+        crop_taps: of `model.mcn.build_mcn`.
         **config_changes: settings that replace those of the config, such as
             precision="float32".
 
@@ -136,7 +141,7 @@ def load_grounder(
     weights = config.evaluate_model if weights is None else weights
     check_weights_exist(weights)
     anchors_px = read_anchors(config.anchors_file)
-    model = build_mcn(config)
+    model = build_mcn(config, crop_taps)
     report = load_weights(model, weights)
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     grounder.weights_report = report

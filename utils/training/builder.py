@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from config.command_line import say
 from config.run_files.missing import check_no_file_missing
@@ -22,12 +23,13 @@ from utils.environment import device_line, parameters_line
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.prediction.expressions import build_words, words_text
 from utils.prediction.grounder import Grounder
-from utils.training.distribution import is_chief, make_strategy
+from utils.training.distributed.cluster import make_strategy
+from utils.training.distributed.processes import Processes
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints, read_run_state
 from utils.training.run.folder import check_resumption, check_stays, held_folder
-from utils.training.run.settings import run_settings
+from utils.training.run.settings import check_same_settings, run_settings
 from utils.training.run.state import RunState
 from utils.training.trainer import Trainer
 
@@ -58,7 +60,8 @@ def train(
         check_stays(config.pretrained_weights, config.log_path)
     trainer = build_trainer(config, force=force, fresh=overwrite)
     try:
-        return trainer.run(fresh=overwrite)
+        with trainer.processes.loss_reported():
+            return trainer.run(fresh=overwrite)
     finally:
         if bad := trainer.training_set.bad_samples | trainer.evaluator.bad_images:
             what = f"{len(bad):,} images or masks"
@@ -83,22 +86,28 @@ def build_trainer(
         UserError, OSError: a setting or file cannot be used; nothing has been written then,
             except to the folders of caches.
     """
-    strategy = make_strategy(config.distribute)
-    chief = is_chief(strategy)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config.distribute, config.worker_timeout_s)
+    processes = Processes(strategy)
+    chief = processes.chief
     if chief:
         say(device_line())
+        if processes.replicas > 1:
+            say(str(processes))
     start = start_weights(config, fresh=fresh)
     check_no_file_missing(config.replace(pretrained_weights=start))
     anchors_px = read_anchors(config.anchors_file)
-    training_set, evaluator = build_sets(config, keep_words=not dry_run)
+    with processes.chief_first():
+        training_set, evaluator = build_sets(config, keep_words=not dry_run)
     settings = run_settings(config, training_set.words)
+    check_same_settings(processes, settings)
     if chief:
         if Path(config.log_path).exists() and not dry_run:
             with held_folder(config.log_path):
                 pass  # A second process is refused now, not after it has built everything.
-        changes = [] if fresh else check_resumption(config.log_path, settings, force=force)
-        for change in changes:
-            say(f"setting changed: {change}")
+        if not fresh:
+            check_resumption(config.log_path, settings, force=force)
         say(
             f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
             f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "
@@ -114,12 +123,21 @@ def build_trainer(
                 # Features are those of the frozen layers that the run has, not of the weights that
                 # pretrained_weights names now.
                 checkpoints.restore()
-            training_set = _with_features(training_set, config, model)
+            with processes.chief_first():
+                training_set = _with_features(training_set, config, model)
     if chief:
         say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     return Trainer(
-        config, settings, strategy, training_set, evaluator, grounder, optimizer, checkpoints
+        config,
+        settings,
+        processes,
+        training_set,
+        evaluator,
+        grounder,
+        optimizer,
+        checkpoints,
+        force,
     )
 
 

@@ -5,25 +5,20 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+# Keras begins with 2^15, at which the first steps overflow and are lost.
+INITIAL_LOSS_SCALE = 2.0**9
+
 
 class Adam(keras.optimizers.Adam):
     """Keras' Adam for gradients that are already summed over the replicas.
 
     Keras sums them itself, but only after clipping and after the loss scale has been checked for
-    overflow, so that both see the gradients of a single replica. `sum_over_replicas` sums them
+    overflow, so that both see the gradients of a single replica. The training step sums them
     beforehand.
     """
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
-
-
-def sum_over_replicas(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """Sums gradients over all replicas: those of the whole batch. Call it in replica context."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return gradients
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
 
 def update_if(
@@ -69,4 +64,6 @@ def build_optimizer(
         precision: the config key.
     """
     adam = Adam(lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7, global_clipnorm=clip_norm or None)
-    return keras.optimizers.LossScaleOptimizer(adam) if precision == "mixed_float16" else adam
+    if precision != "mixed_float16":
+        return adam
+    return keras.optimizers.LossScaleOptimizer(adam, initial_scale=INITIAL_LOSS_SCALE)

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from model.layers.replicas import sum_over_replicas
 from model.losses import l2_penalty, mcn_losses
 from model.targets import box_targets
 from utils.training.feature_cache import trained_part
-from utils.training.optimizer import sum_over_replicas, update_if
+from utils.training.optimizer import update_if
 
 Batch = dict[str, tf.Tensor]
 TrainStep = Callable[[Batch], dict[str, tf.Tensor]]

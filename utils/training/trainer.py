@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import io
 import math
 import sys
 import time
@@ -13,30 +14,26 @@ from itertools import islice
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from config.command_line import say
 from config.errors import UserError
 from config.schema import Config
-from config.signals import StopRequest, deferred_stop
-from data.loading.pipeline import (
-    TrainingSet,
-    samples_per_epoch,
-    training_batches,
-    unwrap_errors,
-)
+from config.signals import Stopped, StopRequest, deferred_stop
+from data.loading.pipeline import TrainingSet, samples_per_epoch, training_batches
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Result, flat_result, format_summary
 from utils.evaluation.pictures import draw_panels
 from utils.prediction.grounder import Grounder
-from utils.training.distribution import distribute, is_chief
+from utils.training.distributed.batches import divided, share_of
+from utils.training.distributed.evaluation import evaluate
+from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
 from utils.training.run.folder import held_folder, move_away
 from utils.training.run.log import RunLog, plain, write_epochs
-from utils.training.run.resumption import resumed_state
+from utils.training.run.resumption import check_same_start, resumed_state
 from utils.training.run.state import RunState
 from utils.training.schedule import learning_rate
 from utils.training.train_step import TrainStep, make_train_step
@@ -59,30 +56,33 @@ class Trainer:
     Args:
         config: the settings of the run.
         settings: of `utils.training.run.settings.run_settings`, stored with the state.
-        strategy: tf.distribute.Strategy under which network and optimizer were built.
+        processes: the processes of the run, under whose strategy network and optimizer were built.
         training_set: what to train on.
         evaluator: evaluates the network after each epoch.
         grounder: runs the network that is trained.
         optimizer: of `build_optimizer`, already built.
         checkpoints: saves and restores network and optimizer.
+        force: whether to resume a run whatever has changed in its settings.
 
     Raises:
-        TrainingError: the training set is smaller than a batch, and `last_batch` drops it.
+        TrainingError: the training set is smaller than a batch, and `last_batch` drops it; or a
+            batch is smaller than the number of replicas.
     """
 
     def __init__(
         self,
         config: Config,
         settings: dict[str, Any],
-        strategy: tf.distribute.Strategy,
+        processes: Processes,
         training_set: TrainingSet,
         evaluator: Evaluator,
         grounder: Grounder,
         optimizer: keras.optimizers.Optimizer,
         checkpoints: Checkpoints,
+        force: bool = False,
     ) -> None:
-        self.config, self.settings = config, settings
-        self.strategy, self.chief = strategy, is_chief(strategy)
+        self.config, self.settings, self.force = config, settings, force
+        self.processes, self.chief = processes, processes.chief
         self.training_set, self.evaluator = training_set, evaluator
         self.grounder, self.model = grounder, grounder.model
         self.optimizer, self.checkpoints = optimizer, checkpoints
@@ -96,6 +96,7 @@ class Trainer:
                 f'{config.batch_size}, and last_batch is "drop": there is nothing to train on; '
                 'reduce batch_size or set last_batch to "wrap"'
             )
+        self._check_divisible()
         self._step: TrainStep | None = None
 
     def run(self, *, fresh: bool = False) -> RunState:
@@ -121,18 +122,14 @@ class Trainer:
                     say(f"{config.log_path}: the earlier run is now in {old}")
             with held_folder(config.log_path) if self.chief else nullcontext():
                 state = self._start_state(fresh)
-                if state.epoch >= config.epoches:
-                    if self.chief:
-                        self._report_finished(state)
-                    return state
-                if not fresh:
-                    self._try_validation(stop)
-                with self._record() if self.chief else nullcontext() as log:
-                    if log is not None and state.history:
-                        log.epochs(state.history)  # A stop may have come before they were written.
-                    while state.epoch < config.epoches:
-                        state = self.train_epoch(state, stop)
-                        state = self._complete_epoch(state, log, stop)
+                check_same_start(self.processes, self.checkpoints, state)
+                if state.epoch < config.epoches:
+                    if not fresh:
+                        self._try_validation(stop)
+                    state = self._train(state, stop)
+                elif self.chief:
+                    self._report_finished(state)
+        self.processes.barrier()  # TensorFlow calls a process that leaves before others crashed.
         return state
 
     def try_out(self) -> None:
@@ -147,11 +144,14 @@ class Trainer:
         loss = self._read(state, unread).losses.result().get("loss", math.nan)
         with deferred_stop() as stop:
             validated = self._try_validation(stop)
+        self.processes.barrier()
+        if not self.chief:
+            return
         uncached = ", and cache_features was ignored" if self.config.cache_features else ""
         say(
             f"Dry run: {len(unread)} training steps, mean loss {loss:.3f}, and "
-            f"validation on {plural(validated, 'image')}; nothing was written{uncached}. An epoch has "
-            f"{self.steps_per_epoch:,} steps"
+            f"validation on {plural(validated, 'image')}; nothing was written{uncached}. An epoch "
+            f"has {self.steps_per_epoch:,} steps"
         )
 
     def train_epoch(self, state: RunState, stop: StopRequest) -> RunState:
@@ -166,58 +166,78 @@ class Trainer:
 
         Raises:
             TrainingError: loss or gradients are not finite, more often than is tolerated.
-            config.signals.Stopped: `stop` asks for it; the state has been saved.
+            config.signals.Stopped: `stop` asks for it, here or in another process; the state has
+                been saved.
         """
         config, epoch, steps = self.config, state.epoch + 1, self.steps_per_epoch
         if state.step >= steps:
             return state
         unread: _Unread = []
         read_at = saved_at = time.monotonic()
-        samples = self.samples_per_epoch
-        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples") as bar:
+        samples, alone = self.samples_per_epoch, self.processes.count == 1
+        shown = None if self.chief else io.StringIO()
+        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples", stream=shown) as bar:
             for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
                 unread.append(self._run_step(batch, epoch, step))
                 now = time.monotonic()
                 due = 0 < 60 * config.save_every_minutes <= now - saved_at
-                save = step + 1 == steps or stop.requested or due
-                if not save and len(unread) < REPORT_EVERY:
+                last = step + 1 == steps
+                # Several processes have to agree, which they do when they read their losses.
+                wished = alone and (stop.requested or due)
+                if not (last or wished or len(unread) == REPORT_EVERY):
                     continue
                 state = self._read(state, unread)
                 state = dataclasses.replace(state, seconds=state.seconds + now - read_at)
                 read_at, unread = now, []
                 done = min((step + 1) * config.batch_size, samples)
                 bar.update(done, loss=state.losses.result().get("loss", math.nan))
-                if save:
+                stops, dues = zip(*self.processes.gather([stop.number, due]), strict=True)
+                stopping = next((number for number in stops if number is not None), None)
+                if last or dues[0] or stopping is not None:
                     self.checkpoints.save(state)
                     saved_at = time.monotonic()
-                    stop.raise_if_requested()
+                    self.processes.barrier()
+                if stopping is not None:
+                    raise Stopped(stopping)
         return state
 
-    def evaluate(self, epoch: int, log: RunLog, stop: StopRequest) -> Result:
+    def evaluate(self, epoch: int, log: RunLog | None, stop: StopRequest) -> Result:
         """Evaluates the network on the evaluation set and logs pictures of its first expressions.
 
         Returns:
             dict of `utils.evaluation.metrics.Metrics.result`.
         """
         config = self.config
-        result = self.evaluator.evaluate(
-            self.grounder,
-            config.word_len,
-            f"  validate {epoch}/{config.epoches}",
-            on_measured=lambda _: stop.raise_if_requested(),
+        label = f"  validate {epoch}/{config.epoches}"
+        result = evaluate(
+            self.processes, self.evaluator, self.grounder, config.word_len, label, stop
         )
-        if config.log_images:
+        if log is not None and config.log_images:
             first = range(min(config.log_images, self.evaluator.n_expressions))
             panels = draw_panels(self.evaluator, self.grounder, config.word_len, first)
             log.images(epoch, "val", panels)
         return result
+
+    def _train(self, state: RunState, stop: StopRequest) -> RunState:
+        """Trains and validates the remaining epochs."""
+        with self._record() if self.chief else nullcontext() as log:
+            if log is not None and state.history:
+                log.epochs(state.history)  # A stop may have come before they were written.
+            while state.epoch < self.config.epoches:
+                state = self.train_epoch(state, stop)
+                state = self._complete_epoch(state, log, stop)
+        return state
 
     def _start_state(self, fresh: bool) -> RunState:
         """The state to begin with, with network and optimizer restored to it."""
         state = None
         if not fresh:
             state = resumed_state(
-                self.checkpoints, self.settings, len(self.training_set), self.steps_per_epoch
+                self.checkpoints,
+                self.settings,
+                len(self.training_set),
+                self.steps_per_epoch,
+                force=self.force,
             )
         return state or RunState(self.config.start_epoch, settings=self.settings)
 
@@ -239,21 +259,23 @@ class Trainer:
 
     def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""
-        if log is None:
-            return state.after_epoch()
         epoch, train = state.epoch + 1, self._training_record(state)
         val = self.evaluate(epoch, log, stop)
-        scalars = {f"train/{name}": value for name, value in train.items()}
-        numbers = flat_result(val, self.config.det_acc_thresh)
-        log.scalars(epoch, scalars | {f"val/{name}": value for name, value in numbers.items()})
+        if log is not None:
+            scalars = {f"train/{name}": value for name, value in train.items()}
+            numbers = flat_result(val, self.config.det_acc_thresh)
+            log.scalars(epoch, scalars | {f"val/{name}": value for name, value in numbers.items()})
         improved = state.is_improved_by(val["det_acc"])
         checksum = self.checkpoints.save_best() if improved else None
         state = state.after_epoch(plain({"train": train, "val": val}), val["det_acc"], checksum)
         self.checkpoints.save(state)
-        log.epochs(state.history)
-        summary = format_summary(val, self.config.det_acc_thresh)
-        say(f"epoch {epoch}: loss {train.get('loss', math.nan):.3f}, {summary}")
-        stop.raise_if_requested()
+        if log is not None:
+            log.epochs(state.history)
+            summary = format_summary(val, self.config.det_acc_thresh)
+            say(f"epoch {epoch}: loss {train.get('loss', math.nan):.3f}, {summary}")
+        stopping = self.processes.agreed_stop(stop)
+        if stopping is not None:
+            raise Stopped(stopping)
         return state
 
     def _training_record(self, state: RunState) -> dict[str, float]:
@@ -284,7 +306,7 @@ class Trainer:
 
     def _batches(self, epoch: int, first_step: int = 0) -> Iterator[Any]:
         """The batches of an epoch from a step on; the first call also builds the training step."""
-        config = self.config
+        config, processes = self.config, self.processes
         batches = training_batches(
             self.training_set,
             epoch,
@@ -293,21 +315,40 @@ class Trainer:
             config.max_queue_size,
             config.last_batch,
             first_step,
+            share_of(processes),
         )
-        batches = distribute(self.strategy, batches)
         if self._step is None:
             self._step = make_train_step(
-                self.strategy,
+                processes.strategy,
                 self.model,
                 self.optimizer,
                 self.grounder.anchors_px,
                 mask_weight=config.seg_loss_weight,
                 cached_features=self.training_set.features is not None,
                 jit_compile=bool(config.jit_compile),
-                batch_spec=batches.element_spec,
+                batch_spec=batches.element_spec if processes.local == 1 else None,
                 keep_averages=config.skip_nonfinite > 0,
             )
-        return unwrap_errors(batches)
+        return divided(processes, batches, self._batch_sizes()[first_step:])
+
+    def _batch_sizes(self) -> list[int]:
+        """Number of samples in each step of an epoch, on all replicas."""
+        starts = range(0, self.samples_per_epoch, self.config.batch_size)
+        return [min(self.config.batch_size, self.samples_per_epoch - start) for start in starts]
+
+    def _check_divisible(self) -> None:
+        """Raises TrainingError if a step has fewer samples than there are replicas."""
+        replicas, smallest = self.processes.replicas, self._batch_sizes()[-1]
+        if self.config.batch_size < replicas:
+            raise TrainingError(
+                f"batch_size = {self.config.batch_size}: each of the {replicas} replicas needs a "
+                "sample in every step; raise batch_size, or train on fewer devices"
+            )
+        if smallest < replicas:
+            raise TrainingError(
+                f'last_batch = "short" leaves {plural(smallest, "sample")} for {replicas} replicas '
+                'in the last step; set last_batch to "wrap" or "drop"'
+            )
 
     def _read(self, state: RunState, unread: _Unread) -> RunState:
         """Waits for steps and adds them to a state.
@@ -331,8 +372,9 @@ class Trainer:
 
     def _report_broken(self, state: RunState, broken: Sequence[str], rows: Any) -> None:
         """Warns about a step that is not finite, or raises TrainingError if it is one too many."""
-        rows = np.concatenate([*map(np.array, self.strategy.experimental_local_results(rows))])
-        referents = [self.training_set.referents[row] for row in rows]
+        local = self.processes.strategy.experimental_local_results(rows)
+        gathered = self.processes.gather([row for part in local for row in part.numpy().tolist()])
+        referents = [self.training_set.referents[row] for rows in gathered for row in rows]
         samples = "; ".join(f"{r.image} (mask-id {r.mask_id})" for r in referents)
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {self.steps_per_epoch}"
         what = f"{where}: not finite in {', '.join(broken)}; the samples of the batch: {samples}"
@@ -342,7 +384,8 @@ class Trainer:
                 f"{what}. This step{tolerated} stops the training and was not saved. "
                 f"{WHAT_HELPS}, or tolerate such steps with skip_nonfinite=10"
             )
-        say(f"warning: {what}; the step is skipped", sys.stderr)
+        if self.chief:
+            say(f"warning: {what}; the step is skipped", sys.stderr)
 
     def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config

@@ -172,10 +172,10 @@ def test_cbl():
 
 def test_settings_of_the_factory_reach_its_layers():
     image = keras.Input((6, 7, 3))
-    layers = LayerFactory(weight_decay=0.5, bn_momentum=0.8, frozen_bn="batch", synchronized=True)
+    layers = LayerFactory(weight_decay=0.5, bn_momentum=0.8, frozen_bn="batch")
     model = keras.Model(image, layers.conv(layers.cbl(image, 4, 3, "a"), 2, 1, "b", decay=False))
     norm = model.get_layer("a_bn")
-    assert (norm.momentum, norm.frozen_statistics, norm.synchronized) == (0.8, "batch", True)
+    assert (norm.momentum, norm.frozen_statistics) == (0.8, "batch")
     kernel = model.get_layer("a_conv").kernel
     expected = 0.5 * float(tf.reduce_sum(kernel.value**2))
     assert float(kernel.regularizer(kernel)) == pytest.approx(expected)

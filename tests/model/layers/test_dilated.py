@@ -19,7 +19,7 @@ def test_cropped_equals_the_library(shape, dilation):
         layer.build(x.shape)
     plain.set_weights([0.02 * rng.normal(size=w.shape) for w in ours.get_weights()])
     ours.set_weights(plain.get_weights())
-    assert ours.crops_taps(x.shape)
+    assert ours.crops_taps_of(x.shape)
     results = []
     for layer in (ours, plain):
         with tf.GradientTape() as tape:
@@ -43,7 +43,9 @@ def test_cropped_equals_the_library(shape, dilation):
 )
 def test_crops_where_it_is_faster(side, channels, dilation, crops):
     layer = DilatedConv2D(4, 3, padding="same", dilation_rate=dilation)
-    assert layer.crops_taps((None, side, side, channels)) is crops
+    assert layer.crops_taps_of((None, side, side, channels)) is crops
+    plain = DilatedConv2D.from_config({**layer.get_config(), "crop_taps": False})
+    assert not plain.crops_taps_of((None, side, side, channels))
 
 
 @pytest.mark.parametrize(

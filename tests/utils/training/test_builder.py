@@ -11,6 +11,7 @@ from data.loading.errors import DataError
 from model.weights import save_weights
 from tests.tiny import network_config, scramble, weights_of
 from utils.training.builder import build_network, build_sets, train
+from utils.training.distributed.processes import Processes
 from utils.training.trainer import Trainer, TrainingError
 
 
@@ -29,20 +30,28 @@ def test_the_network_starts_from_given_weights_with_a_warning_about_leakage(
     assert ("warning: " in printed) == (trained_on == "coco")
 
 
-def test_several_replicas_need_complete_batches(tiny_set):
+def test_every_replica_has_samples_in_every_step(tiny_set):
     strategy = SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=None)
+    processes = Processes(strategy)
     training_set, evaluator = build_sets(tiny_set.config())
     grounder = SimpleNamespace(model=None)
 
     def trainer(batch_size, last_batch):
         config = tiny_set.config(batch_size=batch_size, last_batch=last_batch)
-        return Trainer(config, {}, strategy, training_set, evaluator, grounder, None, None)
+        return Trainer(config, {}, processes, training_set, evaluator, grounder, None, None)
 
     assert trainer(2, "drop").steps_per_epoch == 2
     assert trainer(2, "wrap").steps_per_epoch == 3
     assert trainer(6, "wrap").steps_per_epoch == 1
+    assert trainer(3, "short").steps_per_epoch == 2
     with pytest.raises(TrainingError, match="train_set holds 5 referents, less than batch_size 6"):
         trainer(6, "drop")
+    with pytest.raises(
+        TrainingError, match="batch_size = 1: each of the 2 replicas needs a sample"
+    ):
+        trainer(1, "wrap")
+    with pytest.raises(TrainingError, match='"short" leaves 1 sample for 2 replicas in the last'):
+        trainer(2, "short")
 
 
 @pytest.mark.slow

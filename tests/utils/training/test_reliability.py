@@ -41,14 +41,14 @@ def new_trainer(tiny_set, tmp_path_factory):
     initial = state_of(first)
     variables = [*first.model.variables, *first.optimizer.variables]
 
-    def build(folder, **changes):
+    def build(folder, *, force=False, **changes):
         for variable, value in zip(variables, initial, strict=True):
             variable.assign(value)
         config = settings(tiny_set, folder, **changes)
         trainer = Trainer(
-            config, run_settings(config, first.training_set.words), first.strategy,
+            config, run_settings(config, first.training_set.words), first.processes,
             first.training_set, first.evaluator, first.grounder, first.optimizer,
-            Checkpoints(folder, first.model, first.optimizer),
+            Checkpoints(folder, first.model, first.optimizer), force,
         )  # fmt: skip
         same_shapes = config.batch_size == first.config.batch_size
         trainer._step = first._step if same_shapes else None
@@ -295,6 +295,18 @@ def test_results_without_a_state_are_not_overwritten(new_trainer, tmp_path):
     assert (tmp_path / "log" / "best.weights.h5").exists()
 
 
+def test_a_run_that_appears_while_another_is_built_is_not_resumed_with_other_settings(
+    new_trainer, tmp_path
+):
+    new_trainer(tmp_path / "first", epoches=1).run()
+    late = new_trainer(tmp_path / "second", seed=99)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    state = (tmp_path / "second/last.state.h5").read_bytes()
+    with pytest.raises(RunFolderError, match=r"began with other settings \(seed: 10010 → 99"):
+        late.run()
+    assert (tmp_path / "second/last.state.h5").read_bytes() == state
+
+
 @pytest.mark.parametrize("damage", ["missing", "damaged", "not the file"])
 def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, damage):
     trainer = new_trainer(tmp_path, epoches=1)
@@ -459,7 +471,7 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
         "aspp_dilations": [1, 2, 3],
     }[change]
     capsys.readouterr()
-    resumed = new_trainer(tmp_path / "log", epoches=2, **{change: changed})
+    resumed = new_trainer(tmp_path / "log", force=True, epoches=2, **{change: changed})
     evaluate = resumed.evaluate
     resumed.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.1}
     state = resumed.run()

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,77 +209,6 @@ def test_missing_files_are_named_before_the_network_is_built(tiny_set, changes, 
     with pytest.raises((OSError, ValueError), match=message):
         build_trainer(config)
     assert not (tmp_path / "log").exists()
-
-
-REPLICAS = """
-import sys
-import numpy as np
-import tensorflow as tf
-
-devices = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(devices[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-
-from config.schema import load_config
-from model.mcn import build_mcn
-from tests.tiny import ANCHORS, scramble
-from data.loading.pipeline import training_batches
-from utils.training.builder import build_sets
-from utils.training.distribution import distribute
-from utils.training.optimizer import build_optimizer
-from utils.training.train_step import make_train_step
-
-config = load_config(sys.argv[1])
-training_set, _ = build_sets(config)
-results = []
-for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
-    several = strategy.num_replicas_in_sync > 1
-    tf.config.run_functions_eagerly(not several)  # the reference needs no graph
-    with strategy.scope():
-        model = scramble(build_mcn(config.replace(distribute="mirrored" if several else "one")))
-        optimizer = build_optimizer(1e-3, config.clip_norm)
-        optimizer.build(model.trainable_variables)
-    batches = training_batches(training_set, 1, 4, 1, 1)
-    batches = distribute(strategy, batches)
-    step = make_train_step(
-        strategy, model, optimizer, ANCHORS, mask_weight=config.seg_loss_weight,
-        batch_spec=batches.element_spec,
-    )
-    losses = step(next(iter(batches)))
-    values = {f"loss/{k}": float(v) for k, v in losses.items()}
-    values |= {f"gradient/{v.path.split('/')[-1]}": 10 * np.array(v) for v in optimizer.variables
-              if "momentum" in v.path}
-    values |= {f"mean/{v.path}": np.array(v) for v in model.weights if "moving_mean" in v.path}
-    results.append(values)
-np.savez(sys.argv[2], **results[0])
-np.savez(sys.argv[3], **results[1])
-"""
-
-
-def test_two_replicas_compute_what_one_does(tiny_set, tmp_path):
-    """The same losses, jointly clipped gradients and BatchNorm statistics for one batch.
-
-    In a process of its own, since a CPU can only be divided before it is used.
-    """
-    config = tiny_set.config(
-        backbone="vgg", free_body=1, rnn_drop_out=0.0, clip_norm=1.0, log_path=str(tmp_path)
-    )
-    settings, one, two = tmp_path / "config.json", tmp_path / "one.npz", tmp_path / "two.npz"
-    settings.write_text(json.dumps(config.to_dict()))
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, settings, one, two],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    expected, replicated = np.load(one), np.load(two)
-    assert set(replicated) == set(expected)
-    assert float(replicated["loss/samples"]) == 4
-    gradients = [name for name in replicated if name.startswith("gradient/")]
-    assert len(gradients) > 50
-    for name in expected:
-        scale = max(1.0, np.abs(expected[name]).max())
-        assert np.abs(replicated[name] - expected[name]).max() < 1e-4 * scale, name
-    norm = np.sqrt(sum(np.sum(replicated[name] ** 2) for name in gradients))
-    assert norm == pytest.approx(1.0, rel=1e-3)
 
 
 def test_the_seed_determines_the_initial_weights(finished):

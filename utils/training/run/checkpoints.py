@@ -189,6 +189,10 @@ class Checkpoints:
         except (Hdf5Error, OSError) as error:
             return str(error)
 
+    def variables(self) -> list[keras.Variable]:
+        """All variables of network and optimizer."""
+        return [variable for group in self._variables().values() for variable in group]
+
     def _variables(self) -> dict[str, list[keras.Variable]]:
         return {"model": self.model.variables, "optimizer": self.optimizer.variables}
 

@@ -13,6 +13,7 @@ from config.run_folder import SETTINGS_FILE
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.log import EPOCHS, VERSIONS
 from utils.training.run.settings import compare_settings
+from utils.training.run.state import RunState
 
 LOCK = ".lock"
 FEATURES = "features"  # Default folder of the cached features; they identify themselves.
@@ -38,16 +39,15 @@ def held_folder(folder: str | os.PathLike) -> AbstractContextManager[None]:
 
 def check_resumption(
     folder: str | os.PathLike, settings: Mapping[str, Any], *, force: bool = False
-) -> list[str]:
+) -> None:
     """Checks that a run with these settings may start or resume in a folder.
+
+    Early, and without the lock of the folder: `check_changes` is asked again under it.
 
     Args:
         folder: config.log_path.
         settings: of `utils.training.run.settings.run_settings`.
         force: whether to resume whatever has changed.
-
-    Returns:
-        The changed settings, as "lr: 0.001 → 0.0005"; empty for a new run.
 
     Raises:
         RunFolderError: the folder holds results without a state to resume from, something else in
@@ -65,7 +65,27 @@ def check_resumption(
                 "to resume from; set another log_path, or start afresh with --overwrite, which "
                 "keeps the old folder under another name"
             )
-        return []
+    else:
+        check_changes(folder, state, settings, force=force)
+
+
+def check_changes(
+    folder: str | os.PathLike, state: RunState, settings: Mapping[str, Any], *, force: bool = False
+) -> list[str]:
+    """Checks that a run may resume from a state with these settings.
+
+    Args:
+        folder: config.log_path.
+        state: read from it.
+        settings: of `utils.training.run.settings.run_settings`.
+        force: whether to resume whatever has changed.
+
+    Returns:
+        The changed settings, as "lr: 0.001 → 0.0005".
+
+    Raises:
+        RunFolderError: settings have changed that make it another run.
+    """
     changes = compare_settings(state.settings, settings)
     if changes.refused and not force:
         raise RunFolderError(

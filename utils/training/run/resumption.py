@@ -1,40 +1,58 @@
 """The state that a run resumes from, and whether its best weights still count."""
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from config.command_line import say
+from utils.training.distributed.cluster import ClusterError
+from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.folder import check_changes
 from utils.training.run.settings import first_step, score_changes
 from utils.training.run.state import RunState
 
 
 def resumed_state(
-    checkpoints: Checkpoints, settings: Mapping[str, Any], samples: int, steps_per_epoch: int
+    checkpoints: Checkpoints,
+    settings: Mapping[str, Any],
+    samples: int,
+    steps_per_epoch: int,
+    *,
+    force: bool = False,
 ) -> RunState | None:
     """Restores a run and adapts its state to the settings that it is resumed with.
 
-    Prints where the run resumes, and why if its best accuracy is forgotten: its weights are lost,
-    or other settings have measured it. The next weights are then saved as the best. A run whose
-    epochs are complete is returned as it is.
+    Prints what has changed in the settings, where the run resumes, and why if its best accuracy is
+    forgotten: its weights are lost, or other settings have measured it. The next weights are then
+    saved as the best. A run whose epochs are complete is returned as it is.
 
     Args:
         checkpoints: restores network and optimizer.
         settings: of `utils.training.run.settings.run_settings`.
         samples: samples per epoch.
         steps_per_epoch: steps per epoch, of the current batch size.
+        force: whether to resume whatever has changed in the settings.
 
     Returns:
         The state to continue from; None if there is none.
 
     Raises:
         CheckpointError: as `Checkpoints.restore`.
+        RunFolderError: as `utils.training.run.folder.check_changes`.
         OSError: the best weights of other settings cannot be renamed.
     """
     state = checkpoints.restore()
-    if state is None or state.epoch >= settings["epoches"]:
+    if state is None:
+        return None
+    for change in check_changes(checkpoints.folder, state, settings, force=force):
+        if checkpoints.writer:
+            say(f"setting changed: {change}")
+    if state.epoch >= settings["epoches"]:
         return state
     step = state.step and first_step(state.settings, settings, state.step, samples)
     step = min(step, steps_per_epoch)
@@ -45,6 +63,28 @@ def resumed_state(
         say(f"{checkpoints.last_path}: resuming {where}")
         state = _with_best_checked(state, checkpoints, settings)
     return replace(state, step=step, settings=dict(settings))
+
+
+def check_same_start(processes: Processes, checkpoints: Checkpoints, state: RunState) -> None:
+    """Checks that all processes of a run start from the same weights, at the same step.
+
+    Raises:
+        ClusterError: one of them does not, in every process.
+    """
+    digest = hashlib.sha256()
+    for variable in checkpoints.variables():
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    starts = processes.gather([state.epoch, state.step, digest.hexdigest()])
+    for index, start in enumerate(starts):
+        if start != starts[0]:
+            epoch, step, _ = start
+            where = "with other weights than process 0"
+            if start[:2] != starts[0][:2]:
+                where = f"at step {step} of epoch {epoch + 1}, unlike process 0"
+            raise ClusterError(
+                f"process {index} would start {where}: log_path must be on a disk that all "
+                "machines share, and pretrained_weights must be the same file on all of them"
+            )
 
 
 def _with_best_checked(

@@ -9,6 +9,8 @@ from config.files import file_sha256
 from config.schema import Config
 from data.loading.pipeline import Words
 from utils.prediction.expressions import words_contents
+from utils.training.distributed.cluster import ClusterError
+from utils.training.distributed.processes import Processes
 
 # Files whose contents, not their paths, decide whether a run is the same.
 FILES = ("train_set", "evaluate_set", "anchors_file")
@@ -23,6 +25,13 @@ FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
 # What the accuracy of the same weights depends on; of the files, the contents count.
 MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh")
 MEASURED_ON = ("evaluate_set", "anchors_file", "word_embed", "bert_path")
+
+# Where files are, and how they are loaded: this may differ between the machines of a run.
+OF_EACH_MACHINE = (
+    "train_set", "evaluate_set", "anchors_file", "image_path", "seg_gt_path", "word_embed",
+    "bert_path", "pretrained_weights", "evaluate_model", "log_path", "cache_dir", "workers",
+    "max_queue_size",
+)  # fmt: skip
 
 
 @dataclass
@@ -65,13 +74,36 @@ def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Ch
     """
     changes = Changes()
     for key in _other_contents(saved, current):
-        changes.refused.append(f"{key}: the contents of {current[key]} have changed")
+        place = current.get(key, key)
+        changes.refused.append(f"{key}: the contents of {place} have changed")
     for key in current:
         if key in ("contents", "about") or key not in saved or saved[key] == current[key]:
             continue
         listed = changes.refused if key in FIXED else changes.printed
         listed.append(f"{key}: {saved[key]} → {current[key]}")
     return changes
+
+
+def check_same_settings(processes: Processes, settings: Mapping[str, Any]) -> None:
+    """Checks that all processes of a run have the same settings.
+
+    Paths may differ, and numbers that only concern the loading of files.
+
+    Args:
+        processes: the processes of the run.
+        settings: of `run_settings`, in this process.
+
+    Raises:
+        ClusterError: one of them has others, in every process.
+    """
+    compared = {key: value for key, value in settings.items() if key not in OF_EACH_MACHINE}
+    for index, theirs in enumerate(gathered := processes.gather(compared)):
+        changes = compare_settings(gathered[0], theirs)
+        if differing := [*changes.refused, *changes.printed]:
+            raise ClusterError(
+                f"process {index} has other settings than process 0 ({'; '.join(differing)}); "
+                "start all processes with the same settings and files"
+            )
 
 
 def score_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:

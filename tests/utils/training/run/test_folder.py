@@ -11,6 +11,7 @@ from config.errors import UserError
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import (
     RunFolderError,
+    check_changes,
     check_resumption,
     held_folder,
     move_away,
@@ -34,19 +35,22 @@ def folder(tmp_path):
 
 
 def test_a_new_folder_and_equal_settings_have_no_changes(folder, tmp_path):
-    assert check_resumption(tmp_path / "none", SETTINGS) == []
+    check_resumption(tmp_path / "none", SETTINGS)
     assert not (tmp_path / "none").exists()
-    assert check_resumption(folder, SETTINGS) == []
+    check_resumption(folder, SETTINGS)
+    assert check_changes(folder, RunState(3, settings=SETTINGS), SETTINGS) == []
 
 
 def test_changes_are_returned_or_refused(folder):
-    assert check_resumption(folder, SETTINGS | {"lr": 0.2}) == ["lr: 0.1 → 0.2"]
+    state = RunState(3, settings=SETTINGS)
+    assert check_changes(folder, state, SETTINGS | {"lr": 0.2}) == ["lr: 0.1 → 0.2"]
     changed = SETTINGS | {"lr": 0.2, "input_size": 128}
     with pytest.raises(
         RunFolderError, match=r"input_size: 96 → 128\).*--overwrite.*--resume force"
     ):
         check_resumption(folder, changed)
-    assert set(check_resumption(folder, changed, force=True)) == {
+    check_resumption(folder, changed, force=True)
+    assert set(check_changes(folder, state, changed, force=True)) == {
         "lr: 0.1 → 0.2",
         "input_size: 96 → 128",
     }
@@ -72,7 +76,7 @@ def test_results_without_a_state_are_refused(tmp_path, name):
 
 def test_files_of_others_do_not_occupy_a_folder(tmp_path):
     (tmp_path / "notes.md").write_text("mine")
-    assert check_resumption(tmp_path, SETTINGS) == []
+    check_resumption(tmp_path, SETTINGS)
 
 
 def test_a_file_is_no_folder(tmp_path):

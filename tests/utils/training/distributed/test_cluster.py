@@ -1,0 +1,120 @@
+"""Which processes train together, and which of them writes."""
+
+import json
+import socket
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+
+from utils.training.distributed.cluster import (
+    ClusterError,
+    find_cluster,
+    is_chief,
+    make_strategy,
+)
+from utils.training.launch import free_ports
+
+HOSTS = ["host0:1", "host1:2"]
+
+
+def of_task(kind, number, jobs=("worker",)):
+    cluster = SimpleNamespace(jobs=jobs)
+    resolver = SimpleNamespace(task_type=kind, task_id=number, cluster_spec=lambda: cluster)
+    return SimpleNamespace(cluster_resolver=resolver if kind is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "jobs", "chief"),
+    [
+        (None, None, (), True),
+        ("", None, (), True),
+        ("chief", 0, ("chief", "worker"), True),
+        ("worker", 0, ("chief", "worker"), False),
+        ("worker", 0, ("worker",), True),
+        ("worker", 1, ("worker",), False),
+    ],
+)
+def test_one_process_of_a_run_writes(kind, number, jobs, chief):
+    assert is_chief(of_task(kind, number, jobs)) == chief
+
+
+def test_one_device():
+    strategy = make_strategy("one")
+    assert strategy.num_replicas_in_sync == 1
+    assert is_chief(strategy)
+
+
+def test_mirrored_without_gpus_is_one_replica_that_writes():
+    strategy = make_strategy("mirrored")
+    assert isinstance(strategy, tf.distribute.MirroredStrategy)
+    assert is_chief(strategy)
+
+
+def tf_config(cluster=None, task=None):
+    cluster = {"worker": HOSTS} if cluster is None else cluster
+    task = {"type": "worker", "index": 1} if task is None else task
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+def test_tf_config_names_the_processes():
+    cluster = find_cluster(tf_config())
+    assert cluster.cluster_spec().as_dict() == {"worker": HOSTS}
+    assert (cluster.task_type, cluster.task_id) == ("worker", 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, r"distribute = multiworker: neither TF_CONFIG nor Slurm .*launch --workers N"),
+        ({"TF_CONFIG": "{"}, r'^TF_CONFIG: "{" does not name a cluster and a task; it must look'),
+        ({"TF_CONFIG": "[]"}, "does not name a cluster and a task"),
+        (tf_config(cluster=["a:1"]), r'the cluster \["a:1"\] does not list the workers'),
+        (tf_config(cluster={"ps": ["a:1"], "worker": HOSTS}), 'no job "ps" here, only workers'),
+        (tf_config(cluster={"worker": ["a"]}), r'\["a"\] is not a list of addresses host:port'),
+        (tf_config(cluster={"worker": ["a:1", "a:1"]}), "an address occurs twice"),
+        (tf_config(task={"type": "worker", "index": 2}), 'task "worker" 2 is not one of the clus'),
+        (tf_config(task={"type": "chief", "index": 0}), 'task "chief" 0 is not one of the cluster'),
+        (tf_config(task={"type": [], "index": 0}), r"task \[\] 0 is not one of the cluster"),
+    ],
+)
+def test_what_names_no_cluster_is_refused(environment, message):
+    with pytest.raises(ClusterError, match=message):
+        find_cluster(environment)
+
+
+def test_slurm_names_the_processes(monkeypatch):
+    """Three tasks on two nodes; the variables are those that srun sets."""
+    variables = {
+        "SLURM_JOB_ID": "70123",
+        "SLURM_PROCID": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_NODELIST": "gpu[07-08]",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cluster = find_cluster(variables)
+    addresses = ["gpu07:20123", "gpu07:20124", "gpu08:20123"]
+    assert cluster.cluster_spec().as_dict() == {"worker": addresses}
+    assert (cluster.task_type, cluster.task_id) == ("worker", 2)
+
+
+def test_a_missing_process_is_named(monkeypatch):
+    present, missing = (f"127.0.0.1:{port}" for port in free_ports(2))
+    variables = tf_config({"worker": [present, missing]}, {"type": "worker", "index": 0})
+    monkeypatch.setenv("TF_CONFIG", variables["TF_CONFIG"])
+    with pytest.raises(
+        ClusterError, match=f"^{missing}: not started within worker_timeout_s = 0.3 seconds"
+    ):
+        make_strategy("multiworker", timeout_s=0.3)
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    with socket.create_server(("", 0)) as taken:
+        own, other = (f"127.0.0.1:{port}" for port in (taken.getsockname()[1], *free_ports(1)))
+        variables = tf_config({"worker": [own, other]}, {"type": "worker", "index": 0})
+        monkeypatch.setenv("TF_CONFIG", variables["TF_CONFIG"])
+        with pytest.raises(ClusterError, match=f"^{own}: this process cannot listen on its port"):
+            make_strategy("multiworker", timeout_s=5)

@@ -1,0 +1,137 @@
+"""A run on several devices or in several processes computes what one device computes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from config.schema import PROJECT_ROOT
+from tests.tiny import write_prepared_set
+from utils.training.launch import worker_environments
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = "tests.utils.training.distributed.recorded_run"
+BATCH_SIZE, STEPS, TIMEOUT_S = 5, 16, 900
+# Biases whose gradient is zero but for rounding, of which Adam makes steps of its own size: the
+# softmax after the first three ignores a constant, and BatchNorm after the last one subtracts it.
+CANCELED = ("cem_box/bias", "cem_mask/bias", "key_bias", "fusion_text_dense/bias")
+CANCELED += ("fusion_text_bn/moving_mean",)  # Contains the last of them.
+
+
+@pytest.fixture(scope="module")
+def larger_set(tmp_path_factory):
+    """The tiny set with every training referent eight times: eight steps of five samples."""
+    prepared = write_prepared_set(tmp_path_factory.mktemp("set"))
+    train = Path(prepared.paths["train_set"])
+    train.write_text(8 * train.read_text())
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def run(larger_set, tmp_path_factory):
+    """`run(distribute, devices, processes, **settings)`: the records of all processes."""
+
+    def started(distribute, devices=1, processes=1, **settings):
+        folder = tmp_path_factory.mktemp(distribute)
+        values = {"batch_size": BATCH_SIZE, "free_body": 1, "lr": 1e-4, "clip_norm": 5.0}
+        values |= {
+            "rnn_drop_out": 0.3,
+            "distribute": distribute,
+            "log_path": str(folder / "log"),
+            **settings,
+        }
+        config = folder / "config.json"
+        config.write_text(json.dumps(larger_set.config(**values).to_dict()))
+        environments = worker_environments(processes, os.environ, []) if processes > 1 else [None]
+        command = [sys.executable, "-m", PROGRAM, config, folder / "run", str(devices)]
+        running = [
+            subprocess.Popen(
+                command, cwd=PROJECT_ROOT, env=each, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+            for each in environments
+        ]  # fmt: skip
+        outputs = [each.communicate(timeout=TIMEOUT_S)[0] for each in running]
+        for process, output in zip(running, outputs, strict=True):
+            assert process.returncode == 0, output[-3000:]
+        return SimpleNamespace(
+            records=[dict(np.load(f"{folder}/run.{k}.npz")) for k in range(processes)],
+            outputs=outputs,
+            folder=folder,
+        )
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def one(run):
+    """The run on one device."""
+    return run("one")
+
+
+@pytest.fixture(scope="module", params=["mirrored", "two processes", "three processes"])
+def several(request, run):
+    """A run on three devices of one process, or in two or three processes: 5 = 1 + 2 + 2."""
+    if request.param == "mirrored":
+        return run("mirrored", devices=3)
+    return run("multiworker", processes={"two": 2, "three": 3}[request.param.split()[0]])
+
+
+def differences(record, expected, prefix):
+    """Largest difference of each array, relative to its largest value."""
+    return {
+        name: np.abs(record[name] - expected[name]).max() / max(np.abs(expected[name]).max(), 1e-6)
+        for name in expected
+        if name.startswith(prefix) and expected[name].size
+    }
+
+
+def test_losses_weights_and_statistics_are_those_of_one_device(one, several):
+    [expected] = one.records
+    assert len(expected["loss/loss"]) == STEPS
+    for record in several.records:
+        for name, difference in differences(record, expected, "loss/").items():
+            assert difference < (1e-4 if "norm" in name else 1e-5), (name, difference)
+        weights = differences(record, expected, "weight/")
+        assert sum(name.endswith("moving_variance") for name in weights) > 20
+        for name, difference in weights.items():
+            assert difference < 1e-5 or name.endswith(CANCELED), (name, difference)
+
+
+def test_each_sample_of_a_step_is_loaded_by_one_replica(one, several):
+    [expected] = one.records
+    steps = json.loads(str(expected["rows"]))
+    parts = [json.loads(str(record["rows"])) for record in several.records]
+    for number, [whole] in enumerate(steps):
+        divided = [rows for part in parts for rows in part[number]]
+        assert [row for rows in divided for row in rows] == whole
+        assert max(map(len, divided)) - min(map(len, divided)) <= 1
+    assert expected["decoded"] == STEPS * BATCH_SIZE
+    assert sum(int(record["decoded"]) for record in several.records) == STEPS * BATCH_SIZE
+
+
+def test_evaluations_agree_in_every_process(one, several):
+    [expected] = [json.loads(str(record["history"])) for record in one.records]
+    histories = [json.loads(str(record["history"])) for record in several.records]
+    assert all(history == histories[0] for history in histories)
+    for val, theirs in zip(histories[0], expected, strict=True):
+        assert val["n_expressions"] == theirs["n_expressions"]
+        assert val["det_acc"] == theirs["det_acc"]
+        for name in ("seg_iou", "overall_iou", "ie_score"):
+            assert val[name] == pytest.approx(theirs[name], rel=1e-4), name
+
+
+def test_a_step_is_traced_once(several):
+    assert [int(record["traces"]) for record in several.records] == [1] * len(several.records)
+
+
+def test_only_the_first_process_prints(several):
+    for output in several.outputs[1:]:
+        assert "epoch" not in output
+        assert "data:" not in output
