@@ -7,6 +7,7 @@
 | `words.txt`, `vectors.npy` | one word per line, and their vectors from row 1 on; row 0 is zero |
 """
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
-from config.files import check_free_space, write_text
+from config.files import check_free_space, write_bytes, write_text
 from config.schema import Config
 from data.support.staging import complete_interrupted, replaced_together
 from data.text.glove import glove_entries
@@ -69,7 +70,9 @@ def write_bundle(
         new.mkdir()
         write_onnx(exportable, new / NETWORK)
         write_text(new / WORDS, "".join(f"{word}\n" for word in table.index))
-        np.save(new / VECTORS, table.vectors)
+        vectors = io.BytesIO()  # To a file, np.save reports a full disk without its error number.
+        np.save(vectors, table.vectors)
+        write_bytes(new / VECTORS, vectors.getbuffer())
         shutil.copyfile(Path(__file__).with_name(SCRIPT), new / SCRIPT)
         source = weights or config.evaluate_model
         write_text(new / DESCRIPTION, described(config, source, exportable, new))
