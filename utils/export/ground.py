@@ -14,24 +14,22 @@ are read as Pillow reads them, which does not report every damage, and are not l
 
 import argparse
 import functools
+import hashlib
+import io
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+from onnxruntime import InferenceSession, get_available_providers
 from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).resolve().parent
 OUTPUTS = ["box_xyxy_px", "score", "mask_score"]
 
 
-def ground(
-    image: str | os.PathLike | Image.Image | np.ndarray, expressions: str | Sequence[str]
-) -> list[dict[str, Any]]:
-    """Locates one object per expression.
+def ground(image: Any, expressions: str | list[str]) -> list[dict[str, Any]]:
+    """Locates one object per expression; raises ValueError, OSError or SyntaxError for bad input.
 
     Args:
         image: path of a picture, a PIL.Image, or a uint8 array (h, w, 3) in RGB.
@@ -40,37 +38,42 @@ def ground(
 
     Returns:
         One dict per expression: "expression"; "box_xyxy", (4,) float32 left, top, right, bottom in
-        pixels of the upright picture, clipped to it; "score" of the box in 0..1; "mask", (h, w)
-        bool; "unknown_words", which the network does not see; "unread_words", beyond the number
-        of words that it reads.
+        pixels of the upright picture, clipped to it; its "score" in 0..1; "mask", (h, w) bool;
+        "unknown_words" and "unread_words", too many ones, neither of which the network sees.
     """
-    session, settings, index, vectors = _network()
-    pixels = _rgb(image)
-    results = []
+    session, threshold, index, vectors = _network()
+    shape = next(value.shape for value in session.get_inputs() if value.name == "words")
+    pixels, results = _rgb(image), []
     for expression in [expressions] if isinstance(expressions, str) else expressions:
-        words = expression.split()
-        read, unread = words[: settings["word_len"]], words[settings["word_len"] :]
+        words = str.split(expression)
+        read, unread = words[: shape[0]], words[shape[0] :]
         rows = [index.get(word, index.get(word.lower(), 0)) for word in read]
-        inputs = np.zeros((settings["word_len"], vectors.shape[1]), np.float32)
-        inputs[: len(rows)] = vectors[rows]
+        inputs = vectors[rows + [0] * (shape[0] - len(rows))]
         box, score, mask = session.run(OUTPUTS, {"image": pixels, "words": inputs})
         result = {"expression": expression, "box_xyxy": box, "score": float(score)}
-        result["mask"] = mask > settings["segment_thresh"]
-        unknown = [word for word, row in zip(read, rows, strict=True) if row == 0]
-        results.append(result | {"unknown_words": unknown, "unread_words": unread})
+        result["unknown_words"] = [word for word, row in zip(read, rows, strict=True) if row == 0]
+        results.append(result | {"unread_words": unread, "mask": mask > threshold})
     return results
 
 
 @functools.cache
 def _network():
-    """(session, settings, word → row, vectors (V + 1, D) float32 with zeros in row 0)."""
-    session = onnxruntime.InferenceSession(
-        str(FOLDER / "whole.onnx"), providers=onnxruntime.get_available_providers()
-    )
-    settings = json.loads((FOLDER / "whole.onnx.json").read_text(encoding="utf-8"))["settings"]
-    words = (FOLDER / "words.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    vectors = np.load(FOLDER / "vectors.npy")
-    return session, settings, {word: row for row, word in enumerate(words, 1)}, vectors
+    """(session, threshold of masks, word → row, vectors (V + 1, D) float32 with zeros in row 0)."""
+    name, files = "whole.onnx.json", {}
+    try:
+        description = json.loads((FOLDER / name).read_bytes())
+        threshold = float(description["settings"]["segment_thresh"])
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"segment_thresh = {threshold} is not in 0..1")
+        for name in ("whole.onnx", "words.txt", "vectors.npy"):
+            files[name] = (FOLDER / name).read_bytes()
+            if hashlib.sha256(files[name]).hexdigest() != description["sha256"][name]:
+                raise ValueError("damaged, or not of this bundle")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{FOLDER / name}: {error}; export the bundle again") from None
+    session = InferenceSession(files["whole.onnx"], providers=get_available_providers())
+    index = {word: row for row, word in enumerate(files["words.txt"].decode().split("\n")[:-1], 1)}
+    return session, threshold, index, np.load(io.BytesIO(files["vectors.npy"]))
 
 
 def _rgb(image):
@@ -86,7 +89,7 @@ def _rgb(image):
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = np.asarray(image.convert("RGB"))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected a uint8 array (h, w, 3), not {image.dtype} {image.shape}")
     return image
 
@@ -99,18 +102,17 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")
     arguments = parser.parse_args()
     try:
-        picture = _rgb(arguments.image)
+        for number, result in enumerate(ground(arguments.image, arguments.expressions), 1):
+            mask = result.pop("mask")
+            if arguments.masks:
+                arguments.masks.mkdir(parents=True, exist_ok=True)
+                path = arguments.masks / f"{Path(arguments.image).stem}_{number}.png"
+                with path.open("xb") as file:  # fails rather than replace a file
+                    Image.fromarray(mask).save(file, "PNG")
+                result["mask"] = str(path)
+            print(json.dumps(result, ensure_ascii=False, default=np.ndarray.tolist))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SystemExit(f"error: {arguments.image}: {error}") from None
-    for number, result in enumerate(ground(picture, arguments.expressions), 1):
-        mask = result.pop("mask")
-        if arguments.masks:
-            arguments.masks.mkdir(parents=True, exist_ok=True)
-            path = arguments.masks / f"{Path(arguments.image).stem}_{number}.png"
-            with path.open("xb") as file:  # fails rather than replace a file
-                Image.fromarray(mask).save(file, "PNG")
-            result["mask"] = str(path)
-        print(json.dumps(result | {"box_xyxy": result["box_xyxy"].tolist()}, ensure_ascii=False))
 
 
 if __name__ == "__main__":

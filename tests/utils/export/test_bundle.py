@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import venv
 
@@ -114,17 +115,29 @@ def test_as_a_library(demo, folder, python, tmp_path):
         "assert long['unread_words'] == ['red', 'red']\n"
         "try: ground(Image.new('I;16', (8, 8)), ['red'])\n"
         "except ValueError as error: print(error)\n"
+        "for shape in ((0, 9, 3), (9, 0, 3)):\n"
+        "    try: ground(np.zeros(shape, np.uint8), ['red'])\n"
+        "    except ValueError as error: print(error)\n"
+        "for wrong in (None, 1):\n"
+        "    try: ground(image, [wrong])\n"
+        "    except TypeError: print('no text')\n"
     )
     done = run(python, "-c", code, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "more than 8 bits" in done.stdout
+    assert done.stdout.count("expected a uint8 array (h, w, 3)") == 2
+    assert done.stdout.count("no text") == 2
 
 
 def test_masks_never_replace_a_file(folder, python, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
     (tmp_path / "photo_1.png").write_text("mine")
-    done = run(python, folder / "ground.py", "photo.png", "red", "--masks", ".", cwd=tmp_path)
-    assert done.returncode == 1
+    for place, taken in ((".", "photo_1.png"), ("photo_1.png", "photo_1.png")):
+        done = run(python, folder / "ground.py", "photo.png", "red", "--masks", place, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: photo.png: ")
+        assert taken in done.stderr
+        assert done.stderr.count("\n") == 1
     assert (tmp_path / "photo_1.png").read_text() == "mine"
 
 
@@ -138,6 +151,54 @@ def test_pictures_that_cannot_be_read_are_one_line(folder, python, tmp_path):
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"error: {name}: ")
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("whole.onnx", lambda c: c[:6_000] + bytes([c[6_000] ^ 64]) + c[6_001:], "damaged, or not"),
+        ("whole.onnx", lambda c: c[:-9], "damaged, or not of this bundle"),
+        ("words.txt", lambda c: b"\n".join([*c.split()[::-1], b""]), "damaged, or not of this"),
+        ("words.txt", lambda c: c[:500], "damaged, or not of this bundle"),
+        ("vectors.npy", lambda c: c[:20_000], "damaged, or not of this bundle"),
+        ("vectors.npy", None, "No such file"),
+        ("whole.onnx.json", None, "No such file"),
+        ("whole.onnx.json", lambda _: b"{", "Expecting property name"),
+        ("whole.onnx.json", lambda _: b"[]", "list indices"),
+        ("whole.onnx.json", lambda _: b"{}", "'settings'"),
+        ("whole.onnx.json", lambda c: re.sub(rb'(segment_thresh": )[\d.]+', rb"\1 5", c), "0..1"),
+    ],
+)
+def test_damaged_bundles_are_refused_in_one_line(folder, python, tmp_path, name, change, said):
+    broken = tmp_path / "bundle"
+    shutil.copytree(folder, broken)
+    if change is None:
+        (broken / name).unlink()
+    else:
+        (broken / name).write_bytes(change((broken / name).read_bytes()))
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    done = run(python, broken / "ground.py", "photo.png", "red", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: photo.png: {broken / name}: ")
+    assert said in done.stderr
+    assert done.stderr.endswith("; export the bundle again\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_changed_script_or_threshold_is_used(folder, python, tmp_path):
+    changed = tmp_path / "bundle"
+    shutil.copytree(folder, changed)
+    with (changed / "ground.py").open("a") as script:
+        script.write("# mine\n")
+    details = json.loads((changed / "whole.onnx.json").read_text())
+    details["settings"] |= {"segment_thresh": 0, "word_len": 5}
+    (changed / "whole.onnx.json").write_text(json.dumps(details))
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    words = "red " * 7
+    done = run(python, changed / "ground.py", "photo.png", words, "--masks", ".", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["unread_words"] == []
+    assert np.asarray(Image.open(tmp_path / "photo_1.png")).all()
 
 
 def test_the_script_is_short(folder):
@@ -207,6 +268,22 @@ def test_a_full_disk_keeps_the_former_bundle(demo, small_disk):
     with pytest.raises(NoSpaceError, match=r"disk/bundle.*needs"):
         write_bundle(demo, DEMO_WEIGHTS, disk / "bundle")
     assert names(disk) == ["other"]
+
+
+@pytest.mark.parametrize("room", [14_000, 40_000])
+def test_a_disk_that_fills_up_in_any_file_is_one_sentence(demo, small_disk, monkeypatch, room):
+    """It has room for a part of the vectors, or for these and a part of the script."""
+    disk = small_disk(20_000_000)
+    monkeypatch.setattr(bundle, "check_free_space", lambda *_: None)
+
+    def fill(_, path):
+        path.write_bytes(b"network")
+        (disk / "other").write_bytes(bytes(free_bytes(disk) - room))
+
+    monkeypatch.setattr(bundle, "write_onnx", fill)
+    with pytest.raises(NoSpaceError, match=r"disk/bundle.*the disk is full"):
+        write_bundle(demo, DEMO_WEIGHTS, disk / "bundle")
+    assert names(disk) == [".bundle.lock", "other"]
 
 
 def test_folders_of_others_are_refused(demo, tmp_path):
