@@ -131,7 +131,7 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
-    hint = "Nothing was imported and nothing was replaced; run the same command again."
+    hint = "Either nothing was imported or replaced, or all of it; run the same command again."
     return exit_code(lambda: _run(_parse_arguments(arguments)), hint)
 
 

@@ -14,13 +14,14 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from config.errors import NoSpaceError
 from config.files import first_free, locked, make_folder, no_space_named
+from config.signals import deferred_stop
 
 IsOurs = Callable[[Path, Path], bool]
 
@@ -53,9 +54,10 @@ def replaced_together(
     """Prepares folders or files beside their targets and moves them into place together.
 
     If the block raises or is interrupted, the targets stay as they were and nothing else is left
-    behind except an empty lock file. After a kill, the next replacement of the same targets cleans
-    up: it completes an interrupted replacement and deletes an interrupted preparation. A target at
-    whose staging path nothing was written is removed.
+    behind except an empty lock file. A signal that comes later waits until all of them are new.
+    After a kill, the next replacement of the same targets cleans up: it completes an interrupted
+    replacement and deletes an interrupted preparation. A target at whose staging path nothing was
+    written is removed.
 
     Args:
         targets: folders or files, always in the same order; links are followed. Missing parent
@@ -79,7 +81,7 @@ def replaced_together(
     resolved = [_resolved(target) for target in targets]
     for target in resolved:
         make_folder(target.parent)
-    with no_space_named(resolved[0]), _locked(targets[0]):
+    with no_space_named(resolved[0]), _locked(targets[0]), ExitStack() as until_the_end:
         for target in resolved:
             _clean_up(target)
         key = uuid.uuid4().hex
@@ -93,6 +95,7 @@ def replaced_together(
                 for step in steps if durable else ():
                     _flush(step.new)
                 steps = [_observed(*pair, is_ours) for pair in zip(steps, targets, strict=True)]
+                until_the_end.enter_context(deferred_stop())
                 _write_note(note, steps)
                 _swap(steps)
         except BaseException:
@@ -189,12 +192,14 @@ def _keep(target: Path) -> None:
     if os.path.lexists(target):
         kept = _free_name(target)
         target.rename(kept)
-        print(
-            f"warning: {target}: its replacement was interrupted and is now complete; what was put "
-            f"there since then is kept as {kept}",
-            file=sys.stderr,
-            flush=True,
+        _warn(
+            f"{target}: its replacement was interrupted and is now complete; what was put there "
+            f"since then is kept as {kept}"
         )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def _roll_back(steps: Sequence[_Step]) -> None:
@@ -273,22 +278,62 @@ def _read_note(note: Path, key: str) -> list[_Step]:
 
 
 def _discard(step: _Step) -> None:
-    """Deletes our files of a former target and moves all others to the new one."""
+    """Deletes our files of a former target and moves all others to the new one.
+
+    What the system does not let move, such as a mounted folder, stays in the former target, which
+    is renamed.
+    """
+    fault: OSError | None = None
     for relative in _files_of(step.old):
-        path, kept = step.old / relative, step.target / relative
-        if step.ours.get(str(relative)) == _modified_ns(path):
-            path.unlink()
-        else:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(_free_name(kept))
+        path = step.old / relative
+        try:
+            if step.ours.get(str(relative)) == _modified_ns(path):
+                path.unlink()
+            else:
+                path.rename(_new_place(step.target, relative))
+        except OSError as error:
+            fault = fault or error
     for folder, _, _ in os.walk(step.old, topdown=False):
-        Path(folder).rmdir()
+        try:
+            Path(folder).rmdir()
+        except OSError as error:
+            fault = fault or error
+    if fault is not None and os.path.lexists(step.old):
+        kept = _free_name(step.target)
+        step.old.rename(kept)
+        _warn(
+            f"{step.target}: it was replaced, but not all former files could be moved or deleted "
+            f"({fault.strerror}); these are kept in {kept}"
+        )
+
+
+def _new_place(target: Path, relative: Path) -> Path:
+    """A free path in a new target for a file of the former one; its folder is created.
+
+    The file, or its folder, gets another name where the new target has a file of this name.
+    """
+    *folders, name = (target.name, *relative.parts)
+    folder = target.parent
+    for part in folders:
+        folder = next(path for path in _names(folder / part) if _can_be_folder(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return _free_name(folder / name)
+
+
+def _can_be_folder(path: Path) -> bool:
+    return not os.path.lexists(path) or (path.is_dir() and not path.is_symlink())
 
 
 def _free_name(path: Path) -> Path:
     """The path itself, or one beside it if it is taken, so that a move overwrites nothing."""
-    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
-    return first_free(itertools.chain([path], numbered))
+    return first_free(_names(path))
+
+
+def _names(path: Path) -> Iterator[Path]:
+    """The path itself, and then `<name>.2`, `<name>.3` and so on beside it."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}.{number}")
 
 
 def _flush(path: Path) -> None:

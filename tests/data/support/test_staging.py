@@ -1,5 +1,6 @@
 """Replacing several folders together: complete, interrupted, killed, and on a full disk."""
 
+import errno
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import NoSpaceError, UserError
+from config.signals import Stopped, stop_signals
+from data.support import staging
 from data.support.staging import complete_interrupted, replaced_together
 
 OURS = ("lines.txt", "mask.bin", "extra/more.bin")
@@ -143,6 +146,62 @@ def test_a_file_of_others_is_never_overwritten(sets):
         new.mkdir()
         (new / "lines.csv").write_text("new")
     assert contents(anns) == {"lines.csv": "new", "lines.csv.2": "mine"}
+
+
+def test_a_folder_whose_name_a_new_file_takes_is_kept_under_another_one(sets, tmp_path):
+    anns, masks = sets
+    replace(anns, masks, "old")
+    for name in ("notes.md", "more.md"):
+        (anns / "val.txt").mkdir(exist_ok=True)
+        (anns / "val.txt" / name).write_text("mine")
+    (masks / "notes.md").write_text("mine")
+    with replaced_together(anns, masks, is_ours=is_ours) as (new_anns, new_masks):
+        new_anns.mkdir()
+        (new_anns / "val.txt").write_text("new")
+        new_masks.write_text("new")
+    assert all_files(sets) == {
+        **{"set/val.txt": "new", "set/val.txt.2/notes.md": "mine", "set/val.txt.2/more.md": "mine"},
+        **{"set": "new", "set.2/notes.md": "mine"},
+    }
+
+
+def test_what_cannot_be_moved_stays_beside_the_new_target(sets, capsys, monkeypatch):
+    anns, masks = sets
+    replace(anns, masks, "old")
+    (anns / "notes.md").write_text("mine")
+    (anns / "mounted").mkdir()
+    (anns / "mounted" / "data").write_text("mine")
+    rename = os.rename
+
+    def of_one_disk(source, target):
+        if Path(source).name == "data":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", of_one_disk)
+    own = {"set/notes.md": "mine", "set.2/mounted/data": "mine"}
+    for content in ("new", "newer"):
+        replace(anns, masks, content)
+        assert all_files(sets) == {**expected(content), **own}
+    warning = f"(Invalid cross-device link); these are kept in {anns.with_name('set.2')}"
+    assert capsys.readouterr().err.count(warning) == 1
+
+
+@pytest.mark.parametrize("function", ["_swap", "_discard"])
+def test_a_signal_while_targets_are_moved_waits_until_all_are_new(sets, monkeypatch, function):
+    replace(*sets, "old")
+    (sets[0] / "notes.md").write_text("mine")
+    original = getattr(staging, function)
+
+    def stopped(*arguments):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(staging, function, stopped)
+    with pytest.raises(Stopped), stop_signals():
+        replace(*sets, "new")
+    assert all_files(sets) == {**expected("new"), "set/notes.md": "mine"}
 
 
 def test_whose_a_file_is_is_decided_at_the_end_before_anything_is_moved(sets, tmp_path):
