@@ -7,7 +7,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from config.errors import UserError, shown
@@ -21,6 +21,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeE
 # Reading a member of any other method expands a whole chunk of it in memory at once.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_NAME_BYTES = 255  # Of a file or folder, in all common file systems.
+MAX_PATH_BYTES = 1000  # Systems allow 1,024 or 4,096, with the target folder.
 # The text of our archives is compressed to a tenth at best, photographs hardly at all.
 MAX_EXPANSION = 100
 
@@ -34,7 +35,7 @@ def unpack(
 ) -> dict[str, int]:
     """Extracts the wanted files of a zip archive into a folder.
 
-    Files are written atomically. Files that exist with the right size are skipped, so an
+    Files are written atomically. Files that exist with the right content are skipped, so an
     interrupted extraction resumes. Only one process may extract an archive at a time.
 
     Args:
@@ -63,7 +64,7 @@ def unpack(
                 _check_safe(path, member)
             wanted = _wanted(path, archive.infolist(), patterns, flat)
             _check_plausible(path, wanted, n_files)
-            missing = {name: m for name, m in wanted.items() if not _exists(folder / name, m)}
+            missing = _missing(path, folder, wanted)
             _check_folders(folder, missing)
             needed = sum(member.file_size for member in missing.values())
             remedy = "free some space and run the same command again"
@@ -96,6 +97,11 @@ def _check_safe(path: Path, member: zipfile.ZipInfo) -> None:
         raise UnpackError(
             f"{path}: refused, since its member {shown(member.filename)} would be written outside "
             "the target folder; this is not the expected archive"
+        )
+    if "\0" in member.orig_filename:  # `zipfile` cuts the name there.
+        raise UnpackError(
+            f"{path}: refused, since the name {shown(member.orig_filename)} contains NUL; this is "
+            "not the expected archive"
         )
     mode = member.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -164,6 +170,11 @@ def _check_plausible(path: Path, wanted: dict[str, zipfile.ZipInfo], n_files: in
                 f"{path}: refused, since the name {shown(name)} has more than {MAX_NAME_BYTES} "
                 "bytes; this is not the expected archive"
             )
+        if len(os.fsencode(name)) > MAX_PATH_BYTES:
+            raise UnpackError(
+                f"{path}: refused, since the path {shown(name)} has more than {MAX_PATH_BYTES:,} "
+                "bytes; this is not the expected archive"
+            )
         for parent in PurePosixPath(name).parents:
             if str(parent) in wanted:
                 raise UnpackError(
@@ -182,15 +193,35 @@ def _check_folders(folder: Path, names: Collection[str]) -> None:
             )
 
 
-def _exists(target: Path, member: zipfile.ZipInfo) -> bool:
-    if not target.exists():
-        return False
-    if target.is_file() and target.stat().st_size == member.file_size:
-        return True
-    raise UnpackError(
-        f"{target} exists and is not the file of the archive ({member.file_size:,} bytes): move it "
-        "away and run the same command again"
-    )
+def _missing(
+    path: Path, folder: Path, wanted: Mapping[str, zipfile.ZipInfo]
+) -> dict[str, zipfile.ZipInfo]:
+    """The wanted files that do not exist; those that exist must be those of the archive."""
+    existing = [name for name in wanted if os.path.lexists(folder / name)]
+    if existing:
+        with Progress(len(existing), f"{path.name}: compare", "files") as progress:
+            for done, name in enumerate(existing, start=1):
+                _check_existing(folder / name, wanted[name])
+                progress.update(done)
+    found = set(existing)
+    return {name: member for name, member in wanted.items() if name not in found}
+
+
+def _check_existing(target: Path, member: zipfile.ZipInfo) -> None:
+    is_like = target.is_file() and target.stat().st_size == member.file_size
+    if not is_like or _crc32(target) != member.CRC:
+        raise UnpackError(
+            f"{target} exists and is not the file of the archive: move it away and run the same "
+            "command again"
+        )
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

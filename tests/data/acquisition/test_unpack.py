@@ -76,13 +76,31 @@ def test_flat_leaves_out_folders_and_refuses_two_files_of_one_name(pack, tmp_pat
 def test_extraction_resumes_and_leaves_other_files_alone(pack, tmp_path):
     path, out = pack(FILES), tmp_path / "out"
     (out / "set").mkdir(parents=True)
-    (out / "set/a.txt").write_bytes(b"ONE")  # whole, by its size
+    (out / "set/a.txt").write_bytes(FILES["set/a.txt"])
+    written = (out / "set/a.txt").stat().st_ino
     unpack(path, out, ("*",))
-    assert contents(out) == FILES | {"set/a.txt": b"ONE"}
-    (out / "set/a.txt").write_bytes(b"my own notes")
+    assert contents(out) == FILES
+    assert (out / "set/a.txt").stat().st_ino == written
+    for own in (b"my own notes", b"ONE", bytes(3)):  # Two of them have the right size.
+        (out / "set/a.txt").write_bytes(own)
+        with pytest.raises(UnpackError, match=r"a\.txt exists and is not the file of the"):
+            unpack(path, out, ("*",))
+        assert (out / "set/a.txt").read_bytes() == own
+
+
+def test_a_dangling_link_in_the_place_of_a_file_is_not_replaced(pack, tmp_path):
+    link = tmp_path / "out/set/a.txt"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("nowhere")
     with pytest.raises(UnpackError, match=r"a\.txt exists and is not the file of the"):
-        unpack(path, out, ("*",))
-    assert (out / "set/a.txt").read_bytes() == b"my own notes"
+        unpack(pack(FILES), tmp_path / "out", ("*",))
+    assert os.readlink(link) == "nowhere"
+
+
+def test_a_name_that_ends_at_a_nul_is_refused(pack, tmp_path):
+    with pytest.raises(UnpackError, match=r'the name "set/evil.*" contains NUL'):
+        unpack(pack(FILES | {"set/evil\0.txt": b"four"}), tmp_path / "out", ("*",))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -309,6 +327,7 @@ def test_names_that_would_break_the_record_are_refused(pack, tmp_path):
     ("name", "message"),
     [
         ("set/" + "x" * 256, "has more than 255 bytes"),
+        ("set/" + "a/" * 3000 + "x", "has more than 1,000 bytes"),
         ("set/" + "\u00e9" * 128 + "/a", "has more than 255 bytes"),
         ("set/a.txt/b.txt", 'set/a.txt" is both a file and a folder'),
     ],
