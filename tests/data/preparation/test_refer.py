@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
+from data.preparation.plain_pickle import UnreadablePickleError, safe_unpickle
 from data.preparation.refer import (
     SPLITS,
-    UnreadablePickleError,
     check_split,
     read_raw_set,
-    safe_unpickle,
 )
 from tests.limits import memory_within
 
