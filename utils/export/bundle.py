@@ -61,7 +61,7 @@ def write_bundle(
     folder = Path(folder)
     _check_replaceable(folder)
     table = _read_table(config, vocabulary)
-    grounder = load_grounder(config, weights, precision="float32", distribute="one")
+    grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
     print(grounder.weights_report)
     exportable = build_exportables(grounder, bool(config.use_nls))["whole"]
     needed = variable_bytes(exportable) + table.vectors.nbytes
