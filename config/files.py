@@ -104,6 +104,12 @@ def no_space_named(path: str | os.PathLike, needed_bytes: int | None = None) -> 
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
+        if _lacks_inodes(Path(path).parent, needed_bytes or 0):
+            raise NoSpaceError(
+                f"{path}: the disk has no room for more files, although "
+                f"{bytes_text(free_bytes(Path(path).parent))} are free; delete or move files that "
+                "you do not need and run the same command again"
+            ) from None
         need = "" if needed_bytes is None else f"needs {bytes_text(needed_bytes)}, and "
         raise NoSpaceError(
             f"{path}: {need}the disk is full ({bytes_text(free_bytes(Path(path).parent))} free); "
@@ -271,6 +277,15 @@ def free_bytes(folder: str | os.PathLike) -> int:
     """Free bytes on the disk that holds `folder`, which need not exist yet."""
     folder = Path(folder).absolute()
     return shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free
+
+
+def _lacks_inodes(folder: Path, needed_bytes: int) -> bool:
+    """Whether a disk has room for so many bytes, but not for another file.
+
+    Some file systems have no fixed number of files and report 0 of 0.
+    """
+    disk = os.statvfs(_existing(folder.absolute()))
+    return disk.f_files > 0 == disk.f_favail and disk.f_bavail * disk.f_frsize > needed_bytes
 
 
 def check_free_space(folder: str | os.PathLike, needed_bytes: int, what: str, remedy: str) -> None:

@@ -117,6 +117,15 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(small_disk):
     assert os.listdir(folder) == ["a.bin"]
 
 
+def test_a_disk_without_room_for_another_file_is_not_called_full(small_disk):
+    disk = small_disk(1_000_000)
+    subprocess.run(["mount", "-o", "remount,nr_inodes=3", str(disk)], check=True)
+    for name in ("a", "b"):
+        write_bytes(disk / name, b"")
+    with pytest.raises(NoSpaceError, match=r"c: the disk has no room for more files, although"):
+        write_bytes(disk / "c", bytes(10))
+
+
 def test_a_full_disk_is_an_error_of_the_system_too(small_disk):
     with pytest.raises(OSError, match="the disk is full"):
         write_bytes(small_disk(100_000) / "a.bin", bytes(200_000))
