@@ -57,4 +57,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "Run the same command, without --overwrite, to resume where it stopped.")
+    run(
+        main,
+        "Run the same command, without --overwrite, to resume where it stopped.",
+        "Nothing was trained, and an earlier run in log_path is unchanged; run the same command "
+        "again.",
+    )

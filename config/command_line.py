@@ -18,12 +18,14 @@ NAMES_SHOWN = 3
 DEFAULT_CONFIG = "config/config.json"
 
 
-def run(main: Callable[[], int | None], resume_hint: str) -> None:
+def run(main: Callable[[], int | None], resume_hint: str, early_hint: str | None = None) -> None:
     """Ends the process with the `exit_code` of an entry point's `main`."""
-    sys.exit(exit_code(main, resume_hint))
+    sys.exit(exit_code(main, resume_hint, early_hint))
 
 
-def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
+def exit_code(
+    main: Callable[[], int | None], resume_hint: str, early_hint: str | None = None
+) -> int:
     """Calls an entry point's `main` and turns its errors into messages and exit codes.
 
     A `UserError` or `OSError` is printed as one sentence, a signal to stop as the resume hint. All
@@ -32,6 +34,7 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
     Args:
         main: function without arguments that returns an exit code or None.
         resume_hint: sentence shown after Ctrl-C, SIGTERM or SIGHUP that says how to resume.
+        early_hint: shown instead before `StopRequest.begun` is set; None for the same.
 
     Returns:
         The exit code that `main` returns (0 for None), BAD_INPUT, or 128 plus the number of the
@@ -41,11 +44,14 @@ def exit_code(main: Callable[[], int | None], resume_hint: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # Not every terminal is UTF-8.
+    request = None
     try:
-        with stop_signals():
+        with stop_signals() as request:
             return main() or 0
     except KeyboardInterrupt as stop:
-        say(f"\nStopped. {resume_hint}", sys.stderr)
+        begun = request is not None and request.begun
+        hint = resume_hint if begun or early_hint is None else early_hint
+        say(f"\nStopped. {hint}", sys.stderr)
         return stop.exit_code if isinstance(stop, Stopped) else INTERRUPTED
     except BrokenPipeError:
         return UNREAD

@@ -35,10 +35,11 @@ class StopRequest:
 
     Attributes:
         deferred: whether stops are deferred.
+        begun: whether the command has begun what can be resumed; set by the command.
     """
 
     def __init__(self) -> None:
-        self.deferred = False
+        self.deferred = self.begun = False
         self._number: int | None = None
         self._arrived_s = 0.0
 

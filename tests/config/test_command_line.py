@@ -3,6 +3,7 @@
 import argparse
 import functools
 import multiprocessing
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config import command_line
 from config.command_line import (
     BAD_INPUT,
     INTERRUPTED,
@@ -24,6 +26,7 @@ from config.command_line import (
 )
 from config.errors import ConfigError, NoSpaceError, UserError
 from config.schema import PROJECT_ROOT, load_config
+from config.signals import deferred_stop
 from test import _parser as evaluation_parser
 from tests.tiny import network_config
 
@@ -140,6 +143,18 @@ def test_tracebacks_on_request(monkeypatch):
 def test_interrupted_from_the_keyboard(capsys):
     assert exit_code(raising(KeyboardInterrupt())) == INTERRUPTED
     assert capsys.readouterr().err == "\nStopped. run it again\n"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_stop_before_anything_has_begun_has_its_own_hint(capsys, begun):
+    def main():
+        with deferred_stop() as stop:
+            stop.begun = begun
+            signal.raise_signal(signal.SIGTERM)
+
+    assert command_line.exit_code(main, "resume it", "run it again") == 128 + signal.SIGTERM
+    hint = "resume it" if begun else "run it again"
+    assert capsys.readouterr().err.splitlines()[-1] == f"Stopped. {hint}"
 
 
 @pytest.mark.parametrize(("value", "code"), [(None, 0), (0, 0), (3, 3)])

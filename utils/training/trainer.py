@@ -126,6 +126,7 @@ class Trainer:
                 if state.epoch < config.epoches:
                     if not fresh:
                         self._try_validation(stop)
+                    stop.begun = True
                     state = self._train(state, stop)
                 elif self.chief:
                     self._report_finished(state)
