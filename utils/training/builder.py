@@ -28,7 +28,7 @@ from utils.training.distributed.processes import Processes
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints, read_run_state
-from utils.training.run.folder import check_resumption, check_stays, held_folder
+from utils.training.run.folder import check_overwrite, check_resumption, held_folder
 from utils.training.run.settings import check_same_settings, run_settings
 from utils.training.run.state import RunState
 from utils.training.trainer import Trainer
@@ -57,7 +57,7 @@ def train(
         build_trainer(config, force=force, dry_run=True, fresh=overwrite).try_out()
         return None
     if overwrite:
-        check_stays(config.pretrained_weights, config.log_path)
+        check_overwrite(config.log_path, config.to_dict())
     trainer = build_trainer(config, force=force, fresh=overwrite)
     try:
         with trainer.processes.loss_reported():

@@ -329,6 +329,20 @@ def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, da
     assert state.best_epoch == 2
 
 
+def test_best_weights_that_a_killed_process_has_renamed_are_not_called_lost(
+    new_trainer, tmp_path, capsys
+):
+    trainer = new_trainer(tmp_path, epoches=1)
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.run()
+    trainer.checkpoints.keep_best(1)  # Then it was killed, before it saved a state.
+    new_trainer(tmp_path, epoches=2, det_acc_thresh=0.7, force=True).run()
+    error = capsys.readouterr().err
+    assert f"90.00 % are in {tmp_path / 'best.epoch1.weights.h5'}, and those of the next" in error
+    assert "lost" not in error
+
+
 def test_a_dry_run_writes_nothing(tiny_set, tmp_path, capsys):
     root = tmp_path / "set"
     shutil.copytree(tiny_set.root, root)

@@ -166,10 +166,22 @@ class Checkpoints:
         Returns:
             The new path.
         """
+        return self.best_path.rename(first_free(self._kept_paths(epoch)))
+
+    def kept_best(self, epoch: int, expected: str | None = None) -> Path | None:
+        """The file to which `keep_best` has renamed the best weights of an epoch, if it is intact.
+
+        Args:
+            epoch: the epoch.
+            expected: as for `fault_of_best`.
+        """
+        kept = itertools.takewhile(os.path.lexists, self._kept_paths(epoch))
+        return next((path for path in kept if _fault(path, expected) is None), None)
+
+    def _kept_paths(self, epoch: int) -> Iterator[Path]:
         name = f"best.epoch{epoch}"
         names = (name, *(f"{name}-{number}" for number in range(2, 10_000)))
-        kept = first_free(self.folder / f"{name}.weights.h5" for name in names)
-        return self.best_path.rename(kept)
+        return (self.folder / f"{name}.weights.h5" for name in names)
 
     def fault_of_best(self, expected: str | None = None) -> str | None:
         """What is wrong with `best.weights.h5`: None if it is complete and unchanged.
@@ -177,17 +189,7 @@ class Checkpoints:
         Args:
             expected: the checksum that `save_best` returned; None if it is unknown.
         """
-        try:
-            with opened_hdf5(self.best_path) as file:
-                if CHECKSUM not in file.attrs:
-                    return "is damaged (it has no checksum)"
-                if expected not in (None, file.attrs[CHECKSUM]):
-                    return "is not the file that this state was saved with"
-                return None
-        except FileNotFoundError:
-            return "is missing"
-        except (Hdf5Error, OSError) as error:
-            return str(error)
+        return _fault(self.best_path, expected)
 
     def variables(self) -> list[keras.Variable]:
         """All variables of network and optimizer."""
@@ -230,15 +232,33 @@ def read_run_state(folder: str | os.PathLike) -> RunState | None:
     return None
 
 
+def _fault(path: Path, expected: str | None) -> str | None:
+    """What is wrong with a file of weights, see `Checkpoints.fault_of_best`."""
+    try:
+        with opened_hdf5(path) as file:
+            if CHECKSUM not in file.attrs:
+                return "is damaged (it has no checksum)"
+            if expected not in (None, file.attrs[CHECKSUM]):
+                return "is not the file that this state was saved with"
+            return None
+    except FileNotFoundError:
+        return "is missing"
+    except (Hdf5Error, OSError) as error:
+        return str(error)
+
+
 @contextmanager
 def _opened_state(path: Path) -> Iterator[h5py.File]:
     """Opens the file of a state, whose checksum must be present and right."""
     try:
         with opened_hdf5(path) as file:
             if file.attrs.get("format") != FORMAT or "run_state" not in file:
+                # Not replaced by the state before it: it may be a file of somebody else.
+                has_earlier = path.name == LAST and path.with_name(PREVIOUS).exists()
+                earlier = f"move it away to resume from {PREVIOUS}, " if has_earlier else ""
                 raise CheckpointError(
-                    f"{path}: not a training state that this version can read; set another "
-                    "log_path, or start afresh with --overwrite, which keeps the old folder"
+                    f"{path}: not a training state that this version can read; {earlier}set "
+                    "another log_path, or start afresh with --overwrite, which keeps the old folder"
                 )
             if CHECKSUM not in file.attrs:
                 raise Hdf5Error("is damaged (it has no checksum)")

@@ -1,22 +1,31 @@
 """The log folder of a run: one run per folder, resumed only by settings that fit it."""
 
 import datetime
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from config.command_line import counted
 from config.errors import UserError
 from config.files import first_free, locked
 from config.run_folder import SETTINGS_FILE
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.log import EPOCHS, VERSIONS
-from utils.training.run.settings import compare_settings
+from utils.training.run.settings import compare_settings, optimizer_changes
 from utils.training.run.state import RunState
 
 LOCK = ".lock"
 FEATURES = "features"  # Default folder of the cached features; they identify themselves.
+# Each of them shows that a folder is that of a run; others write config.json, too.
+OF_RUNS = frozenset({LAST, PREVIOUS, NEXT, BEST, EPOCHS, VERSIONS})
+# Settings that name files and folders which a training reads whenever it starts.
+READ = (
+    "train_set", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "word_embed",
+    "bert_path", "pretrained_weights", "cache_dir",
+)  # fmt: skip
 
 
 class RunFolderError(UserError):
@@ -84,8 +93,15 @@ def check_changes(
         The changed settings, as "lr: 0.001 → 0.0005".
 
     Raises:
-        RunFolderError: settings have changed that make it another run.
+        RunFolderError: settings have changed that make it another run, or, also with `force`,
+            those that its optimizer was built with.
     """
+    if built := optimizer_changes(state.settings, settings):
+        raise RunFolderError(
+            f"{folder}: the optimizer of this run was built with other settings "
+            f"({'; '.join(built)}), so it cannot be resumed with these; restore them, or start "
+            f"from its best weights with --set pretrained_weights={folder} and another log_path"
+        )
     changes = compare_settings(state.settings, settings)
     if changes.refused and not force:
         raise RunFolderError(
@@ -96,52 +112,103 @@ def check_changes(
     return [*changes.refused, *changes.printed]
 
 
-def check_stays(weights: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Checks that `move_away` would not move the weights that a run starts from.
+def check_overwrite(folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    """Checks that `move_away` can move an earlier run, and would move nothing else.
 
     Args:
-        weights: config.pretrained_weights; empty for none.
         folder: config.log_path.
+        settings: of the run that is to start; the files and folders of `READ` must not move.
 
     Raises:
-        RunFolderError: it would, and the run could not be resumed without them.
+        RunFolderError: it would move one of them, a folder that is not that of a run, or another
+            run inside; or the folder cannot be renamed.
     """
-    if weights and Path(weights).resolve().is_relative_to(Path(folder).resolve()):
-        raise RunFolderError(
-            f"pretrained_weights = {weights}: --overwrite would move this file with the earlier "
-            "run; copy it to another folder and set pretrained_weights to the copy"
-        )
+    real = Path(folder).resolve()
+    for key in READ:
+        # A name without a slash is that of a package or of registered weights.
+        if "/" in settings[key] and _moves_with(real, Path(settings[key])):
+            raise RunFolderError(
+                f"{key} = {settings[key]}: --overwrite would move it with the earlier run; copy it "
+                f"to another folder and set {key} to the copy, or set another log_path"
+            )
+    _check_is_folder(real)
+    if _is_occupied(real):
+        _check_is_one_run(real)
+        if os.path.ismount(real):
+            raise _not_renamed(real, os.strerror(errno.EBUSY))
 
 
 def move_away(folder: str | os.PathLike) -> Path | None:
     """Renames the folder of an earlier run to "<folder>.old-<date>", for a fresh start.
 
-    Cached features stay in the folder of the new run.
+    Cached features stay in the folder of the new run. If the folder is a link, its target is
+    renamed, so that the new run is on the same disk as the earlier one.
 
     Returns:
         The new path; None if there was no folder, or nothing else in it.
 
     Raises:
-        UserError: another process is training in it.
-        OSError: it cannot be renamed.
+        UserError: another process is training in it, it is not the folder of one run, or it
+            cannot be renamed.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     _check_is_folder(folder)
-    if not folder.exists() or {path.name for path in folder.iterdir()} <= {LOCK, FEATURES}:
+    if not _is_occupied(folder):
         return None
     dated = f"{folder.name}.old-{datetime.date.today().isoformat()}"
     names = (dated, *(f"{dated}-{number}" for number in range(2, 10_000)))
     old = first_free(map(folder.with_name, names))
     with held_folder(folder):
-        folder.rename(old)
+        _check_is_one_run(folder)
+        try:
+            folder.rename(old)
+        except OSError as error:
+            raise _not_renamed(folder, str(error.strerror)) from None
+        folder.mkdir()  # A link to it would lead nowhere.
         if (old / FEATURES).is_dir():
-            folder.mkdir()
             (old / FEATURES).rename(folder / FEATURES)
     return old
 
 
+def _is_occupied(folder: Path) -> bool:
+    """Whether a folder contains more than what a new run continues to use."""
+    return folder.exists() and not {path.name for path in folder.iterdir()} <= {LOCK, FEATURES}
+
+
+def _moves_with(folder: Path, path: Path) -> bool:
+    """Whether a path leads into a folder, by its names or by its links, and not to `FEATURES`."""
+    target = path.resolve()
+    if target.is_relative_to((folder / FEATURES).resolve()):
+        return False
+    return target.is_relative_to(folder) or any(part.resolve() == folder for part in path.parents)
+
+
+def _check_is_one_run(folder: Path) -> None:
+    """Raises RunFolderError unless a folder is that of a run and contains no other run."""
+    names = sorted(path.name for path in folder.iterdir())
+    if OF_RUNS.isdisjoint(names):
+        raise RunFolderError(
+            f"log_path = {folder}: holds no run that --overwrite could move, but other files and "
+            f"folders: {counted(names)}; omit --overwrite, or set another log_path"
+        )
+    for name in names:
+        for inner, _, files in os.walk(folder / name) if name != FEATURES else ():
+            if not OF_RUNS.isdisjoint(files):
+                raise RunFolderError(
+                    f"log_path = {folder}: --overwrite would move another run with this one: "
+                    f"{inner}; move that one to another folder, or set another log_path"
+                )
+
+
+def _not_renamed(folder: Path, reason: str) -> RunFolderError:
+    return RunFolderError(
+        f"log_path = {folder}: --overwrite cannot rename this folder ({reason}), as if a disk is "
+        "mounted there; set log_path to another folder, such as a new one inside it"
+    )
+
+
 def _check_are_files(folder: Path) -> None:
-    names = (LAST, PREVIOUS, NEXT, BEST, SETTINGS_FILE, VERSIONS)
+    names = (LAST, PREVIOUS, NEXT, BEST, SETTINGS_FILE, VERSIONS, EPOCHS)
     paths = [folder / name for name in names]
     if others := [str(path) for path in paths if path.exists() and not path.is_file()]:
         raise RunFolderError(

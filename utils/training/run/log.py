@@ -217,7 +217,7 @@ def _recorded_events(folder: Path) -> set[tuple[str, int]]:
     A process that was killed may have recorded an epoch that the state does not yet count.
     """
     recorded = set()
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in filter(Path.is_file, sorted(folder.glob("events.out.tfevents.*"))):
         try:
             for content in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES):
                 event = Event.FromString(content.numpy())

@@ -98,8 +98,11 @@ def _with_best_checked(
     best = f"the weights of epoch {state.best_epoch} with {score}"
     next_ones = "those of the next epoch will be saved as the best"
     if fault := checkpoints.fault_of_best(state.best_checksum):
+        # A kill may have come after they were renamed and before a state without them was saved.
+        kept = checkpoints.kept_best(state.best_epoch, state.best_checksum)
+        where = f"in {kept}" if kept else "lost"
         say(
-            f"warning: {checkpoints.best_path}: {fault}; {best} are lost, and {next_ones}",
+            f"warning: {checkpoints.best_path}: {fault}; {best} are {where}, and {next_ones}",
             sys.stderr,
         )
     elif changed := score_changes(state.settings, settings):

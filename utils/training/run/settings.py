@@ -106,6 +106,21 @@ def check_same_settings(processes: Processes, settings: Mapping[str, Any]) -> No
             )
 
 
+def optimizer_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Returns the changes due to which the optimizer has other variables, as "free_body: 1 → 2".
+
+    Args:
+        saved, current: of `run_settings`.
+    """
+    keys = ["free_body"]
+    if current.get("text_encoder") == "bert" and current.get("free_body") != 2:
+        keys.append("bert_trainable")
+    if "mixed_float16" in (saved.get("precision"), current.get("precision")):
+        keys.append("precision")  # Only this one scales the loss.
+    changed = [key for key in keys if key in saved and saved[key] != current.get(key)]
+    return [f"{key}: {saved[key]} → {current.get(key)}" for key in changed]
+
+
 def score_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Returns the settings in which the scores of two runs differ, so that they do not compare.
 

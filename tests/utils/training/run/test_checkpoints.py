@@ -436,6 +436,36 @@ def test_kept_best_weights_replace_no_others(tmp_path):
     assert (tmp_path / "best.epoch3.weights.h5").read_bytes() == b"1"
 
 
+def test_kept_best_weights_are_found_again(tmp_path):
+    model = build_mcn(network_config())
+    checkpoints = Checkpoints(tmp_path, model, keras.optimizers.Adam())
+    first = checkpoints.save_best()
+    assert checkpoints.kept_best(1, first) is None
+    checkpoints.keep_best(1)
+    scramble(model)
+    second = checkpoints.save_best()
+    checkpoints.keep_best(1)
+    assert checkpoints.kept_best(1, first) == tmp_path / "best.epoch1.weights.h5"
+    assert checkpoints.kept_best(1, second) == tmp_path / "best.epoch1-2.weights.h5"
+    assert checkpoints.kept_best(1, "other") is None
+    assert checkpoints.kept_best(2, first) is None
+
+
+def test_a_file_of_others_in_the_place_of_a_state_stays_and_the_one_before_is_named(tmp_path):
+    model, optimizer = small_network()
+    checkpoints = Checkpoints(tmp_path, model, optimizer)
+    for epoch in (1, 2):
+        checkpoints.save(RunState(epoch))
+    with written_hdf5(checkpoints.last_path) as file:
+        file["mine"] = 1
+    for read in (checkpoints.restore, lambda: read_run_state(tmp_path)):
+        with pytest.raises(CheckpointError, match=r"move it away to resume from previous\.state"):
+            read()
+    checkpoints.last_path.rename(tmp_path / "mine.h5")
+    with pytest.warns(UserWarning, match="is missing"):
+        assert checkpoints.restore().epoch == 1
+
+
 def test_best_weights_are_those_at_the_call(tmp_path):
     model, other = build_mcn(network_config()), build_mcn(network_config(seed=1))
     checkpoints = Checkpoints(tmp_path, model, keras.optimizers.Adam())

@@ -1,6 +1,7 @@
 """One run per folder: occupied folders are refused, and nothing of an earlier run is lost."""
 
 import datetime
+import os
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import pytest
 from config.errors import UserError
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import (
+    READ,
     RunFolderError,
     check_changes,
+    check_overwrite,
     check_resumption,
     held_folder,
     move_away,
@@ -57,13 +60,49 @@ def test_changes_are_returned_or_refused(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["last.state.h5", "previous.state.h5", "best.weights.h5", "config.json"]
+    "name",
+    ["last.state.h5", "previous.state.h5", "best.weights.h5", "config.json", "epochs.jsonl"],
 )
 def test_a_folder_in_the_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink(missing_ok=True)
     (folder / name).mkdir()
     with pytest.raises(RunFolderError, match=rf"^{folder / name}: not a file, .*log_path$"):
         check_resumption(folder, SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "versions.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(folder, name):
+    os.mkfifo(folder / name)
+    with pytest.raises(RunFolderError, match=rf"^{folder / name}: not a file"):
+        check_resumption(folder, SETTINGS)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("free_body", 1, 2),
+        ("bert_trainable", 0, 1),
+        ("precision", "float32", "mixed_float16"),
+    ],
+)
+def test_changes_that_give_the_optimizer_other_variables_are_refused(
+    tmp_path, key, before, after, force
+):
+    usual = SETTINGS | {
+        "text_encoder": "bert", "free_body": 1, "bert_trainable": 0, "precision": "float32",
+    }  # fmt: skip
+    saved, current = usual | {key: before}, usual | {key: after}
+    text = rf"^{tmp_path}: .*\({key}: {before} → {after}\).*pretrained_weights={tmp_path}"
+    with pytest.raises(RunFolderError, match=text):
+        check_changes(tmp_path, RunState(3, settings=saved), current, force=force)
+
+
+def test_changes_that_leave_the_optimizer_its_variables_are_printed(tmp_path):
+    saved = SETTINGS | {"text_encoder": "rnn", "bert_trainable": 0, "precision": "float32"}
+    current = saved | {"bert_trainable": 1, "precision": "mixed_bfloat16"}
+    changes = check_changes(tmp_path, RunState(3, settings=saved), current)
+    assert changes == ["bert_trainable: 0 → 1", "precision: float32 → mixed_bfloat16"]
 
 
 @pytest.mark.parametrize("name", ["best.weights.h5", "epochs.jsonl"])
@@ -96,11 +135,84 @@ def test_overwriting_keeps_the_earlier_run_and_the_cached_features(folder):
         (folder / "features").mkdir(parents=True, exist_ok=True)
         (folder / "features" / "cached").write_text("features")
         (folder / "notes.md").write_text(f"run {number}")
+        (folder / "epochs.jsonl").touch()
         old = move_away(folder)
         assert old == folder.with_name(f"run.old-{today}{suffix}")
         assert (old / "notes.md").read_text() == f"run {number}"
         assert [path.name for path in folder.iterdir()] == ["features"]
     assert move_away(folder.with_name("none")) is None
+
+
+def reads(**changes):
+    """Settings of a run that reads nothing from its log folder but what `changes` says."""
+    return dict.fromkeys(READ, "") | {"word_embed": "en_vectors_web_lg"} | changes
+
+
+@pytest.mark.parametrize("key", READ)
+@pytest.mark.parametrize("way", ["itself", "through the folder's link", "from elsewhere", "there"])
+def test_overwriting_never_moves_what_the_new_run_reads(folder, tmp_path, key, way):
+    (tmp_path / "elsewhere").write_text("mine")
+    (folder / "own").write_text("mine")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "into").symlink_to(folder / "own")
+    (tmp_path / "log").symlink_to(folder)
+    path = {
+        "itself": folder / "own",
+        "through the folder's link": tmp_path / "log" / "own",
+        "from elsewhere": tmp_path / "into",
+        "there": folder / "linked",
+    }[way]
+    for log_path in (folder, tmp_path / "log"):
+        with pytest.raises(RunFolderError, match=rf"^{key} = {path}: --overwrite would move it"):
+            check_overwrite(log_path, reads(**{key: str(path)}))
+
+
+def test_what_stays_may_be_read(folder, tmp_path):
+    (folder / "features").mkdir()
+    for path in (folder / "features" / "cache", tmp_path / "run2" / "cache"):
+        check_overwrite(folder, reads(cache_dir=str(path)))
+
+
+def test_overwriting_moves_no_folder_that_is_not_of_a_run(folder, tmp_path):
+    """Not the folder that contains all runs, which a truncated log_path would name."""
+    (tmp_path / "config.json").write_text("{}")
+    for use in (move_away, lambda path: check_overwrite(path, reads())):
+        with pytest.raises(RunFolderError, match=rf"^log_path = {tmp_path}: holds no run .*run"):
+            use(tmp_path)
+    assert (folder / "last.state.h5").exists()
+
+
+def test_overwriting_moves_no_other_run_inside(folder):
+    (folder / "sweep" / "lr").mkdir(parents=True)
+    other = folder / "sweep" / "lr" / "previous.state.h5"
+    other.touch()
+    for use in (move_away, lambda path: check_overwrite(path, reads())):
+        with pytest.raises(RunFolderError, match=rf"another run .*: {other.parent}; move that"):
+            use(folder)
+    assert other.exists()
+
+
+def test_overwriting_a_link_renames_its_target(folder, tmp_path):
+    """The new run belongs to the disk that the link leads to."""
+    (tmp_path / "disk").mkdir()
+    target = folder.rename(tmp_path / "disk" / "large")
+    folder.symlink_to(target)
+    old = move_away(folder)
+    assert old.parent == target.parent
+    assert (old / "last.state.h5").exists()
+    assert folder.is_symlink()
+    with held_folder(folder):
+        assert list(target.iterdir()) == [target / ".lock"]
+
+
+def test_a_mounted_disk_is_not_overwritten_and_the_way_out_is_named(folder, small_disk):
+    disk = small_disk(100_000)
+    (disk / "epochs.jsonl").touch()
+    with pytest.raises(RunFolderError, match=rf"^log_path = {disk}: .*mounted.*inside it"):
+        check_overwrite(disk, reads())
+    with pytest.raises(RunFolderError, match=rf"^log_path = {disk}: .*mounted.*inside it"):
+        move_away(disk)
+    assert (disk / "epochs.jsonl").exists()
 
 
 def test_cached_features_alone_are_no_earlier_run(tmp_path):

@@ -1,6 +1,7 @@
 """The files that a run leaves: settings, versions, epochs, TensorBoard events."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -164,6 +165,13 @@ def test_a_torn_event_file_is_read_up_to_the_tear(tmp_path):
 
 def failing(*_):
     raise OSError("the disk is on fire")
+
+
+def test_a_pipe_among_the_event_files_is_not_read(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    os.mkfifo(tmp_path / "tensorboard" / "events.out.tfevents.1")
+    with RunLog(tmp_path, {}) as log:
+        log.scalars(1, {"train/loss": 1.0})
 
 
 def test_curves_that_fail_do_not_stop_a_training(tmp_path, monkeypatch, capsys):
