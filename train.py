@@ -22,7 +22,8 @@ def main() -> None:
         "--resume",
         choices=("auto", "force"),
         default="auto",
-        help="auto resumes a run if its settings fit; force resumes it whatever has changed",
+        help="auto resumes a run if its settings fit; force resumes it with any others that leave "
+        "the variables of network and optimizer as they are",
     )
     parser.add_argument(
         "--overwrite",
