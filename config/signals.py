@@ -108,3 +108,13 @@ def deferred_stop() -> Iterator[StopRequest]:
     finally:
         request.deferred = False
     request.raise_if_requested()
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Sets the handlers of `STOPPING` again after a block in which native code replaces them."""
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,11 +1,11 @@
 """Starts several processes of train.py on this machine that train together, and ends them together.
 
-    python -m utils.training.launch --workers 4 --config config/refcoco.json
+    python -m utils.training.launch --workers 4 --config config/config.json
     python -m utils.training.launch --workers 2 --config config/demo.json --set batch_size=8
 
-Every argument but --workers is passed to train.py, with distribute=multiworker. On a machine with
-GPUs, each process has an equal share of them. A signal to stop is passed on. If one process fails,
-the others are stopped.
+All other arguments are those of train.py, which it is started with, and distribute=multiworker. On
+a machine with GPUs, each process has an equal share of them. A signal to stop is passed on. If one
+process fails, the others are stopped.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-from config.command_line import run
+from config.command_line import add_config_arguments, run
 from config.errors import UserError
 from config.schema import PROJECT_ROOT
 from config.signals import STOPPING
@@ -32,14 +32,13 @@ RESUME_HINT = "Run the same command to resume where it stopped."
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = add_config_arguments(argparse.ArgumentParser(description=__doc__))
     parser.add_argument(
-        "--workers", type=int, required=True, metavar="N", help="processes to start"
+        "--workers", type=int, required=True, metavar="N", help="number of processes"
     )
-    arguments, of_training = parser.parse_known_args()
-    return launch(arguments.workers, of_training)
+    arguments, others = parser.parse_known_args()
+    settings = ["--config", arguments.config, "--set", *arguments.overrides]
+    return launch(arguments.workers, [*others, *settings, "distribute=multiworker"])
 
 
 def launch(workers: int, arguments: Sequence[str]) -> int:
@@ -47,7 +46,7 @@ def launch(workers: int, arguments: Sequence[str]) -> int:
 
     Args:
         workers: their number, at least 1.
-        arguments: of train.py.
+        arguments: of train.py, among them distribute=multiworker.
 
     Returns:
         The exit code of the first process that failed, or 0.
@@ -58,7 +57,6 @@ def launch(workers: int, arguments: Sequence[str]) -> int:
     if workers < 1:
         raise UserError(f"--workers {workers}: must be at least 1")
     command = [sys.executable, str(PROJECT_ROOT / "train.py"), *arguments]
-    command += ["--set", "distribute=multiworker"]
     environments = worker_environments(workers, os.environ, gpu_names())
     processes: list[subprocess.Popen] = []
 

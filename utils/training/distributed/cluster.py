@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from config.errors import UserError, shown
 from config.quiet import quiet_tensorflow
+from config.signals import kept_handlers
 
 START_AGAIN = (
     "Run the same command on all of them again to resume from the last state that was saved"
@@ -49,7 +50,8 @@ def make_strategy(name: str, timeout_s: float = 120.0) -> tf.distribute.Strategy
     if name == "multiworker":
         cluster = find_cluster(os.environ)
         _wait_for_all(cluster, timeout_s)
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+        with kept_handlers():  # TensorFlow would take SIGTERM for itself.
+            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
     return tf.distribute.get_strategy()
 
 

@@ -141,7 +141,7 @@ def _other_contents(saved: Mapping[str, Any], current: Mapping[str, Any]) -> lis
     differing = [key for key in CONTENTS if key in theirs and key in ours]
     differing = [key for key in differing if theirs[key] != ours[key]]
     other_vocabulary = not {"train_set", "evaluate_set"}.isdisjoint(differing)
-    if other_vocabulary and saved.get("word_embed") == current["word_embed"]:
+    if other_vocabulary and saved.get("word_embed") == current.get("word_embed"):
         # It has other vectors in any case: only the name tells whether the source is another one.
         return [key for key in differing if key != "word_embed"]
     return differing

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = "tests.utils.training.distributed.recorded_run"
 BATCH_SIZE, STEPS, TIMEOUT_S = 5, 16, 900
+HALF = {"precision": "mixed_float16", "cache_features": 1, "epoches": 1, "batch_size": 4}
 # Biases whose gradient is zero but for rounding, of which Adam makes steps of its own size: the
 # softmax after the first three ignores a constant, and BatchNorm after the last one subtracts it.
 CANCELED = ("cem_box/bias", "cem_mask/bias", "key_bias", "fusion_text_dense/bias")
@@ -135,3 +136,24 @@ def test_only_the_first_process_prints(several):
     for output in several.outputs[1:]:
         assert "epoch" not in output
         assert "data:" not in output
+
+
+@pytest.fixture(scope="module")
+def half(run):
+    """The first epoch in half precision on cached features, on one device."""
+    return run("one", **HALF)
+
+
+@pytest.mark.parametrize(
+    "started",
+    [{"distribute": "mirrored", "devices": 2}, {"distribute": "multiworker", "processes": 2}],
+)
+def test_half_precision_and_cached_features(half, run, started):
+    several = run(**started, **HALF)
+    [expected] = half.records
+    for record in several.records:
+        for name, difference in differences(record, expected, "loss/").items():
+            assert difference < 0.02, (name, difference)
+        assert record["decoded"] == expected["decoded"] / (len(several.records))
+    stored = [output.count("computing features") for output in several.outputs]
+    assert stored == [1] + [0] * (len(stored) - 1)
