@@ -8,11 +8,15 @@ its spread (half the range divided by the median).
 """
 
 import argparse
+import contextlib
+import io
+import itertools
 import json
 import os
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 if not __package__:  # Run as a script: make the packages of the project importable.
@@ -33,12 +37,17 @@ from benchmarks.sets import (
 )
 from benchmarks.timing import alternate, peak_memory
 from config.files import write_text
+from config.schema import Config
+from config.signals import StopRequest
 from model.mcn import build_mcn, encode_image, encode_text, ground
 from utils.environment import versions
 from utils.prediction.grounder import Grounder
+from utils.training.distributed.processes import Processes
 from utils.training.feature_cache import trained_part
 from utils.training.optimizer import build_optimizer
+from utils.training.run.state import RunState
 from utils.training.train_step import make_train_step
+from utils.training.trainer import Trainer
 
 Results = dict[str, Any]
 
@@ -49,6 +58,7 @@ CONVOLUTIONS = (  # Side of the feature map, input and output channels.
     (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
     (13, 512, 1024),
 )  # fmt: skip
+LOOP_STEPS = 40
 TRAINING = {
     "cached features": {"cache_features": 1},
     "frozen backbone": {},
@@ -171,19 +181,13 @@ def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
         model = build_mcn(config)
         optimizer = build_optimizer(1e-4)
         optimizer.build(model.trainable_variables)
-        size, cells = config.input_size, config.input_size // 8
-        visual = {"image": tf.zeros((batch, size, size, 3), tf.uint8)}
+        visual = _images(config)
         if config.cache_features:
             visual = {
                 f"feature_{index}": tf.random.normal((batch, *tensor.shape[1:]))
                 for index, tensor in enumerate(trained_part(model).inputs[:-1])
             }
-        data = {
-            **visual,
-            "words": tf.random.normal((batch, config.word_len, config.embed_dim)),
-            "box_xyxy_px": tf.constant([[10.0, 12.0, 40.0, 50.0]] * batch),
-            "mask": tf.zeros((batch, cells, cells, 1), tf.uint8),
-        }
+        data = {**visual, **_words_and_targets(config)}
         step = make_train_step(
             tf.distribute.get_strategy(), model, optimizer, ANCHORS_PX,
             mask_weight=config.seg_loss_weight, cached_features=bool(config.cache_features),
@@ -192,6 +196,56 @@ def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
     times = alternate(steps, repeats)
     speedup = times["frozen backbone"][0] / times["cached features"][0]
     return {"seconds": times, "batch": batch, "speedup_by_cache": speedup}
+
+
+def measure_loop(repeats: int) -> Results:
+    """Measures what the training loop adds to its steps, with a scaled-down network.
+
+    The loop reads losses, sets the learning rate, shows the progress and asks for stops; the same
+    batch is used in every step, so that nothing is loaded.
+    """
+    config = benchmark_config("darknet", quick=True).replace(batch_size=8, save_every_minutes=0)
+    processes = Processes(tf.distribute.get_strategy())
+    model = build_mcn(config)
+    optimizer = build_optimizer(1e-4)
+    optimizer.build(model.trainable_variables)
+    step = make_train_step(
+        processes.strategy, model, optimizer, ANCHORS_PX, mask_weight=config.seg_loss_weight
+    )
+    batch = {**_images(config), **_words_and_targets(config), "row": tf.range(config.batch_size)}
+    trainer = Trainer(
+        config, {}, processes, range(LOOP_STEPS * config.batch_size), None,
+        Grounder(model, ANCHORS_PX), optimizer, SimpleNamespace(save=lambda state: None),
+    )  # fmt: skip
+    trainer._step = step
+    trainer._batches = lambda epoch, first_step: itertools.repeat(batch, LOOP_STEPS)
+
+    def bare():
+        for _ in range(LOOP_STEPS):
+            result = step(batch)
+        return result["loss"].numpy()
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        tasks = {"steps": bare, "loop": lambda: trainer.train_epoch(RunState(), StopRequest())}
+        times = alternate(tasks, repeats)
+    return {
+        "seconds_per_step": times["steps"][0] / LOOP_STEPS,
+        "overhead": times["loop"][0] / times["steps"][0] - 1,
+    }
+
+
+def _images(config: Config) -> dict[str, tf.Tensor]:
+    size = config.input_size
+    return {"image": tf.zeros((config.batch_size, size, size, 3), tf.uint8)}
+
+
+def _words_and_targets(config: Config) -> dict[str, tf.Tensor]:
+    batch, cells = config.batch_size, config.input_size // 8
+    return {
+        "words": tf.random.normal((batch, config.word_len, config.embed_dim)),
+        "box_xyxy_px": tf.constant([[10.0, 12.0, 40.0, 50.0]] * batch),
+        "mask": tf.zeros((batch, cells, cells, 1), tf.uint8),
+    }
 
 
 def measure_memory(quick: bool) -> Results:
@@ -232,6 +286,7 @@ def main() -> None:
             "evaluation": measure_evaluation(backbone, quick, few),
             "training": measure_training(backbone, quick, few),
         }
+    results["loop"] = measure_loop(repeats)
     results["memory"] = measure_memory(quick)
     write_text(arguments.output, json.dumps(results, indent=2) + "\n")
     print(format_table(results))
@@ -249,6 +304,13 @@ def format_table(results: Results) -> str:
         rows += [(f"{backbone}: {name}", value) for name, value in _backbone_rows(part)]
     sizes = " and ".join(f"{images} images" for images in memory)
     peaks = " and ".join(f"{size / 1e9:.3f} GB" for size in memory.values())
+    loop = results["loop"]
+    rows.append(
+        (
+            f"scaled-down network: added by the loop to a step of {loop['seconds_per_step']:.3f} s",
+            f"{100 * loop['overhead']:.1f} %",
+        )
+    )
     rows.append((f"scaled-down network: peak memory of evaluating {sizes}", peaks))
     return "\n".join(["| | median |", "|---|---|"] + [f"| {name} | {v} |" for name, v in rows])
 
