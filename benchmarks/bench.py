@@ -58,7 +58,6 @@ CONVOLUTIONS = (  # Side of the feature map, input and output channels.
     (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
     (13, 512, 1024),
 )  # fmt: skip
-LOOP_STEPS = 40
 TRAINING = {
     "cached features": {"cache_features": 1},
     "frozen backbone": {},
@@ -198,12 +197,13 @@ def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
     return {"seconds": times, "batch": batch, "speedup_by_cache": speedup}
 
 
-def measure_loop(repeats: int) -> Results:
+def measure_loop(quick: bool, repeats: int) -> Results:
     """Measures what the training loop adds to its steps, with a scaled-down network.
 
     The loop reads losses, sets the learning rate, shows the progress and asks for stops; the same
     batch is used in every step, so that nothing is loaded.
     """
+    steps = 4 if quick else 40
     config = benchmark_config("darknet", quick=True).replace(batch_size=8, save_every_minutes=0)
     processes = Processes(tf.distribute.get_strategy())
     model = build_mcn(config)
@@ -214,14 +214,14 @@ def measure_loop(repeats: int) -> Results:
     )
     batch = {**_images(config), **_words_and_targets(config), "row": tf.range(config.batch_size)}
     trainer = Trainer(
-        config, {}, processes, range(LOOP_STEPS * config.batch_size), None,
+        config, {}, processes, range(steps * config.batch_size), None,
         Grounder(model, ANCHORS_PX), optimizer, SimpleNamespace(save=lambda state: None),
     )  # fmt: skip
     trainer._step = step
-    trainer._batches = lambda epoch, first_step: itertools.repeat(batch, LOOP_STEPS)
+    trainer._batches = lambda epoch, first_step: itertools.repeat(batch, steps)
 
     def bare():
-        for _ in range(LOOP_STEPS):
+        for _ in range(steps):
             result = step(batch)
         return result["loss"].numpy()
 
@@ -229,7 +229,7 @@ def measure_loop(repeats: int) -> Results:
         tasks = {"steps": bare, "loop": lambda: trainer.train_epoch(RunState(), StopRequest())}
         times = alternate(tasks, repeats)
     return {
-        "seconds_per_step": times["steps"][0] / LOOP_STEPS,
+        "seconds_per_step": times["steps"][0] / steps,
         "overhead": times["loop"][0] / times["steps"][0] - 1,
     }
 
@@ -286,7 +286,7 @@ def main() -> None:
             "evaluation": measure_evaluation(backbone, quick, few),
             "training": measure_training(backbone, quick, few),
         }
-    results["loop"] = measure_loop(repeats)
+    results["loop"] = measure_loop(quick, repeats)
     results["memory"] = measure_memory(quick)
     write_text(arguments.output, json.dumps(results, indent=2) + "\n")
     print(format_table(results))
