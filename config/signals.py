@@ -114,7 +114,10 @@ def deferred_stop() -> Iterator[StopRequest]:
 def kept_handlers() -> Iterator[None]:
     """Sets the handlers of `STOPPING` again after a block in which native code replaces them."""
     handlers = {number: signal.getsignal(number) for number in STOPPING}
-    yield
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                if handler is not None:  # Native code had set it before.
+                    signal.signal(number, handler)

@@ -89,8 +89,12 @@ class Evaluator:
 
     def part(self, index: int, count: int) -> "Evaluator":
         """Returns an evaluator of every `count`-th image, from number `index` on."""
+        if count == 1:
+            return self
         groups = self.groups[index::count]
-        return replace(self, referents=[r for group in groups for r in group.referents])
+        part = replace(self, referents=[r for group in groups for r in group.referents])
+        part.masks = self.masks  # Opened once.
+        return part
 
     def restricted(self, indices: Sequence[int] | np.ndarray) -> "Evaluator":
         """Returns an evaluator of some expressions, given by their positions in the set."""

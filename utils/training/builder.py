@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.prediction.expressions import build_words, words_text
 from utils.prediction.grounder import Grounder
 from utils.training.distributed.cluster import make_strategy
-from utils.training.distributed.processes import Processes
+from utils.training.distributed.processes import Processes, loss_reported
 from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints, read_run_state
@@ -47,12 +48,18 @@ def train(
         dry_run: run two training steps and two batches of validation instead, and write nothing.
 
     Returns:
-        The state of the run after its last epoch; None after a dry run.
+        The state of the run after its last epoch; None after a dry run, and in processes other
+        than the chief.
 
     Raises:
         UserError, OSError: a setting or file cannot be used. What is complete has been saved.
         config.signals.Stopped: a signal asked to stop; everything has been saved.
     """
+    with loss_reported() if config.distribute == "multiworker" else nullcontext():
+        return _train(config, overwrite=overwrite, force=force, dry_run=dry_run)
+
+
+def _train(config: Config, *, overwrite: bool, force: bool, dry_run: bool) -> RunState | None:
     if dry_run:
         build_trainer(config, force=force, dry_run=True, fresh=overwrite).try_out()
         return None
@@ -60,10 +67,13 @@ def train(
         check_overwrite(config.log_path, config.to_dict())
     trainer = build_trainer(config, force=force, fresh=overwrite)
     try:
-        with trainer.processes.loss_reported():
-            return trainer.run(fresh=overwrite)
+        state = trainer.run(fresh=overwrite)
+        return state if trainer.processes.chief else None
     finally:
-        if bad := trainer.training_set.bad_samples | trainer.evaluator.bad_images:
+        bad = dict(trainer.training_set.bad_samples)
+        if trainer.processes.chief:  # Those of the evaluation are already those of all processes.
+            bad |= trainer.evaluator.bad_images
+        if bad:
             what = f"{len(bad):,} images or masks"
             say(skipped_text(what, bad.values()), sys.stderr)
 
@@ -123,8 +133,7 @@ def build_trainer(
                 # Features are those of the frozen layers that the run has, not of the weights that
                 # pretrained_weights names now.
                 checkpoints.restore()
-            with processes.chief_first():
-                training_set = _with_features(training_set, config, model)
+            training_set = _with_features(training_set, config, model, processes)
     if chief:
         say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
@@ -141,11 +150,18 @@ def build_trainer(
     )
 
 
-def _with_features(training_set: TrainingSet, config: Config, model: keras.Model) -> TrainingSet:
-    """The training set with cached features in place of its images."""
+def _with_features(
+    training_set: TrainingSet, config: Config, model: keras.Model, processes: Processes
+) -> TrainingSet:
+    """The training set with cached features in place of its images.
+
+    The chief computes them; the others compute what they do not find, if their disk is another one.
+    """
     bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
-    store = build_feature_store(config, model, training_set.images, bad_images)
-    return replace(training_set, features=store)
+    arguments = config, model, training_set.images, bad_images
+    store = build_feature_store(*arguments) if processes.chief else None
+    training_set.bad_samples.update(processes.gather(training_set.bad_samples)[0])
+    return replace(training_set, features=store or build_feature_store(*arguments))
 
 
 def start_weights(config: Config, *, fresh: bool = False) -> str:

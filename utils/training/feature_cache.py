@@ -60,7 +60,7 @@ def build_feature_store(
     shapes = [tensor.shape[1:] for tensor in cut]
     folder = config.cache_dir or Path(config.log_path) / "features"
     store = FeatureStore(folder, key, images, shapes, config.cache_dtype)
-    if store.missing:
+    if not set(store.missing) <= set(bad_images or ()):
         for other in store.others():
             say(
                 f"{other.folder}: features of other {', '.join(other.differing)} take "

@@ -5,7 +5,7 @@
 
 All other arguments are those of train.py, which it is started with, and distribute=multiworker. On
 a machine with GPUs, each process has an equal share of them. A signal to stop is passed on. If one
-process fails, the others are stopped.
+process fails, the others end, too, within a minute.
 """
 
 import argparse
@@ -66,7 +66,10 @@ def launch(workers: int, arguments: Sequence[str]) -> int:
                 process.send_signal(number)
 
     with ExitStack() as handlers:
+        # What this process was told to ignore, such as SIGHUP by nohup, the others ignore, too.
         for number in STOPPING:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
             handlers.callback(signal.signal, number, signal.signal(number, pass_on))
         for environment in environments:
             # In a group of its own, a process hears of Ctrl-C once: from here.

@@ -96,7 +96,7 @@ class Trainer:
                 f'{config.batch_size}, and last_batch is "drop": there is nothing to train on; '
                 'reduce batch_size or set last_batch to "wrap"'
             )
-        self._check_divisible()
+        self._check_samples_per_replica()
         self._step: TrainStep | None = None
 
     def run(self, *, fresh: bool = False) -> RunState:
@@ -130,7 +130,7 @@ class Trainer:
                     state = self._train(state, stop)
                 elif self.chief:
                     self._report_finished(state)
-        self.processes.barrier()  # TensorFlow calls a process that leaves before others crashed.
+            self.processes.barrier()  # TensorFlow takes a process that leaves early for crashed.
         return state
 
     def try_out(self) -> None:
@@ -274,9 +274,7 @@ class Trainer:
             log.epochs(state.history)
             summary = format_summary(val, self.config.det_acc_thresh)
             say(f"epoch {epoch}: loss {train.get('loss', math.nan):.3f}, {summary}")
-        stopping = self.processes.agreed_stop(stop)
-        if stopping is not None:
-            raise Stopped(stopping)
+        self._stop_together(stop)
         return state
 
     def _training_record(self, state: RunState) -> dict[str, float]:
@@ -290,15 +288,22 @@ class Trainer:
 
     def _try_validation(self, stop: StopRequest) -> int:
         """Evaluates two batches of images, before anything depends on it, and counts them."""
-        if not self.chief:
-            return 0
         images = self.evaluator.groups[: TRIED_BATCHES * self.evaluator.batch_size]
         few = dataclasses.replace(
             self.evaluator, referents=[r for image in images for r in image.referents]
         )
-        for _ in few.measure(self.grounder, self.config.word_len):
-            stop.raise_if_requested()
+        if self.chief:
+            for _ in few.measure(self.grounder, self.config.word_len):
+                if stop.requested:
+                    break
+        self._stop_together(stop)
         return len(images)
+
+    def _stop_together(self, stop: StopRequest) -> None:
+        """Raises `Stopped` in every process if one of them was asked to stop."""
+        number = self.processes.agreed_stop(stop)
+        if number is not None:
+            raise Stopped(number)
 
     def _run_step(self, batch: Any, epoch: int, step: int) -> tuple[Any, dict[str, tf.Tensor]]:
         self.optimizer.learning_rate = self._learning_rate(epoch, step)
@@ -337,7 +342,7 @@ class Trainer:
         starts = range(0, self.samples_per_epoch, self.config.batch_size)
         return [min(self.config.batch_size, self.samples_per_epoch - start) for start in starts]
 
-    def _check_divisible(self) -> None:
+    def _check_samples_per_replica(self) -> None:
         """Raises TrainingError if a step has fewer samples than there are replicas."""
         replicas, smallest = self.processes.replicas, self._batch_sizes()[-1]
         if self.config.batch_size < replicas:

@@ -86,6 +86,8 @@ def test_mask_logits_decay_and_are_float32():
     model = keras.Model(feature, output)
     assert output.dtype == "float32"
     assert model.get_layer("aspp_3").output.dtype == "float16"
+    # A sum over 52×52 positions may exceed 65,504, the largest float16.
+    assert model.get_layer("aspp_mean").output.dtype == "float32"
     assert model.get_layer("mask_logits").kernel.regularizer.l2 == pytest.approx(5e-4)
 
 

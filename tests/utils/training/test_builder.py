@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from config.errors import UserError
 from data.loading.errors import DataError
 from model.weights import save_weights
 from tests.tiny import network_config, scramble, weights_of
-from utils.training.builder import build_network, build_sets, train
+from utils.training.builder import build_network, build_sets, build_trainer, train
 from utils.training.distributed.processes import Processes
 from utils.training.trainer import Trainer, TrainingError
 
@@ -28,6 +29,16 @@ def test_the_network_starts_from_given_weights_with_a_warning_about_leakage(
     printed = capsys.readouterr().out
     assert printed.startswith(f"{path}: ")
     assert ("warning: " in printed) == (trained_on == "coco")
+
+
+def test_determinism_is_asked_of_tensorflow(tiny_set, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    for deterministic in (0, 1):
+        config = tiny_set.config(deterministic=deterministic, anchors_file=str(tmp_path / "none"))
+        with pytest.raises((OSError, UserError), match="none"):
+            build_trainer(config)
+        assert len(asked) == deterministic
 
 
 def test_every_replica_has_samples_in_every_step(tiny_set):

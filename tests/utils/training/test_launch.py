@@ -14,7 +14,7 @@ import pytest
 from config.errors import UserError
 from config.schema import PROJECT_ROOT
 from tests.tiny import write_prepared_set
-from utils.training.launch import launch, worker_environments
+from utils.training.launch import GRACE_S, launch, worker_environments
 
 TIMEOUT_S = 300
 
@@ -93,25 +93,32 @@ def values_of(folder):
 def test_a_run_whose_processes_are_lost_and_stopped_ends_as_if_nothing_had_happened(tmp_path):
     prepared = write_prepared_set(tmp_path)
     train = Path(prepared.paths["train_set"])
-    train.write_text(16 * train.read_text())
+    train.write_text(8 * train.read_text())
 
     def config_of(name):
-        config = prepared.config(epoches=3, free_body=1, log_path=str(tmp_path / name))
+        config = prepared.config(
+            epoches=3, free_body=1, batch_size=4, log_path=str(tmp_path / name)
+        )
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(config.to_dict()))
         return path
 
     code, output = Launched(config_of("whole"), tmp_path / "whole.out").end()
     assert code == 0, output[-3000:]
+    assert output.count("Best Acc@0.5") == 1
 
     config = config_of("stopped")
     lost = Launched(config, tmp_path / "lost.out")
     lost.wait_for("epoch 1:")
-    victim = lost.workers()[1]
+    survivor, victim = lost.workers()
     subprocess.run(["kill", "-KILL", str(victim)], check=True)
+    killed_at = time.monotonic()
+    while Path(f"/proc/{survivor}").exists():  # Before it would be killed after GRACE_S.
+        assert time.monotonic() < killed_at + GRACE_S - 10
+        time.sleep(0.1)
     code, output = lost.end()
     assert code == 128 + signal.SIGKILL
-    assert "error: another of the 2 processes of this run has ended" in output
+    assert "error: another process of this run has ended" in output
     assert "Traceback" not in output
 
     stopped = Launched(config, tmp_path / "stopped.out")

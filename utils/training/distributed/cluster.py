@@ -1,5 +1,7 @@
 """Where a training step runs: on one device, on those of this machine, or on several machines."""
 
+import contextlib
+import faulthandler
 import json
 import os
 import socket
@@ -17,8 +19,8 @@ START_AGAIN = (
     "Run the same command on all of them again to resume from the last state that was saved"
 )
 POLL_S, CONNECT_TIMEOUT_S = 0.1, 2.0
-# Jobs that share a machine under Slurm need ports of their own.
-SLURM_PORTS = range(20_000, 30_000)
+# Jobs that share a machine under Slurm need ports of their own, one per task.
+SLURM_PORTS = range(20_000, 30_000, 16)
 TF_CONFIG_EXAMPLE = (
     '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, '
     '"task": {"type": "worker", "index": 0}}'
@@ -50,8 +52,13 @@ def make_strategy(name: str, timeout_s: float = 120.0) -> tf.distribute.Strategy
     if name == "multiworker":
         cluster = find_cluster(os.environ)
         _wait_for_all(cluster, timeout_s)
-        with kept_handlers():  # TensorFlow would take SIGTERM for itself.
-            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+        # TensorFlow waits without a limit if another process leaves now, and no Python runs then.
+        faulthandler.dump_traceback_later(timeout_s, exit=True)
+        try:
+            with kept_handlers():  # TensorFlow would take SIGTERM for itself.
+                return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
     return tf.distribute.get_strategy()
 
 
@@ -86,18 +93,6 @@ def find_cluster(
     )
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes checkpoints and logs, which only one process of a run does."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    return resolver.task_type == "chief" or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and "chief" not in resolver.cluster_spec().jobs
-    )
-
-
 def _wait_for_all(
     cluster: tf.distribute.cluster_resolver.ClusterResolver, timeout_s: float
 ) -> None:
@@ -110,25 +105,39 @@ def _wait_for_all(
     """
     jobs = cluster.cluster_spec().as_dict()
     own = jobs[cluster.task_type][cluster.task_id]
-    missing = [host for hosts in jobs.values() for host in hosts if host != own]
+    others = [host for hosts in jobs.values() for host in hosts if host != own]
     deadline = time.monotonic() + timeout_s
-    try:
-        listening = socket.create_server(("", int(own.rpartition(":")[2])), backlog=len(missing))
-    except OSError as error:
-        raise ClusterError(
-            f"{own}: this process cannot listen on its port ({error.strerror}); end the program "
-            "that does, or choose another port"
-        ) from None
-    with listening:
-        while missing:
-            missing = [address for address in missing if not _listens(address)]
-            if missing and time.monotonic() > deadline:
+    with _listening(own) as server:
+        # All of them at once: one that was there may have given up since.
+        while missing := [address for address in others if not _listens(address)]:
+            if time.monotonic() > deadline:
                 raise ClusterError(
                     f"{', '.join(missing)}: not started within worker_timeout_s = {timeout_s:g} "
                     "seconds, or out of reach of this machine; start the same command for each "
                     "process, check that the addresses can be reached, or raise worker_timeout_s"
                 )
-            time.sleep(POLL_S)
+            _accept_for(server, POLL_S)
+
+
+def _listening(address: str) -> socket.socket:
+    """Listens on the port of an address."""
+    family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server(("", int(address.rpartition(":")[2])), family=family)
+    except OSError as error:
+        raise ClusterError(
+            f"{address}: this process cannot listen on its port ({error.strerror}); end the "
+            "program that does, or choose another port"
+        ) from None
+
+
+def _accept_for(server: socket.socket, seconds: float) -> None:
+    """Accepts the connections of others for a while."""
+    deadline = time.monotonic() + seconds
+    while (remaining := deadline - time.monotonic()) > 0:
+        server.settimeout(remaining)
+        with contextlib.suppress(TimeoutError):
+            server.accept()[0].close()
 
 
 def _listens(address: str) -> bool:

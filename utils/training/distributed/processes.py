@@ -1,6 +1,7 @@
 """The processes that train together, and how they exchange what they know."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,16 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from config.signals import StopRequest
-from utils.training.distributed.cluster import START_AGAIN, ClusterError, is_chief
+from utils.training.distributed.cluster import START_AGAIN, ClusterError
 
-# What TensorFlow raises where another process has ended or cannot be reached any more.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
+# In what TensorFlow raises where another process has ended or cannot be reached any more.
+LOST = re.compile("collective|heartbeat|unhealthy|socket closed|connection re", re.IGNORECASE)
 
 
 class Processes:
@@ -38,12 +33,13 @@ class Processes:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self.strategy, self.chief = strategy, is_chief(strategy)
+        self.strategy = strategy
         resolver = strategy.cluster_resolver
         jobs = resolver.cluster_spec().as_dict() if resolver and resolver.task_type else {}
         self.count = max(1, sum(map(len, jobs.values())))
         before = len(jobs.get("chief", ())) if jobs and resolver.task_type == "worker" else 0
         self.index = before + resolver.task_id if jobs else 0
+        self.chief = self.index == 0
         self.replicas = strategy.num_replicas_in_sync
         self.local = self.replicas // self.count
 
@@ -83,23 +79,6 @@ class Processes:
         """The number of a signal that asked any of the processes to stop, or None."""
         return next((number for number in self.gather(stop.number) if number is not None), None)
 
-    @contextmanager
-    def loss_reported(self) -> Iterator[None]:
-        """Says in a sentence that another process was lost, where TensorFlow says it in many.
-
-        Raises:
-            ClusterError: another process has ended or cannot be reached any more.
-        """
-        try:
-            yield
-        except LOST as error:
-            if self.count == 1:
-                raise
-            raise ClusterError(
-                f"another of the {self.count} processes of this run has ended or cannot be reached "
-                f"any more; its own output says why. {START_AGAIN}"
-            ) from error
-
     def _gather(self, numbers: Any) -> np.ndarray:
         # float32, which collective operations of every device exchange, holds a byte exactly.
         values = tf.constant(numbers, tf.float32)
@@ -113,3 +92,22 @@ class Processes:
             return context.all_gather(tf.identity(values), axis=0)
 
         return self.strategy.run(in_replica, args=(values,))
+
+
+@contextmanager
+def loss_reported() -> Iterator[None]:
+    """Says in a sentence that another process was lost, where TensorFlow says it in many.
+
+    Raises:
+        ClusterError: another process of the run has ended or cannot be reached any more.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = next((line for line in error.message.splitlines() if LOST.search(line)), None)
+        if reason is None:
+            raise
+        raise ClusterError(
+            "another process of this run has ended or cannot be reached any more "
+            f"({reason.strip()[:200]}); its own output says why. {START_AGAIN}"
+        ) from error

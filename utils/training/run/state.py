@@ -86,8 +86,8 @@ class RunState:
         """Returns the state after the epoch whose steps are done.
 
         Args:
-            record: what is logged of it; None on a worker that does not log.
-            det_acc: accuracy on the validation set; None on a worker that does not validate.
+            record: what is logged of it; None for nothing.
+            det_acc: accuracy on the validation set; None if it was not measured.
             best_checksum: of the file of the best weights, if they are those of this epoch.
         """
         epoch = self.epoch + 1

@@ -2,8 +2,9 @@
 
     python recorded_run.py CONFIG OUTPUT DEVICES
 
-Writes the losses and rows of each step of this process, the variables after the last epoch and the
-metrics of each epoch to OUTPUT.<process>.npz. The CPU is divided into DEVICES devices.
+Writes the losses and rows of each step of this process, the variables after the last epoch, the
+metrics of each epoch and those of an evaluation in one piece to
+OUTPUT.<process>.npz. The CPU is divided into DEVICES devices.
 """
 
 import json
@@ -38,12 +39,15 @@ def main(config_path, output, devices):
 
     trainer._read = recorded
     state = trainer.run()
+    alone = trainer.evaluator.evaluate(trainer.grounder, trainer.config.word_len)
     arrays = {f"loss/{name}": [each[name] for each in losses] for name in losses[0]}
     arrays |= {f"weight/{v.path}": v.numpy() for v in trainer.model.variables}
+    arrays |= {f"optimizer/{v.path}": v.numpy() for v in trainer.optimizer.variables}
     np.savez(
         f"{output}.{trainer.processes.index}.npz",
         rows=json.dumps(rows),
         history=json.dumps([record["val"] for record in state.history]),
+        alone=json.dumps(alone),
         traces=trainer._step.experimental_get_tracing_count(),
         decoded=decoded[0],
         **arrays,

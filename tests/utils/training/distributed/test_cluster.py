@@ -2,7 +2,7 @@
 
 import json
 import socket
-from types import SimpleNamespace
+import threading
 
 import pytest
 import tensorflow as tf
@@ -10,7 +10,6 @@ import tensorflow as tf
 from utils.training.distributed.cluster import (
     ClusterError,
     find_cluster,
-    is_chief,
     make_strategy,
 )
 from utils.training.launch import free_ports
@@ -18,37 +17,14 @@ from utils.training.launch import free_ports
 HOSTS = ["host0:1", "host1:2"]
 
 
-def of_task(kind, number, jobs=("worker",)):
-    cluster = SimpleNamespace(jobs=jobs)
-    resolver = SimpleNamespace(task_type=kind, task_id=number, cluster_spec=lambda: cluster)
-    return SimpleNamespace(cluster_resolver=resolver if kind is not None else None)
-
-
-@pytest.mark.parametrize(
-    ("kind", "number", "jobs", "chief"),
-    [
-        (None, None, (), True),
-        ("", None, (), True),
-        ("chief", 0, ("chief", "worker"), True),
-        ("worker", 0, ("chief", "worker"), False),
-        ("worker", 0, ("worker",), True),
-        ("worker", 1, ("worker",), False),
-    ],
-)
-def test_one_process_of_a_run_writes(kind, number, jobs, chief):
-    assert is_chief(of_task(kind, number, jobs)) == chief
-
-
 def test_one_device():
     strategy = make_strategy("one")
     assert strategy.num_replicas_in_sync == 1
-    assert is_chief(strategy)
 
 
-def test_mirrored_without_gpus_is_one_replica_that_writes():
+def test_mirrored_without_gpus_is_one_replica():
     strategy = make_strategy("mirrored")
     assert isinstance(strategy, tf.distribute.MirroredStrategy)
-    assert is_chief(strategy)
 
 
 def tf_config(cluster=None, task=None):
@@ -83,6 +59,17 @@ def test_what_names_no_cluster_is_refused(environment, message):
         find_cluster(environment)
 
 
+def test_a_process_that_has_left_again_is_missing(monkeypatch):
+    """It listens, but no longer when the last one arrives."""
+    own, left, late = (f"127.0.0.1:{port}" for port in free_ports(3))
+    variables = tf_config({"worker": [own, left, late]}, {"type": "worker", "index": 0})
+    monkeypatch.setenv("TF_CONFIG", variables["TF_CONFIG"])
+    with socket.create_server(("127.0.0.1", int(left.rpartition(":")[2]))) as server:
+        threading.Timer(0.5, server.close).start()
+        with pytest.raises(ClusterError, match=f"^{left}, {late}: not started"):
+            make_strategy("multiworker", timeout_s=1.5)
+
+
 def test_slurm_names_the_processes(monkeypatch):
     """Three tasks on two nodes; the variables are those that srun sets."""
     variables = {
@@ -96,7 +83,7 @@ def test_slurm_names_the_processes(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     cluster = find_cluster(variables)
-    addresses = ["gpu07:20123", "gpu07:20124", "gpu08:20123"]
+    addresses = ["gpu07:21968", "gpu07:21969", "gpu08:21968"]
     assert cluster.cluster_spec().as_dict() == {"worker": addresses}
     assert (cluster.task_type, cluster.task_id) == ("worker", 2)
 

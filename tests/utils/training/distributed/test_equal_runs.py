@@ -17,8 +17,8 @@ from utils.training.launch import worker_environments
 pytestmark = pytest.mark.slow
 
 PROGRAM = "tests.utils.training.distributed.recorded_run"
-BATCH_SIZE, STEPS, TIMEOUT_S = 5, 16, 900
-HALF = {"precision": "mixed_float16", "cache_features": 1, "epoches": 1, "batch_size": 4}
+BATCH_SIZE, STEPS, LR, TIMEOUT_S = 6, 21, 5e-5, 900
+HALF = {"precision": "mixed_float16", "cache_features": 1, "epoches": 1, "last_batch": "short"}
 # Biases whose gradient is zero but for rounding, of which Adam makes steps of its own size: the
 # softmax after the first three ignores a constant, and BatchNorm after the last one subtracts it.
 CANCELED = ("cem_box/bias", "cem_mask/bias", "key_bias", "fusion_text_dense/bias")
@@ -27,7 +27,7 @@ CANCELED += ("fusion_text_bn/moving_mean",)  # Contains the last of them.
 
 @pytest.fixture(scope="module")
 def larger_set(tmp_path_factory):
-    """The tiny set with every training referent eight times: eight steps of five samples."""
+    """The tiny set with every training referent eight times: 40 in seven steps, the last of 4."""
     prepared = write_prepared_set(tmp_path_factory.mktemp("set"))
     train = Path(prepared.paths["train_set"])
     train.write_text(8 * train.read_text())
@@ -40,8 +40,12 @@ def run(larger_set, tmp_path_factory):
 
     def started(distribute, devices=1, processes=1, **settings):
         folder = tmp_path_factory.mktemp(distribute)
-        values = {"batch_size": BATCH_SIZE, "free_body": 1, "lr": 1e-4, "clip_norm": 5.0}
-        values |= {
+        values = {
+            "batch_size": BATCH_SIZE,
+            "eval_batch_size": 1,
+            "epoches": 3,
+            "free_body": 1,
+            "lr": LR,
             "rnn_drop_out": 0.3,
             "distribute": distribute,
             "log_path": str(folder / "log"),
@@ -76,11 +80,18 @@ def one(run):
     return run("one")
 
 
-@pytest.fixture(scope="module", params=["mirrored", "two processes", "three processes"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "mirrored",
+        pytest.param("two processes", marks=pytest.mark.soak),
+        "three processes",
+    ],
+)
 def several(request, run):
-    """A run on three devices of one process, or in two or three processes: 5 = 1 + 2 + 2."""
+    """A run on four devices of one process, or in two or three processes."""
     if request.param == "mirrored":
-        return run("mirrored", devices=3)
+        return run("mirrored", devices=4)
     return run("multiworker", processes={"two": 2, "three": 3}[request.param.split()[0]])
 
 
@@ -102,7 +113,10 @@ def test_losses_weights_and_statistics_are_those_of_one_device(one, several):
         weights = differences(record, expected, "weight/")
         assert sum(name.endswith("moving_variance") for name in weights) > 20
         for name, difference in weights.items():
-            assert difference < 1e-5 or name.endswith(CANCELED), (name, difference)
+            if name.endswith(CANCELED):
+                assert np.abs(record[name] - expected[name]).max() < 2 * STEPS * LR, name
+            else:
+                assert difference < 1e-5, (name, difference)
 
 
 def test_each_sample_of_a_step_is_loaded_by_one_replica(one, several):
@@ -117,15 +131,20 @@ def test_each_sample_of_a_step_is_loaded_by_one_replica(one, several):
     assert sum(int(record["decoded"]) for record in several.records) == STEPS * BATCH_SIZE
 
 
-def test_evaluations_agree_in_every_process(one, several):
-    [expected] = [json.loads(str(record["history"])) for record in one.records]
+def test_evaluations_are_those_of_one_device(several):
+    """Of the same weights, image by image, so that only the order of the sums differs."""
     histories = [json.loads(str(record["history"])) for record in several.records]
     assert all(history == histories[0] for history in histories)
-    for val, theirs in zip(histories[0], expected, strict=True):
-        assert val["n_expressions"] == theirs["n_expressions"]
-        assert val["det_acc"] == theirs["det_acc"]
-        for name in ("seg_iou", "overall_iou", "ie_score"):
-            assert val[name] == pytest.approx(theirs[name], rel=1e-4), name
+    alone = json.loads(str(several.records[0]["alone"]))
+    assert alone["n_expressions"] == 12
+    assert flattened(histories[0][-1]) == pytest.approx(flattened(alone), rel=1e-12)
+
+
+def flattened(result):
+    """The numbers of a result by the names of metric and part."""
+    parts = {name: value for name, value in result.items() if isinstance(value, dict)}
+    numbers = {name: value for name, value in result.items() if name not in parts}
+    return numbers | {f"{name} {k}": v for name, part in parts.items() for k, v in part.items()}
 
 
 def test_a_step_is_traced_once(several):
@@ -146,7 +165,10 @@ def half(run):
 
 @pytest.mark.parametrize(
     "started",
-    [{"distribute": "mirrored", "devices": 2}, {"distribute": "multiworker", "processes": 2}],
+    [
+        pytest.param({"distribute": "mirrored", "devices": 2}, marks=pytest.mark.soak),
+        {"distribute": "multiworker", "processes": 2},
+    ],
 )
 def test_half_precision_and_cached_features(half, run, started):
     several = run(**started, **HALF)
@@ -157,3 +179,19 @@ def test_half_precision_and_cached_features(half, run, started):
         assert record["decoded"] == expected["decoded"] / (len(several.records))
     stored = [output.count("computing features") for output in several.outputs]
     assert stored == [1] + [0] * (len(stored) - 1)
+
+
+def test_gradients_are_clipped_jointly(run):
+    """After one step, the first moment of Adam is a tenth of the gradient, of norm 1."""
+    settings = {"batch_size": 40, "epoches": 1, "clip_norm": 1.0}
+    [expected], [record] = (
+        run(**started, **settings).records
+        for started in ({"distribute": "one"}, {"distribute": "mirrored", "devices": 2})
+    )
+    momenta = [name for name in expected if name.endswith("_momentum")]
+    assert len(momenta) > 50
+    for gradients in (expected, record):
+        norm = np.sqrt(sum(np.sum((10 * gradients[name]) ** 2) for name in momenta))
+        assert norm == pytest.approx(1.0, rel=1e-3)
+    for name in momenta:
+        np.testing.assert_allclose(record[name], expected[name], atol=1e-5, err_msg=name)

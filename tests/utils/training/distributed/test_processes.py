@@ -12,7 +12,7 @@ from data.loading.errors import DataError
 from utils.evaluation.metrics import Metrics
 from utils.training.distributed.cluster import ClusterError
 from utils.training.distributed.evaluation import evaluate
-from utils.training.distributed.processes import Processes
+from utils.training.distributed.processes import Processes, loss_reported
 from utils.training.run.resumption import check_same_start
 from utils.training.run.settings import check_same_settings
 from utils.training.run.state import RunState
@@ -64,13 +64,48 @@ def test_all_processes_start_at_one_place(change, message):
 
 
 def test_a_lost_process_is_one_sentence():
-    processes = Processes(tf.distribute.get_strategy())
-    processes.count = 2
     with (
-        pytest.raises(ClusterError, match=r"another of the 2 processes .* Run the same command"),
-        processes.loss_reported(),
+        pytest.raises(
+            ClusterError, match=r"ended .*\(Connection reset by peer\).* Run the same com"
+        ),
+        loss_reported(),
     ):
-        raise tf.errors.UnavailableError(None, None, "Connection reset by peer")
+        raise tf.errors.UnavailableError(None, None, "Graph execution\nConnection reset by peer")
+    with pytest.raises(tf.errors.InternalError), loss_reported():
+        raise tf.errors.InternalError(None, None, "cuDNN launch failure")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "kind", "number", "index"),
+    [
+        ({"worker": ["a", "b"]}, "worker", 0, 0),
+        ({"worker": ["a", "b"]}, "worker", 1, 1),
+        ({"chief": ["c"], "worker": ["a", "b"]}, "chief", 0, 0),
+        ({"chief": ["c"], "worker": ["a", "b"]}, "worker", 1, 2),
+    ],
+)
+def test_one_process_of_a_run_writes(jobs, kind, number, index):
+    cluster = SimpleNamespace(as_dict=lambda: jobs)
+    resolver = SimpleNamespace(task_type=kind, task_id=number, cluster_spec=lambda: cluster)
+    count = sum(map(len, jobs.values()))
+    strategy = SimpleNamespace(cluster_resolver=resolver, num_replicas_in_sync=2 * count)
+    processes = Processes(strategy)
+    assert (processes.index, processes.count, processes.local) == (index, count, 2)
+    assert processes.chief == (index == 0)
+
+
+def test_what_each_replica_sends_counts_once_per_process(monkeypatch):
+    """Two processes of two replicas each, with values of different lengths."""
+    processes = Processes(tf.distribute.get_strategy())
+    processes.count = processes.local = 2
+    other = b'{"theirs": 12345}'
+
+    def gathered(own):
+        theirs = [len(other)] if len(own) == 1 else list(other)
+        return np.concatenate([own, own, theirs, theirs])
+
+    monkeypatch.setattr(processes, "_gather", gathered)
+    assert processes.gather({"mine": 1}) == [{"mine": 1}, {"theirs": 12345}]
 
 
 class Evaluated:
