@@ -17,7 +17,7 @@ from utils.training.launch import worker_environments
 pytestmark = pytest.mark.slow
 
 PROGRAM = "tests.utils.training.distributed.recorded_run"
-BATCH_SIZE, STEPS, LR, TIMEOUT_S = 6, 21, 5e-5, 900
+BATCH_SIZE, STEPS, LR, TIMEOUT_S = 7, 24, 5e-5, 900
 HALF = {"precision": "mixed_float16", "cache_features": 1, "epoches": 1, "last_batch": "short"}
 # Biases whose gradient is zero but for rounding, of which Adam makes steps of its own size: the
 # softmax after the first three ignores a constant, and BatchNorm after the last one subtracts it.
@@ -27,7 +27,7 @@ CANCELED += ("fusion_text_bn/moving_mean",)  # Contains the last of them.
 
 @pytest.fixture(scope="module")
 def larger_set(tmp_path_factory):
-    """The tiny set with every training referent eight times: 40 in seven steps, the last of 4."""
+    """The tiny set with every training referent eight times: 40 in six steps of 7."""
     prepared = write_prepared_set(tmp_path_factory.mktemp("set"))
     train = Path(prepared.paths["train_set"])
     train.write_text(8 * train.read_text())
@@ -43,7 +43,7 @@ def run(larger_set, tmp_path_factory):
         values = {
             "batch_size": BATCH_SIZE,
             "eval_batch_size": 1,
-            "epoches": 3,
+            "epoches": 4,
             "free_body": 1,
             "lr": LR,
             "rnn_drop_out": 0.3,
@@ -89,9 +89,9 @@ def one(run):
     ],
 )
 def several(request, run):
-    """A run on four devices of one process, or in two or three processes."""
+    """A run on two devices of one process, or in two or three processes: 7 = 3 + 4 = 2 + 2 + 3."""
     if request.param == "mirrored":
-        return run("mirrored", devices=4)
+        return run("mirrored", devices=2)
     return run("multiworker", processes={"two": 2, "three": 3}[request.param.split()[0]])
 
 
@@ -163,12 +163,10 @@ def half(run):
     return run("one", **HALF)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "started",
-    [
-        pytest.param({"distribute": "mirrored", "devices": 2}, marks=pytest.mark.soak),
-        {"distribute": "multiworker", "processes": 2},
-    ],
+    [{"distribute": "mirrored", "devices": 2}, {"distribute": "multiworker", "processes": 2}],
 )
 def test_half_precision_and_cached_features(half, run, started):
     several = run(**started, **HALF)
@@ -176,11 +174,12 @@ def test_half_precision_and_cached_features(half, run, started):
     for record in several.records:
         for name, difference in differences(record, expected, "loss/").items():
             assert difference < 0.02, (name, difference)
-        assert record["decoded"] == expected["decoded"] / (len(several.records))
+    assert sum(int(record["decoded"]) for record in several.records) == expected["decoded"]
     stored = [output.count("computing features") for output in several.outputs]
     assert stored == [1] + [0] * (len(stored) - 1)
 
 
+@pytest.mark.soak
 def test_gradients_are_clipped_jointly(run):
     """After one step, the first moment of Adam is a tenth of the gradient, of norm 1."""
     settings = {"batch_size": 40, "epoches": 1, "clip_norm": 1.0}
