@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -277,6 +278,13 @@ def free_bytes(folder: str | os.PathLike) -> int:
     """Free bytes on the disk that holds `folder`, which need not exist yet."""
     folder = Path(folder).absolute()
     return shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free
+
+
+def numbered(path: Path, separator: str = ".") -> Iterator[Path]:
+    """The path itself, and then `<name>.2`, `<name>.3` and so on beside it."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}{separator}{number}")
 
 
 def _lacks_inodes(folder: Path, needed_bytes: int) -> bool:

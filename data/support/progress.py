@@ -31,6 +31,7 @@ class Progress:
         unit: what the items are, such as "images"; "B" shows them in KiB, MiB or GiB.
         start: number of items that an earlier run completed; the rate does not count them.
         stream: where to write; standard error by default.
+        shown: whether anything is written at all.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Progress:
         unit: str = "it",
         start: int = 0,
         stream: TextIO | None = None,
+        shown: bool = True,
     ) -> None:
         stream = sys.stderr if stream is None else stream
-        if stream is None or stream.closed:  # As in a process without a console.
+        if not shown or stream is None or stream.closed:  # As in a process without a console.
             stream = io.StringIO()
         self.total, self.stream = total, stream
         self._on_terminal = self.stream.isatty()

@@ -6,7 +6,6 @@ note lists the former files that may be deleted: whose a file is is decided once
 is put in the place of a target or changed after the kill is kept.
 """
 
-import itertools
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import NoSpaceError
-from config.files import first_free, locked, make_folder, no_space_named
+from config.files import first_free, locked, make_folder, no_space_named, numbered
 from config.signals import deferred_stop
 
 IsOurs = Callable[[Path, Path], bool]
@@ -315,7 +314,7 @@ def _new_place(target: Path, relative: Path) -> Path:
     *folders, name = (target.name, *relative.parts)
     folder = target.parent
     for part in folders:
-        folder = next(path for path in _names(folder / part) if _can_be_folder(path))
+        folder = next(path for path in numbered(folder / part) if _can_be_folder(path))
     folder.mkdir(parents=True, exist_ok=True)
     return _free_name(folder / name)
 
@@ -326,14 +325,7 @@ def _can_be_folder(path: Path) -> bool:
 
 def _free_name(path: Path) -> Path:
     """The path itself, or one beside it if it is taken, so that a move overwrites nothing."""
-    return first_free(_names(path))
-
-
-def _names(path: Path) -> Iterator[Path]:
-    """The path itself, and then `<name>.2`, `<name>.3` and so on beside it."""
-    yield path
-    for number in itertools.count(2):
-        yield path.with_name(f"{path.name}.{number}")
+    return first_free(numbered(path))
 
 
 def _flush(path: Path) -> None:

@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -136,27 +135,26 @@ class Evaluator:
         self,
         grounder: Grounder,
         word_len: int,
-        label: str | None = "evaluate",
+        label: str = "evaluate",
         on_measured: Callable[[Measurement], object] | None = None,
+        shown: bool = True,
     ) -> Metrics:
         """Evaluates a network on the whole set, and returns the sums of all metrics.
 
         Args:
-            grounder, word_len, on_measured: of `evaluate`.
-            label: label of the progress bar; None for no bar.
+            grounder, word_len, label, on_measured: of `evaluate`.
+            shown: whether to show the progress.
 
         Raises:
             DataError: an image or mask cannot be used, and on_bad_sample is "error".
         """
         metrics = Metrics(self.det_thresh)
-        bar = Progress(self.n_expressions, label, unit="expressions") if label else None
-        with bar or nullcontext():
+        with Progress(self.n_expressions, label, unit="expressions", shown=shown) as bar:
             for done, case in enumerate(self.measure(grounder, word_len), start=1):
                 metrics.update(case.det_iou, case.seg_iou, case.intersection, case.union)
                 if on_measured is not None:
                     on_measured(case)
-                if bar is not None:
-                    bar.update(done)
+                bar.update(done)
         return metrics
 
     def check_any_usable(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import NoSpaceError, UserError
-from config.files import check_folder, file_sha256, first_free, write_bytes
+from config.files import check_folder, file_sha256, first_free, numbered, write_bytes
 from config.json_text import MAX_LINE_BYTES, parse_json
 from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
@@ -214,8 +214,7 @@ def _write(
     except NoSpaceError:
         raise
     except UserError as error:
-        name = task.folder.name
-        kept = first_free(task.folder.with_name(f"{name}.{n}") for n in itertools.count(2))
+        kept = first_free(itertools.islice(numbered(task.folder), 1, None))
         ResultFolder(kept, source).write(details, with_dump, overwrite=False)
         raise UserError(f"{error}; the results of this evaluation are in {kept}/") from None
     if task.dump is not None and not beside:

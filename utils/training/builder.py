@@ -155,7 +155,8 @@ def _with_features(
 ) -> TrainingSet:
     """The training set with cached features in place of its images.
 
-    The chief computes them; the others compute what they do not find, if their disk is another one.
+    The chief computes the features first. A process on another disk, which does not find them
+    there, computes its own.
     """
     bad_images = training_set.bad_samples if config.on_bad_sample == "skip" else None
     arguments = config, model, training_set.images, bad_images

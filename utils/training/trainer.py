@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import io
 import math
 import sys
 import time
@@ -176,8 +175,8 @@ class Trainer:
         unread: _Unread = []
         read_at = saved_at = time.monotonic()
         samples, alone = self.samples_per_epoch, self.processes.count == 1
-        shown = None if self.chief else io.StringIO()
-        with Progress(samples, f"epoch {epoch}/{config.epoches}", "samples", stream=shown) as bar:
+        label = f"epoch {epoch}/{config.epoches}"
+        with Progress(samples, label, "samples", shown=self.chief) as bar:
             for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
                 unread.append(self._run_step(batch, epoch, step))
                 now = time.monotonic()

@@ -146,11 +146,17 @@ def test_the_next_mirror_resumes_the_download_of_the_first_one(server, tmp_path)
     assert served.asked == ["bytes=300000-"]
 
 
-def test_a_file_that_changed_meanwhile_is_downloaded_again(server, tmp_path):
-    url, served = server.add("set.zip", OTHER, break_at=300_000)
+def broken_off(server, tmp_path, **response):
+    """A download without a checksum, of which 300,000 bytes of `OTHER` have arrived."""
+    url, served = server.add("set.zip", OTHER, break_at=300_000, **response)
     archive = archive_of(url, known=False)
     with pytest.raises(DownloadError):
         run(archive, tmp_path, attempts=0)
+    return archive, served
+
+
+def test_a_file_that_changed_meanwhile_is_downloaded_again(server, tmp_path):
+    archive, served = broken_off(server, tmp_path)
     served.content, served.etag, served.break_at = CONTENT, '"new"', None
     assert run(archive, tmp_path).read_bytes() == CONTENT
 
@@ -177,10 +183,7 @@ MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GM
     ],
 )
 def test_parts_of_two_files_of_one_size_are_never_combined(server, tmp_path, before, after):
-    url, served = server.add("set.zip", OTHER, break_at=300_000, **({"etag": None} | before))
-    archive = archive_of(url, known=False)
-    with pytest.raises(DownloadError):
-        run(archive, tmp_path, attempts=0)
+    archive, served = broken_off(server, tmp_path, **({"etag": None} | before))
     assert (tmp_path / "set.zip.part").stat().st_size == 300_000
     served.content, served.break_at, served.if_range = CONTENT, None, False
     served.etag, served.modified = after.get("etag"), after.get("modified")
@@ -199,10 +202,7 @@ def test_without_a_checksum_another_mirror_starts_over(server, tmp_path):
 
 
 def test_a_new_file_whose_first_bytes_never_arrive_leaves_the_part_its_note(server, tmp_path):
-    url, served = server.add("set.zip", OTHER, break_at=300_000)
-    archive = archive_of(url, known=False)
-    with pytest.raises(DownloadError):
-        run(archive, tmp_path, attempts=0)
+    archive, served = broken_off(server, tmp_path)
     served.content, served.etag, served.break_at, served.breaks = CONTENT, '"new"', 0, 1
     assert run(archive, tmp_path).read_bytes() == CONTENT
     assert served.asked == ["", "bytes=300000-", "bytes=300000-"]

@@ -15,9 +15,6 @@ from config.errors import UserError, shown
 from config.quiet import quiet_tensorflow
 from config.signals import kept_handlers
 
-START_AGAIN = (
-    "Run the same command on all of them again to resume from the last state that was saved"
-)
 POLL_S, CONNECT_TIMEOUT_S = 0.1, 2.0
 # Jobs that share a machine under Slurm need ports of their own, one per task.
 SLURM_PORTS = range(20_000, 30_000, 16)

@@ -42,8 +42,13 @@ def evaluate(
     parts = [evaluator.part(first + k, processes.replicas) for k in range(processes.local)]
 
     def sums_of(number: int) -> Metrics:
-        shown = label if processes.chief and number == 0 else None
-        return parts[number].collect(grounder, word_len, shown, lambda _: stop.raise_if_requested())
+        return parts[number].collect(
+            grounder,
+            word_len,
+            label,
+            lambda _: stop.raise_if_requested(),
+            shown=processes.chief and number == 0,
+        )
 
     outcome: dict[str, Any] = {"stopped": None}
     try:

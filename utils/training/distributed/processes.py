@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from config.signals import StopRequest
-from utils.training.distributed.cluster import START_AGAIN, ClusterError
+from utils.training.distributed.cluster import ClusterError
 
 # In what TensorFlow raises where another process has ended or cannot be reached any more.
 LOST = re.compile("collective|heartbeat|unhealthy|socket closed|connection re", re.IGNORECASE)
@@ -109,5 +109,6 @@ def loss_reported() -> Iterator[None]:
             raise
         raise ClusterError(
             "another process of this run has ended or cannot be reached any more "
-            f"({reason.strip()[:200]}); its own output says why. {START_AGAIN}"
+            f"({reason.strip()[:200]}); its own output says why. "
+            "Run the same command on all of them again to resume from the last state that was saved"
         ) from error

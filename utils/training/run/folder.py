@@ -10,7 +10,7 @@ from typing import Any
 
 from config.command_line import counted
 from config.errors import UserError
-from config.files import first_free, locked
+from config.files import first_free, locked, numbered
 from config.run_folder import SETTINGS_FILE
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.log import EPOCHS, VERSIONS
@@ -156,8 +156,7 @@ def move_away(folder: str | os.PathLike) -> Path | None:
     if not _is_occupied(folder):
         return None
     dated = f"{folder.name}.old-{datetime.date.today().isoformat()}"
-    names = (dated, *(f"{dated}-{number}" for number in range(2, 10_000)))
-    old = first_free(map(folder.with_name, names))
+    old = first_free(numbered(folder.with_name(dated), "-"))
     with held_folder(folder):
         _check_is_one_run(folder)
         try:

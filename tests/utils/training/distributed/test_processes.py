@@ -120,7 +120,7 @@ class Evaluated:
         assert (index, count) == (0, 2)
         return self
 
-    def collect(self, grounder, word_len, label, on_measured):
+    def collect(self, grounder, word_len, label, on_measured, shown):
         if self.stop:
             self.stop()
         on_measured(None)
