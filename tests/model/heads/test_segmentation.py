@@ -26,6 +26,7 @@ def merge():
 
 
 def test_initial_kernels_have_the_range_of_the_joint_one():
+    keras.utils.set_random_seed(0)
     merge = build()
     limit = np.sqrt(6 / (COARSE + FINE + FILTERS))
     kernels = [merge.get_layer(f"merge_2_{half}").get_weights()[0] for half in ("top", "side")]

@@ -101,11 +101,11 @@ def test_damaged_rows_alone_are_computed_again_to_the_bit(build, capsys):
 
 
 def test_an_interrupted_computation_resumes_to_the_bit(build, monkeypatch):
+    monkeypatch.setattr(feature_cache, "BATCH_SIZE", 3)
     whole = build()
     expected = (whole.folder / "features.bin").read_bytes()
     for path in whole.folder.iterdir():
         path.unlink()
-    monkeypatch.setattr(feature_cache, "BATCH_SIZE", 3)
     monkeypatch.setattr(feature_cache, "FLUSH_EVERY", 1)
     write = FeatureStore.write
 
