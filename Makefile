@@ -6,7 +6,8 @@
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
 # make demo-model     train the network of data/demo_model/, which predict.py uses by default, on
 #                     larger scenes (up to 90 minutes)
-# make test           lint, type-check and run all tests with coverage
+# make test           lint, type-check and run all tests
+# make coverage       the same tests, with coverage: half as long again
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
 # make fuzz           run the tests with random input for longer
 # make soak           run the long tests: kills at random moments, thousands of steps, load
@@ -25,7 +26,7 @@ BACKBONE ?= darknet
 # One test process per core; each keeps a file's tests together, which share their networks.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model test test-fast fuzz soak lint clean
+.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model test coverage test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -102,7 +103,10 @@ lint: install-dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term --durations=15
+	$(BIN)/python -m pytest $(PARALLEL) --durations=15
+
+coverage: install-dev
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term
 
 test-fast: install-dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not soak"

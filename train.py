@@ -11,7 +11,7 @@ SIGTERM or SIGHUP.
 
 import argparse
 
-from config.command_line import add_config_arguments, run, say
+from config.command_line import add_config_arguments, run
 from config.quiet import quiet_tensorflow
 from config.schema import load_config
 
@@ -38,7 +38,8 @@ def main() -> None:
         "cache_features",
     )
     arguments = parser.parse_args()
-    config = load_config(arguments.config, arguments.overrides, report=say)
+    remarks: list[str] = []
+    config = load_config(arguments.config, arguments.overrides, report=remarks.append)
     quiet_tensorflow()
 
     from utils.training.builder import train
@@ -48,6 +49,7 @@ def main() -> None:
         overwrite=arguments.overwrite,
         force=arguments.resume == "force",
         dry_run=arguments.dry_run,
+        remarks=remarks,
     )
     if state is not None and state.best_det_acc is not None:
         thresh, best = state.settings["det_acc_thresh"], 100 * state.best_det_acc

@@ -1,7 +1,7 @@
 """Builds a training run from its config."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,12 @@ from utils.training.trainer import Trainer
 
 
 def train(
-    config: Config, *, overwrite: bool = False, force: bool = False, dry_run: bool = False
+    config: Config,
+    *,
+    overwrite: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    remarks: Sequence[str] = (),
 ) -> RunState | None:
     """Trains a network, or resumes its training: the body of train.py.
 
@@ -46,6 +51,7 @@ def train(
             loaded.
         force: resume an earlier run whatever has changed in its settings.
         dry_run: run two training steps and two batches of validation instead, and write nothing.
+        remarks: what `load_config` reported, to be printed once if there are several processes.
 
     Returns:
         The state of the run after its last epoch; None after a dry run, and in processes other
@@ -55,31 +61,34 @@ def train(
         UserError, OSError: a setting or file cannot be used. What is complete has been saved.
         config.signals.Stopped: a signal asked to stop; everything has been saved.
     """
-    with loss_reported() if config.distribute == "multiworker" else nullcontext():
-        return _train(config, overwrite=overwrite, force=force, dry_run=dry_run)
-
-
-def _train(config: Config, *, overwrite: bool, force: bool, dry_run: bool) -> RunState | None:
-    if dry_run:
-        build_trainer(config, force=force, dry_run=True, fresh=overwrite).try_out()
-        return None
-    if overwrite:
+    if overwrite and not dry_run:
         check_overwrite(config.log_path, config.to_dict())
-    trainer = build_trainer(config, force=force, fresh=overwrite)
-    try:
-        state = trainer.run(fresh=overwrite)
-        return state if trainer.processes.chief else None
-    finally:
-        bad = dict(trainer.training_set.bad_samples)
-        if trainer.processes.chief:  # Those of the evaluation are already those of all processes.
-            bad |= trainer.evaluator.bad_images
-        if bad:
-            what = f"{len(bad):,} images or masks"
-            say(skipped_text(what, bad.values()), sys.stderr)
+    with loss_reported() if config.distribute == "multiworker" else nullcontext():
+        trainer = build_trainer(
+            config, force=force, dry_run=dry_run, fresh=overwrite, remarks=remarks
+        )
+        if dry_run:
+            trainer.try_out()
+            return None
+        try:
+            state = trainer.run(fresh=overwrite)
+            return state if trainer.processes.chief else None
+        finally:
+            bad = dict(trainer.training_set.bad_samples)
+            if trainer.processes.chief:  # Those of the evaluation are already of all processes.
+                bad |= trainer.evaluator.bad_images
+            if bad:
+                what = f"{len(bad):,} images or masks"
+                say(skipped_text(what, bad.values()), sys.stderr)
 
 
 def build_trainer(
-    config: Config, *, force: bool = False, dry_run: bool = False, fresh: bool = False
+    config: Config,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    fresh: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Trainer:
     """Builds a training run: strategy, data, network, optimizer and checkpoints.
 
@@ -91,6 +100,7 @@ def build_trainer(
         force: accept any change of the settings of the run to resume.
         dry_run: whether to write nothing, not even caches; features are not cached then.
         fresh: whether to ignore an earlier run in the log folder.
+        remarks: printed before all else, by one process.
 
     Raises:
         UserError, OSError: a setting or file cannot be used; nothing has been written then,
@@ -102,7 +112,8 @@ def build_trainer(
     processes = Processes(strategy)
     chief = processes.chief
     if chief:
-        say(device_line())
+        for line in [*remarks, device_line()]:
+            say(line)
         if processes.replicas > 1:
             say(str(processes))
     start = start_weights(config, fresh=fresh)

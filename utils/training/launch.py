@@ -65,12 +65,18 @@ def launch(workers: int, arguments: Sequence[str]) -> int:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    with ExitStack() as handlers:
+    def end_all() -> None:
+        for process in processes:
+            process.kill()  # Does nothing to one that has ended.
+            process.wait()
+
+    with ExitStack() as on_exit:
         # What this process was told to ignore, such as SIGHUP by nohup, the others ignore, too.
         for number in STOPPING:
             if signal.getsignal(number) is signal.SIG_IGN:
                 continue
-            handlers.callback(signal.signal, number, signal.signal(number, pass_on))
+            on_exit.callback(signal.signal, number, signal.signal(number, pass_on))
+        on_exit.callback(end_all)  # Also where one of them could not be started.
         for environment in environments:
             # In a group of its own, a process hears of Ctrl-C once: from here.
             processes.append(subprocess.Popen(command, env=environment, process_group=0))
@@ -137,15 +143,14 @@ def free_ports(count: int) -> list[int]:
 
 
 def _joint_exit_code(processes: Sequence[subprocess.Popen]) -> int:
-    """Waits for all processes; once one has failed, the others have `GRACE_S` to end."""
+    """Waits until all processes have ended, or for `GRACE_S` after one of them has failed."""
     failed, deadline = 0, float("inf")
     while any(process.poll() is None for process in processes):
         codes = [process.poll() for process in processes]
         if not failed and (failed := next(filter(None, codes), 0)):
             deadline = time.monotonic() + GRACE_S
         if time.monotonic() > deadline:
-            for process in processes:
-                process.kill()
+            break  # The caller ends the others.
         time.sleep(POLL_S)
     failed = failed or next((code for process in processes if (code := process.wait())), 0)
     return failed if failed >= 0 else 128 - failed

@@ -60,9 +60,7 @@ def make_train_step(
     def replica_step(batch):
         before = [tf.identity(average.value) for average in averages]
         samples = tf.cast(tf.shape(batch["mask"])[0], tf.float32)
-        batch_size = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, samples
-        )
+        [batch_size] = sum_over_replicas([samples])
         targets = box_targets(batch["box_xyxy_px"], anchors_px, input_size)
         with tf.GradientTape() as tape:
             terms = mcn_losses(
@@ -74,14 +72,16 @@ def make_train_step(
             loss = tf.add_n(list(terms.values()))
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
-        gradients, (total,) = sum_over_replicas(gradients), sum_over_replicas([loss])
+        gradients = sum_over_replicas(gradients)
+        # One exchange of a vector in place of one per term.
+        [totals] = sum_over_replicas([tf.stack([*terms.values(), loss])])
+        totals = dict(zip([*terms, "loss"], tf.unstack(totals), strict=True))
         norm = tf.constant(0.0) if scales_loss else tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(total) & tf.math.is_finite(norm)
+        finite = tf.math.is_finite(totals["loss"]) & tf.math.is_finite(norm)
         update_if(finite, optimizer, gradients, variables)
         for average, value in zip(averages, before, strict=True):
             average.assign(tf.where(finite, average.value, value))
-        share = norm / strategy.num_replicas_in_sync  # The caller sums over the replicas.
-        return {**terms, "loss": loss, "samples": samples, "gradient_norm": share}
+        return {**totals, "samples": batch_size, "gradient_norm": norm}
 
     @tf.function(
         input_signature=None if batch_spec is None else [batch_spec],
@@ -91,9 +91,9 @@ def make_train_step(
     )
     def train_step(batch):
         results = strategy.run(replica_step, args=(batch,))
+        # Every replica returns the sums of all.
         return {
-            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for name, value in results.items()
+            name: strategy.experimental_local_results(value)[0] for name, value in results.items()
         }
 
     return train_step

@@ -1,5 +1,6 @@
 """Several processes of one machine: started together, stopped together, and resumed."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -42,6 +43,22 @@ def test_gpus_are_shared_equally():
 def test_a_run_has_at_least_one_process():
     with pytest.raises(UserError, match="--workers 0: must be at least 1"):
         launch(0, [])
+
+
+def test_no_process_is_left_if_one_of_them_cannot_be_started(monkeypatch):
+    started = []
+
+    def popen(command, **settings):
+        if started:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(Popen([sys.executable, "-c", "import time; time.sleep(600)"], **settings))
+        return started[0]
+
+    Popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        launch(2, [])
+    assert started[0].returncode == -signal.SIGKILL
 
 
 class Launched:

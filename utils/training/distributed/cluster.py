@@ -73,8 +73,7 @@ def find_cluster(
     """
     if text := environment.get("TF_CONFIG"):
         return _from_tf_config(text)
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        tasks = int(environment["SLURM_STEP_NUM_TASKS"])
+    if tasks := int(environment.get("SLURM_STEP_NUM_TASKS", 0)):
         job = int(environment.get("SLURM_JOB_ID", 0))
         return tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=SLURM_PORTS[job % len(SLURM_PORTS)],

@@ -70,22 +70,28 @@ def test_a_process_that_has_left_again_is_missing(monkeypatch):
             make_strategy("multiworker", timeout_s=1.5)
 
 
-def test_slurm_names_the_processes(monkeypatch):
-    """Three tasks on two nodes; the variables are those that srun sets."""
+@pytest.mark.parametrize(
+    ("number", "tasks", "nodes", "tasks_per_node", "addresses"),
+    [
+        (2, 3, "gpu[07-08]", "2,1", ["gpu07:21968", "gpu07:21969", "gpu08:21968"]),
+        (0, 1, "gpu07", "1", ["gpu07:21968"]),
+    ],
+)
+def test_slurm_names_the_processes(number, tasks, nodes, tasks_per_node, addresses, monkeypatch):
+    """Three tasks on two nodes, and one; the variables are those that srun sets."""
     variables = {
         "SLURM_JOB_ID": "70123",
-        "SLURM_PROCID": "2",
-        "SLURM_STEP_NUM_TASKS": "3",
-        "SLURM_STEP_NODELIST": "gpu[07-08]",
-        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+        "SLURM_PROCID": str(number),
+        "SLURM_STEP_NUM_TASKS": str(tasks),
+        "SLURM_STEP_NODELIST": nodes,
+        "SLURM_STEP_TASKS_PER_NODE": tasks_per_node,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     cluster = find_cluster(variables)
-    addresses = ["gpu07:21968", "gpu07:21969", "gpu08:21968"]
     assert cluster.cluster_spec().as_dict() == {"worker": addresses}
-    assert (cluster.task_type, cluster.task_id) == ("worker", 2)
+    assert (cluster.task_type, cluster.task_id) == ("worker", number)
 
 
 def test_a_missing_process_is_named(monkeypatch):
