@@ -6,6 +6,7 @@ trains for `STEPS` steps on a small demo set and writes `loss_curve.csv` beside 
 with which test_loss_curve.py compares. Write it anew only with a change that is meant to move it.
 """
 
+import argparse
 import csv
 import tempfile
 from pathlib import Path
@@ -71,6 +72,7 @@ def write(curve: np.ndarray, path: Path = CURVE) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         write(losses(prepare(Path(temporary))))
     print(f"Written: {CURVE}")
