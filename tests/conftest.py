@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,12 @@ settings.register_profile(
     "long", max_examples=5000, database=None, deadline=None, suppress_health_check=_CHECKS
 )
 settings.load_profile("bounded")
+
+
+def pytest_configure():
+    """Lets Ctrl-C interrupt, which a shell that starts the tests in the background turns off."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -4,15 +4,12 @@ A training sample is one referent with one of its expressions, in an order that 
 determine.
 """
 
-import contextlib
 import os
-import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +21,7 @@ from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
 from data.loading.masks import Masks, open_masks
-
-T = TypeVar("T")
+from data.support.datasets import load_ahead, python_function
 
 
 class Words(Protocol):
@@ -36,59 +32,6 @@ class Words(Protocol):
 
     def lookup(self, ids: np.ndarray) -> np.ndarray:
         """The network's input for ids (..., word_len)."""
-
-
-# tf.data passes on the text of an exception only. The exception itself waits here, under a token in
-# that text, for whoever reads the dataset.
-_raised: dict[str, Exception] = {}
-_MAX_RAISED = 16  # Of several samples that fail in parallel, only the first is ever asked for.
-
-
-@tf.autograph.experimental.do_not_convert
-def python_function(
-    function: Callable[..., Any], arguments: Sequence[tf.Tensor], dtypes: Sequence[tf.DType]
-) -> list[tf.Tensor]:
-    """Calls a Python function in a dataset; `unwrapped_errors` raises its exceptions again.
-
-    Args:
-        function: called with arrays; returns arrays of these dtypes.
-        arguments: tensors.
-        dtypes: of the results.
-    """
-
-    def call(*arrays):
-        try:
-            return function(*arrays)
-        except Exception as error:
-            token = f"raised-{uuid.uuid4().hex}"
-            _raised[token] = error
-            for old in list(_raised)[:-_MAX_RAISED]:
-                _raised.pop(old, None)
-            raise RuntimeError(token) from None
-
-    return tf.numpy_function(call, arguments, dtypes, stateful=False)
-
-
-@contextlib.contextmanager
-def unwrapped_errors() -> Iterator[None]:
-    """Raises the exception of a `python_function` when a dataset is read inside the block.
-
-    It is the same object, with its traceback. tf.data would wrap it in an error of its own.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        token = re.search(r"raised-[0-9a-f]{32}", error.message)
-        original = _raised.pop(token.group(), None) if token else None
-        if original is None:
-            raise
-        raise original from None
-
-
-def unwrap_errors(batches: Iterable[T]) -> Iterator[T]:
-    """Iterates over a dataset inside `unwrapped_errors`."""
-    with unwrapped_errors():
-        yield from batches
 
 
 @dataclass(frozen=True)
@@ -345,19 +288,6 @@ def training_batches(
     rows = len(share.rows(batch_size))
     batches = loaded.batch(rows, drop_remainder=samples % batch_size == 0)
     return batches.map(with_words).prefetch(prefetch)
-
-
-def load_ahead(
-    load: Callable[[int], Any], count: int, dtypes: Sequence[tf.DType], workers: int, prefetch: int
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields `load(index)`, arrays of these dtypes, for 0 … count − 1, loaded in parallel."""
-
-    def load_in_graph(index):
-        return python_function(load, [index], dtypes)
-
-    dataset = tf.data.Dataset.range(count)
-    dataset = dataset.map(load_in_graph, num_parallel_calls=workers, deterministic=True)
-    return unwrap_errors(dataset.prefetch(prefetch).as_numpy_iterator())
 
 
 def letterboxed_images(

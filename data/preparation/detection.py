@@ -14,7 +14,6 @@ import tensorflow as tf
 from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
-from data.loading.pipeline import python_function
 from data.preparation.coco import (
     CocoFile,
     Id,
@@ -26,6 +25,7 @@ from data.preparation.coco import (
     read_coco,
 )
 from data.preparation.json_fields import entry_at, file_name
+from data.support.datasets import python_function
 
 STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)

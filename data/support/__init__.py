@@ -1,5 +1,6 @@
-"""Helpers of all commands: progress bars, threads, and the replacement of several folders together.
+"""Helpers of all commands: progress bars, threads, datasets, and the replacement of whole sets.
 
-Start with `progress.py`; `staging.py` is for commands that write whole sets, and `sealing.py` for
-the JSON files that list what they wrote.
+Start with `progress.py`; `datasets.py` calls Python functions in tf.data pipelines, `staging.py` is
+for commands that write several folders together, and `sealing.py` for the JSON files that list what
+they wrote.
 """

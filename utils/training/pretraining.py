@@ -12,7 +12,6 @@ import tensorflow as tf
 from config.errors import UserError
 from config.files import check_free_space
 from config.schema import Config
-from data.loading.pipeline import unwrapped_errors
 from data.preparation.detection import (
     BOX_CHANNELS,
     STRIDES,
@@ -20,6 +19,7 @@ from data.preparation.detection import (
     detection_batches,
     read_instances,
 )
+from data.support.datasets import unwrapped_errors
 from model.losses import smooth_l1
 from model.mcn import build_mcn, visual_backbone
 from utils.environment import device_line, parameters_line

@@ -9,8 +9,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from config.errors import UserError
-from data.loading import pipeline
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
@@ -18,11 +16,10 @@ from data.loading.masks import write_masks
 from data.loading.pipeline import (
     TrainingSet,
     letterboxed_images,
-    python_function,
     samples_per_epoch,
     training_batches,
-    unwrap_errors,
 )
+from data.support.datasets import unwrap_errors
 from data.text.vectors import build_word_table, vocabulary_of
 from tests.tiny import IMAGES, NETWORK, UNKNOWN_WORD
 
@@ -359,40 +356,3 @@ def test_bad_images_are_replaced_by_black_ones_if_they_are_to_be_listed(dirty):
     assert not found[1][1][SIDE // 2].any()
     with pytest.raises(DataError, match=r"a\.png: not a readable image"):
         list(letterboxed_images(names, dirty.image_path, SIDE, 2))
-
-
-class OwnError(UserError):
-    """Defined here: nothing in the pipeline knows it."""
-
-
-@pytest.mark.parametrize("error", [ValueError("a bug"), OwnError("a sentence"), MemoryError()])
-def test_exceptions_in_a_dataset_stay_what_they_are(error):
-    def broken(_):
-        raise error
-
-    dataset = tf.data.Dataset.range(9)
-    dataset = dataset.map(lambda i: python_function(broken, [i], [tf.int64]), num_parallel_calls=4)
-    with pytest.raises(type(error)) as caught:
-        list(unwrap_errors(dataset))
-    assert caught.value is error
-    assert any(entry.name == "broken" for entry in caught.traceback)
-
-
-def test_exceptions_of_samples_that_nobody_asks_for_are_not_kept_for_ever():
-    def broken(index):
-        raise ValueError(index)
-
-    for _ in range(5):
-        dataset = tf.data.Dataset.range(40)
-        dataset = dataset.map(
-            lambda i: python_function(broken, [i], [tf.int64]), num_parallel_calls=8
-        )
-        with pytest.raises(ValueError, match=r"^0$"):
-            list(unwrap_errors(dataset))
-    assert len(pipeline._raised) <= pipeline._MAX_RAISED
-
-
-def test_errors_of_tensorflow_itself_are_not_renamed():
-    broken = tf.data.Dataset.range(3).map(lambda i: tf.gather(tf.zeros(2), i))
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        list(unwrap_errors(broken))

@@ -9,7 +9,6 @@ import pytest
 from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import letterbox_image
-from data.loading.pipeline import unwrapped_errors
 from data.preparation.detection import (
     MAX_CLASSES,
     STRIDES,
@@ -17,6 +16,7 @@ from data.preparation.detection import (
     detection_batches,
     read_instances,
 )
+from data.support.datasets import unwrapped_errors
 from tests.tiny import IMAGES, REFERENTS, write_instances
 
 SIDE = 96

@@ -23,6 +23,26 @@ from utils.evaluation.result_folder import LOCK
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def networks_of_equal_files_are_loaded_once():
+    """Most of these tests are about files; building and tracing a network takes seconds."""
+    load, loaded = report_module.load_grounder, {}
+
+    def load_once(config):
+        if not Path(config.evaluate_model).is_file():
+            return load(config)
+        files = (config.evaluate_model, config.anchors_file)
+        key = (*files, *(Path(file).read_bytes() for file in files))
+        key += tuple(str(getattr(config, name)) for name in (*NETWORK, "backbone", "rnn_cell"))
+        if key not in loaded:
+            loaded[key] = load(config)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_module, "load_grounder", load_once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"

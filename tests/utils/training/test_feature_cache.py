@@ -15,7 +15,8 @@ from PIL import Image
 from config.errors import ConfigError, NoSpaceError
 from data.loading.errors import DataError
 from data.loading.feature_store import DamagedCacheError, FeatureStore
-from data.loading.pipeline import training_batches, unwrap_errors
+from data.loading.pipeline import training_batches
+from data.support.datasets import unwrap_errors
 from model.mcn import build_mcn
 from tests.test_imports import ROOT
 from tests.tiny import network_config, scramble, weights_of

@@ -91,46 +91,74 @@ class Launched:
         return self.process.wait(TIMEOUT_S), self.output.read_text()
 
 
+def progress_of(folder):
+    """What the last state says: epochs, steps, records."""
+    with h5py.File(folder / "last.state.h5") as file:
+        return json.loads(file["run_state"][()].tobytes())
+
+
 def values_of(folder):
     """Every array of the last state, and the progress of the run without durations."""
+    state = progress_of(folder)
+    for record in state["history"]:
+        del record["train"]["seconds"], record["train"]["samples_per_s"]
     with h5py.File(folder / "last.state.h5") as file:
         arrays = {
             f"{group}/{key}": value[()]
             for group in ("model", "optimizer")
             for key, value in file[group].items()
         }
-        state = json.loads(file["run_state"][()].tobytes())
-    for record in state["history"]:
-        del record["train"]["seconds"], record["train"]["samples_per_s"]
     return arrays, [state["epoch"], state["best_epoch"], state["history"]]
+
+
+@pytest.fixture(scope="module")
+def config_of(tmp_path_factory):
+    """`config_of(name)`: the config of a run of three epochs of twenty steps, and its log folder.
+
+    Several processes save the state every ten steps.
+    """
+    root = tmp_path_factory.mktemp("launched")
+    prepared = write_prepared_set(root)
+    train = Path(prepared.paths["train_set"])
+    train.write_text(8 * train.read_text())
+
+    def written(name):
+        folder, path = root / name, root / f"{name}.json"
+        config = prepared.config(
+            epoches=3, free_body=1, save_every_minutes=1e-6, log_path=str(folder)
+        )
+        path.write_text(json.dumps(config.to_dict()))
+        return path, folder
+
+    return written
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config_of):
+    """`values_of` a run that nothing has stopped."""
+    config, folder = config_of("whole")
+    code, output = Launched(config, folder.with_suffix(".out")).end()
+    assert code == 0, output[-3000:]
+    assert output.count("Best Acc@0.5") == 1
+    return values_of(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
-def test_a_run_whose_processes_are_lost_and_stopped_ends_as_if_nothing_had_happened(tmp_path):
-    prepared = write_prepared_set(tmp_path)
-    train = Path(prepared.paths["train_set"])
-    train.write_text(8 * train.read_text())
-
-    def config_of(name):
-        config = prepared.config(
-            epoches=3, free_body=1, batch_size=4, log_path=str(tmp_path / name)
-        )
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(config.to_dict()))
-        return path
-
-    code, output = Launched(config_of("whole"), tmp_path / "whole.out").end()
-    assert code == 0, output[-3000:]
-    assert output.count("Best Acc@0.5") == 1
-
-    config = config_of("stopped")
-    lost = Launched(config, tmp_path / "lost.out")
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.soak)])
+def test_a_run_whose_processes_are_lost_and_stopped_ends_as_if_nothing_had_happened(
+    victim, config_of, uninterrupted
+):
+    config, folder = config_of(f"stopped{victim}")
+    lost = Launched(config, folder.with_suffix(".lost"))
     lost.wait_for("epoch 1:")
-    survivor, victim = lost.workers()
-    subprocess.run(["kill", "-KILL", str(victim)], check=True)
+    while (state := progress_of(folder))["epoch"] == 1 and not state["step"]:
+        assert lost.process.poll() is None
+        time.sleep(0.01)
+    workers = lost.workers()
+    subprocess.run(["kill", "-KILL", str(workers[victim])], check=True)
     killed_at = time.monotonic()
-    while Path(f"/proc/{survivor}").exists():  # Before it would be killed after GRACE_S.
+    while Path(f"/proc/{workers[1 - victim]}").exists():  # Before it is killed after GRACE_S.
         assert time.monotonic() < killed_at + GRACE_S - 10
         time.sleep(0.1)
     code, output = lost.end()
@@ -138,19 +166,19 @@ def test_a_run_whose_processes_are_lost_and_stopped_ends_as_if_nothing_had_happe
     assert "error: another process of this run has ended" in output
     assert "Traceback" not in output
 
-    stopped = Launched(config, tmp_path / "stopped.out")
-    stopped.wait_for("resuming after epoch 1")
+    stopped = Launched(config, folder.with_suffix(".stopped"))
+    stopped.wait_for("resuming in epoch 2 at step 10 of 20")
     stopped.wait_for("samples/s")
     subprocess.run(["kill", "-TERM", str(stopped.workers()[1])], check=True)
     code, output = stopped.end()
     assert code == 128 + signal.SIGTERM, output[-3000:]
     assert output.count("Stopped. Run the same command") == 2
 
-    code, output = Launched(config, tmp_path / "resumed.out").end()
+    code, output = Launched(config, folder.with_suffix(".resumed")).end()
     assert code == 0, output[-3000:]
     assert ": resuming " in output
-    arrays, progress = values_of(tmp_path / "stopped")
-    expected, expected_progress = values_of(tmp_path / "whole")
+    arrays, progress = values_of(folder)
+    expected, expected_progress = uninterrupted
     assert progress == expected_progress
     assert arrays.keys() == expected.keys()
     for name, value in expected.items():

@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from data.loading.pipeline import Share, unwrap_errors
+from data.loading.pipeline import Share
+from data.support.datasets import unwrap_errors
 from utils.training.distributed.processes import Processes
 
 
