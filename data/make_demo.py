@@ -8,10 +8,10 @@ Writes to the output folder:
     images/train2014/*.jpg                        scenes of drawn shapes
     anchors.txt                                   anchors that fit the training objects
     expression_kinds.json                         kind of every expression
-    demo_set.json                                 settings and statistics
+    demo_set.json                                 settings, statistics and checksums of the files
 
 The same settings produce identical files, whatever the number of workers. Only a complete set
-replaces an earlier one, and files in the folder that are not part of a demo set stay.
+replaces an earlier one, and files in the folder that are not as a demo set wrote them stay.
 """
 
 import argparse

@@ -120,6 +120,19 @@ def complete_interrupted(target: Path) -> None:
             _clean_up(_resolved(target))
 
 
+def contents_without_traces(*targets: Path) -> list[Path]:
+    """What is in a folder beside the lock of targets and what a killed process left of them.
+
+    Args:
+        targets: those of `replaced_together`, all in this folder, which need not exist.
+    """
+    folder = targets[0].parent
+    places = [_resolved(target) for target in targets]
+    traces = {lock_file(places[0]), *(path for place in places for path, *_ in _leftovers(place))}
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if _resolved(folder) / path.name not in traces]
+
+
 def _resolved(target: Path) -> Path:
     return Path(os.path.realpath(target))
 

@@ -7,7 +7,6 @@ import functools
 import json
 import multiprocessing
 import os
-import re
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +18,11 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
-from config.files import no_space_named, write_bytes, write_text
+from config.files import file_sha256, is_unchanged, no_space_named, write_bytes, write_text
+from config.json_text import parse_json
 from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
-from data.support.staging import lock_file, replaced_together
+from data.support.sealing import is_sealed, sealed
+from data.support.staging import complete_interrupted, contents_without_traces, replaced_together
 from data.synthetic.expressions import choose_referents
 from data.synthetic.raw_layout import (
     SPLITS,
@@ -51,8 +52,7 @@ JPEG_QUALITY = 95
 MAX_ATTEMPTS = 200
 MARKER = "demo_set.json"
 PARTS = ("refcoco", "images", "expression_kinds.json", "anchors.txt")  # All that is beside it.
-_DEMO_FILES = (MARKER, "instances.json", "refs(unc).p", *PARTS[2:])
-_DEMO_IMAGE = re.compile(r"train2014/COCO_train2014_\d{12}\.jpg")
+OWN = "sha256_of_demo_set"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class Settings:
 def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -> dict[str, Any]:
     """Generates a demo set, or nothing at all; a complete one replaces an existing demo set.
 
+    demo_set.json lists the files of the set with their checksums and ends with its own: what the
+    next demo set may replace. Every other file is the user's.
+
     Args:
         folder: folder to write to; files that are not part of a demo set stay.
         settings: settings of the demo set.
@@ -88,16 +91,21 @@ def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -
         The statistics of each split, see `describe`.
 
     Raises:
-        UserError: `folder` contains other files only, another process is writing it, `workers` is
-            below 1, or no scene was found.
+        UserError: `folder` contains other files only, a file of its demo set was changed, another
+            process is writing it, `workers` is below 1, or no scene was found.
         NoSpaceError: the disk is full.
     """
     _check_minimum("workers", workers, 1)
     folder = Path(folder)
-    _check_folder(folder)
-    # An interrupted replacement has put the marker in place before anything else.
     targets = [folder / name for name in (MARKER, *PARTS)]
-    with replaced_together(*targets, is_ours=_is_of_demo, durable=False) as new:
+    ours = _replaceable_files(folder, targets, settings)
+
+    def is_ours(parent: Path, path: Path) -> bool:
+        digest = ours.get((parent / path).relative_to(folder).as_posix())
+        return digest is not None and is_unchanged(parent / path, digest)
+
+    # An interrupted replacement has put the marker in place before anything else.
+    with replaced_together(*targets, is_ours=is_ours, durable=False) as new:
         marker, annotation_folder, image_folder, types_path, anchors_path = new
         (image_folder / "train2014").mkdir(parents=True)
         scenes = _draw_all(image_folder / "train2014", settings, workers)
@@ -109,7 +117,12 @@ def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -
         anchors = kmeans_anchors(training_sizes(instances, refs), N_ANCHORS, settings.seed)
         write_anchors(anchors_path, anchors)
         statistics = describe(scenes)
-        _write_json(marker, asdict(settings) | {"statistics": statistics})
+        files = _checksums(new[1:])
+        write_text(
+            marker, sealed(asdict(settings) | {"statistics": statistics, "files": files}, OWN)
+        )
+        # A file of a former version that is equal to the one that replaces it is not lost.
+        ours = files | ours
     return statistics
 
 
@@ -131,22 +144,75 @@ def _check_minimum(name: str, value: int, minimum: int) -> None:
         raise UserError(f"--{name} {value} is too small: the minimum is {minimum}")
 
 
-def _check_folder(folder: Path) -> None:
-    """Checks that a folder is new or empty or has a demo set, maybe an interrupted one."""
+def _replaceable_files(folder: Path, targets: Sequence[Path], settings: Settings) -> dict[str, str]:
+    """The files of the demo set in a folder, which a new one of these settings may replace.
+
+    Args:
+        folder: need not exist.
+        targets: what will be written to it, of which the first one is the marker.
+        settings: those of the new demo set.
+
+    Returns:
+        Path of each file in the folder → its SHA-256. Of a demo set of a former version, which has
+        no checksums, it is the marker alone.
+
+    Raises:
+        UserError: the folder contains other files and no demo set, a file of its demo set was
+            changed, or it has a demo set of a former version and of other settings.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: --output must name a folder")
-    marker = folder / MARKER
-    is_ours = marker.is_file() or lock_file(marker).exists()
-    if folder.exists() and any(folder.iterdir()) and not is_ours:
+    marker = targets[0]
+    complete_interrupted(marker)
+    if not os.path.lexists(marker):
+        if others := contents_without_traces(*targets):
+            raise UserError(
+                f"{folder} contains files that are not a demo set, such as {others[0].name} (there "
+                f"is no {MARKER}): choose an empty or new folder"
+            )
+        return {}
+    content = _content_of(marker)
+    if content.keys() == asdict(settings).keys() | {"statistics"}:  # Of a former version.
+        if asdict(settings).items() <= content.items():
+            return {MARKER: file_sha256(marker)}
         raise UserError(
-            f"{folder} contains files that are not a demo set (there is no {MARKER}): choose an "
-            "empty or new folder"
+            f"{folder} contains a demo set of a former version and of other settings, which does "
+            f"not say which files are its own: choose another folder, or delete {folder}"
         )
+    if not is_sealed(marker, OWN):
+        raise UserError(
+            f"{marker} was changed, or is not of a demo set: choose another folder, or move what "
+            f"is in {folder} away"
+        )
+    ours: dict[str, str] = content["files"]
+    for name, digest in ours.items():
+        if os.path.lexists(folder / name) and not is_unchanged(folder / name, digest):
+            raise UserError(
+                f"{folder / name} was changed since the demo set was made, and would be replaced: "
+                "move it away, or choose another folder"
+            )
+    return ours | {MARKER: file_sha256(marker)}
 
 
-def _is_of_demo(_: Path, path: Path) -> bool:
-    """Whether a file belongs to the demo set, by its path in its folder or by its name."""
-    return path.as_posix() in _DEMO_FILES or _DEMO_IMAGE.fullmatch(path.as_posix()) is not None
+def _content_of(marker: Path) -> dict[str, Any]:
+    """What a marker says; nothing if it is not a file with a JSON object."""
+    if marker.is_symlink() or not marker.is_file():
+        return {}
+    try:
+        content = parse_json(marker.read_bytes(), marker)
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _checksums(parts: Sequence[Path]) -> dict[str, str]:
+    """Path of each file of the parts of a set, from their folder → its SHA-256."""
+    return {
+        file.relative_to(part.parent).as_posix(): file_sha256(file)
+        for part in parts
+        for file in sorted([part] if part.is_file() else part.rglob("*"))
+        if file.is_file()
+    }
 
 
 def _prepare_worker() -> None:

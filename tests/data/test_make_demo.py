@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from config.errors import UserError
 from data.data_process import main as prepare_main
 from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
@@ -322,6 +323,69 @@ def test_files_of_others_in_a_demo_set_stay(tmp_path):
     make_demo(tmp_path, Settings(scenes=1, eval_scenes=1, seed=2))
     assert [(tmp_path / name).read_text() for name in names] == ["precious"] * 4
     assert len(list((tmp_path / "images").rglob("COCO*.jpg"))) == 4
+
+
+def put_refcoco(folder):
+    """Files of RefCOCO under the names of a demo set."""
+    names = ("refcoco/instances.json", "refcoco/refs(unc).p", "anchors.txt")
+    for name in (*names, "images/train2014/COCO_train2014_000000581921.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("precious")
+
+
+def test_a_data_set_that_was_put_beside_the_lock_of_a_demo_set_stays(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "kmeans_anchors", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_demo(tmp_path, SMALL)
+    assert os.listdir(tmp_path) == [".demo_set.json.lock"]
+    monkeypatch.undo()
+    put_refcoco(tmp_path)
+    before = digests(tmp_path)
+    with pytest.raises(UserError, match="contains files that are not a demo set"):
+        make_demo(tmp_path, SMALL)
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["refcoco/instances.json", "anchors.txt", "demo_set.json"])
+def test_a_file_of_a_demo_set_that_was_changed_is_not_replaced(tmp_path, name):
+    make_demo(tmp_path, SMALL)
+    (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
+    before = digests(tmp_path)
+    with pytest.raises(UserError, match=rf"^{tmp_path / name} was changed"):
+        make_demo(tmp_path, SMALL)
+    assert digests(tmp_path) == before
+
+
+def test_an_image_that_only_has_a_name_of_the_demo_set_stays(tmp_path):
+    make_demo(tmp_path, SMALL)
+    images = tmp_path / "images" / "train2014"
+    names = ("COCO_train2014_000000581921.jpg", "COCO_train2014_000000000006.jpg")
+    for name in names:
+        (images / name).write_text("precious")
+    make_demo(tmp_path, Settings(scenes=3, eval_scenes=1, seed=1))  # Of six images.
+    kept = [path.name for path in images.iterdir() if path.read_bytes() == b"precious"]
+    assert sorted(kept) == sorted([names[0], names[1] + ".2"])
+
+
+def test_a_demo_set_of_a_former_version_is_replaced_by_an_equal_one_only(tmp_path):
+    make_demo(tmp_path, SMALL)
+    new = digests(tmp_path)
+    marker = tmp_path / dataset.MARKER
+    content = json.loads(marker.read_text())
+    del content["files"], content[dataset.OWN]
+    marker.write_text(json.dumps(content))
+    former = digests(tmp_path)
+    with pytest.raises(UserError, match="a demo set of a former version and of other settings"):
+        make_demo(tmp_path, Settings(scenes=1, eval_scenes=1, seed=2))
+    assert digests(tmp_path) == former
+    (tmp_path / "anchors.txt").write_text("precious")
+    make_demo(tmp_path, SMALL)
+    assert (tmp_path / "anchors.txt.2").read_text() == "precious"
+    (tmp_path / "anchors.txt.2").unlink()
+    assert digests(tmp_path) == new
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
