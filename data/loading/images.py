@@ -6,8 +6,10 @@ Training, evaluation and prediction see the same pixels of a file, whatever its 
   TIFF file says so.
 - Transparent parts, and the transparent color of a PNG image, are placed on white.
 - Palettes, black and white, gray, CMYK and other colors become RGB.
-- 32-bit integers and floating-point numbers are refused, because no file says which are white.
+- 32-bit and signed integers and floating-point numbers are refused, because no file says which are
+  white.
 - Of an animation, the first frame is read.
+- The pixels are as stored: an orientation is left to the caller, also of TIFF.
 """
 
 import os
@@ -17,7 +19,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from config.errors import UserError
 from data.loading import damage
@@ -28,8 +30,9 @@ MAX_PIXELS = 64_000_000
 # Of JPEG. Pillow takes much memory per row, however short it is.
 MAX_SIDE = 65_535
 _WHITE = (255, 255, 255, 255)
-# A tag of TIFF, and the key of `Image.info` that stays with an image when it is rotated.
+# Tags of TIFF, and the keys of `Image.info` that stay with an image when it is rotated.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, "white is zero"
+_SAMPLE_FORMAT, _SIGNED = 339, "signed integers"
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
 # JPEG image, which Pillow decodes at once, whatever its size.
 _REFUSED = ("EPS", "IPTC", "BLP")
@@ -71,6 +74,34 @@ def _damaged(name: str | os.PathLike, reason: str, way_out: str = REPLACE) -> Da
     return DataError(f"{name}: not a readable image ({reason}); {way_out}")
 
 
+class _TiffAsStored(TiffImagePlugin.TiffImageFile):
+    """A TIFF image with its pixels as stored: of this format alone, Pillow applies orientations."""
+
+    def _setup(self) -> None:
+        super()._setup()
+        self._size = self._tile_size
+
+    def load_end(self) -> None:
+        exif = self.getexif()
+        orientation = exif.pop(EXIF_ORIENTATION, None)
+        super().load_end()
+        if orientation is not None:
+            exif[EXIF_ORIENTATION] = orientation
+
+
+def _open_as_stored(path: str | os.PathLike) -> Image.Image:
+    image = Image.open(path)
+    if image.format != "TIFF":
+        return image
+    image.close()
+    tiff = _TiffAsStored(path)
+    if tiff.tag_v2.get(_PHOTOMETRIC) == 0:
+        tiff.info[_WHITE_IS_ZERO] = True
+    if 2 in tiff.tag_v2.get(_SAMPLE_FORMAT, ()):
+        tiff.info[_SIGNED] = True
+    return tiff
+
+
 @contextmanager
 def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[Image.Image]:
     """Opens an image, which is decoded only when the block accesses its pixels.
@@ -86,14 +117,12 @@ def opened_image(path: str | os.PathLike, name: str | None = None) -> Iterator[I
     name = os.fspath(path) if name is None else name
     if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f"{name}: not a file")  # Opening a pipe waits for a writer.
-    with faults_of(name), Image.open(path) as image:
+    with faults_of(name), _open_as_stored(path) as image:
         if image.format in _REFUSED:
             raise DataError(f"{name}: {image.format} files are not read; save it as PNG")
         if fault := damage.fault_of_header(image, path):
             raise _damaged(name, fault)
         _scale_transparent_color(image)
-        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
-            image.info[_WHITE_IS_ZERO] = True
         yield image
         is_decoded = not getattr(image, "tile", ())
         if is_decoded and (fault := damage.fault_of_pixels(image, path)):
@@ -136,7 +165,7 @@ def to_rgb(image: Image.Image, name: str | os.PathLike) -> Image.Image:
         name: what the error message calls it.
 
     Raises:
-        DataError: its pixels are 32-bit integers or floating-point numbers.
+        DataError: its pixels are 32-bit or signed integers, or floating-point numbers.
     """
     if _has_sixteen_bits(image, name):
         image = _eight_bits(image)
@@ -183,8 +212,8 @@ def has_colors_of_sixteen_bits(image: Image.Image) -> bool:
     for tile in getattr(image, "tile", ()):
         if re.search(";16[BLN]", str(tile.args)):
             return not image.mode.startswith("I")
-        if tile.codec_name in ("ppm", "ppm_plain") and tile.args[1] > 255:
-            return image.mode == "RGB"
+        if tile.codec_name in ("ppm", "ppm_plain") and image.mode == "RGB":
+            return tile.args[1] > 255
     return False
 
 
@@ -245,11 +274,13 @@ def has_exif_orientation(image: Image.Image) -> bool:
 
 
 def _has_sixteen_bits(image: Image.Image, name: str | os.PathLike) -> bool:
-    """Whether an image is gray of 16 bits; raises `DataError` for numbers of 32 bits."""
+    """Whether an image is gray of 16 bits; raises `DataError` for signed and 32-bit numbers."""
     if image.mode.startswith("I;16"):
         return True
     if image.mode == "F":
         kind = "floating-point numbers"
+    elif image.mode == "L" and _SIGNED in image.info:
+        kind = "signed integers"
     elif image.mode == "I" and image.format != "PPM":  # Pillow opens PPM of 16 bits as 32 bits.
         kind = "integers of 32 bits"
     else:

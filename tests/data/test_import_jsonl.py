@@ -220,7 +220,7 @@ def test_mask_images_of_many_kinds(photos, capsys):
     assert photos.run(path, "--mask_path", photos.folder / "more") == 0
     for number in range(1, len(images) + 1):
         np.testing.assert_array_equal(photos.mask(number), square)
-    assert "all values above 0 are the object: 1" in capsys.readouterr().out
+    assert "all values but 0 are the object: 1" in capsys.readouterr().out
 
 
 def test_images_that_viewers_rotate_are_reported(photos, capsys):

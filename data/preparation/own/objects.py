@@ -197,8 +197,8 @@ def _read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarr
     except DataError as error:
         raise EntryError(f"'mask': {error}") from None
     if len(np.unique(values)) > 2:
-        notes.append("mask images with more than two values: all values above 0 are the object")
-    return (values > 0).astype(np.uint8)
+        notes.append("mask images with more than two values: all values but 0 are the object")
+    return (values != 0).astype(np.uint8)
 
 
 def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
@@ -211,6 +211,8 @@ def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
         )
     if file.mode not in MASK_MODES and not file.mode.startswith("I;16"):
         raise EntryError(f"'mask': {path}: masks in {file.mode} are not read; save it in gray")
+    if fault := _unreliable_part(file):
+        raise EntryError(f"'mask': {path}: {fault}; save it as PNG")
     if file.mode == "F" and is_white_zero(file):
         raise EntryError(f"'mask': {path}: 0 is white in it; save it in gray of 8 bits, 0 outside")
     if has_colors_of_sixteen_bits(file):
@@ -225,8 +227,22 @@ def _check_mask_image(path: Path, file: Image.Image, image: ImageFile) -> None:
         )
 
 
+def _unreliable_part(file: Image.Image) -> str | None:
+    """Says which pixels of an opened mask image Pillow makes transparent or black by itself."""
+    tiles = getattr(file, "tile", ())
+    if file.format == "TGA" and any("15" in str(tile.args) for tile in tiles):
+        return "colors of 16 bits may be marked as transparent without meaning it"
+    if file.format == "GIF" and any(tile.extents != (0, 0, *file.size) for tile in tiles):
+        return "its frame does not cover the image, and the rest has no color"
+    return None
+
+
 def _pixel_values(path: Path, image: Image.Image) -> np.ndarray:
-    """One value per pixel: 0 where it is black or transparent, else above 0.
+    """One value per pixel: 0 where it is black or transparent, else another one.
+
+    Integers of 32 bits and signed ones can be wrong, but not whether they are 0: Pillow reads large
+    ones as negative, and exchanges the bytes of compressed ones.
+
 
     Of colors, this is the value of the brightest channel, and of a palette the number of the color:
     where 0 may be any color, so that only the color itself says what is black.
@@ -235,7 +251,13 @@ def _pixel_values(path: Path, image: Image.Image) -> np.ndarray:
         gray, is_opaque = gray_of_sixteen_bits(image)
         return gray * is_opaque
     if image.mode in ("I", "F"):
-        return np.asarray(image)
+        values = np.asarray(image)
+        if np.isnan(values).any():
+            raise DataError(
+                f"{path}: some values are no number (NaN), which can be inside or outside the "
+                "object; save it in gray of 8 bits, 0 outside"
+            )
+        return values
     if not image.has_transparency_data and "P" not in image.mode:
         pixels = np.asarray(image)
         return pixels.max(axis=2) if pixels.ndim == 3 else pixels

@@ -25,6 +25,33 @@ def test_orientation(tmp_path, suffix, orientation, expected):
         assert has_exif_orientation(image) == expected
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_pixels_of_a_tiff_image_are_as_stored(tmp_path, orientation, compression):
+    exif, path = Image.Exif(), tmp_path / "a.tif"
+    exif[0x0112] = orientation
+    stored = np.arange(5 * 9, dtype=np.uint8).reshape(5, 9)
+    Image.fromarray(stored).save(path, exif=exif, compression=compression)
+    with opened_image(path) as image:
+        assert image.size == (9, 5)
+        assert has_exif_orientation(image) == (orientation != 1)
+        assert conversion_of(image) is None
+        np.testing.assert_array_equal(np.asarray(image), stored)
+        assert has_exif_orientation(image) == (orientation != 1)
+    np.testing.assert_array_equal(np.asarray(read_image(path))[..., 0], stored)
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    shown = np.asarray(read_photograph(tmp_path / "a.png"))  # Its owner sees it rotated.
+    np.testing.assert_array_equal(np.asarray(read_photograph(path)), shown)
+
+
+def test_signed_integers_are_refused_as_an_image(tmp_path):
+    path = tmp_path / "a.tif"
+    cv2.imwrite(str(path), np.zeros((5, 9), np.int8))
+    for read in (read_image, read_photograph, conversion_of):
+        with pytest.raises(DataError, match=rf"^{path}: the pixels are signed integers"):
+            read(path)
+
+
 def test_a_truncated_png_is_not_decoded(tmp_path):
     path = tmp_path / "a.png"
     Image.effect_noise((90, 90), 50).save(path)
@@ -189,8 +216,8 @@ def test_white_is_zero_where_a_tiff_file_says_so(tmp_path, depth, orientation):
     assert content.count(black_is_zero) == 1
     path.write_bytes(content.replace(black_is_zero, white_is_zero))
     expected = 255 - np.repeat((GRADIENT // 256).astype(np.uint8)[..., None], 3, axis=2)
-    upright = expected[::-1, ::-1] if orientation == 3 else expected  # Pillow rotates TIFF itself.
-    np.testing.assert_array_equal(pixels(path), upright)
+    np.testing.assert_array_equal(pixels(path), expected)
+    upright = expected[::-1, ::-1] if orientation == 3 else expected
     np.testing.assert_array_equal(np.asarray(read_photograph(path)), upright)
 
 

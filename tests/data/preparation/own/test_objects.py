@@ -1,5 +1,6 @@
 """Objects of own data: mask images of all kinds, and images that cannot be used."""
 
+import io
 import struct
 import zlib
 
@@ -163,6 +164,99 @@ def test_a_mask_in_which_zero_is_white(photos, capsys, depth, code):
         assert f"{file}: 0 is white in it" in capsys.readouterr().err
     else:
         np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+def tiff(pixels, kind, order="<", compressed=False):
+    """A gray TIFF image (height, width) of 16 or 32 bits; `kind` is its sample format."""
+    rows = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    rows = zlib.compress(rows) if compressed else rows
+    numbers = [
+        *((256, 4, WIDTH), (257, 4, HEIGHT), (258, 3, 8 * pixels.itemsize)),
+        *((259, 3, 8 if compressed else 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)),
+        *((278, 4, HEIGHT), (279, 4, len(rows)), (339, 3, kind)),
+    ]
+    tags = [
+        struct.pack(f"{order}HHI", tag, size, 1) + struct.pack(order + "HI"[size == 4], value)
+        for tag, size, value in numbers
+    ]
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    head = mark + struct.pack(order + "I", 8 + len(rows)) + rows
+    table = b"".join(tag.ljust(12, b"\0") for tag in tags)
+    return head + struct.pack(order + "H", len(tags)) + table + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "inside"),
+    [
+        *((np.uint32, 1, value) for value in (1, 1 << 31, 0xFFFFFFFF)),
+        *((np.int32, 2, value) for value in (1, -1, -(1 << 31))),
+        *((np.int16, 2, value) for value in (1, -1, 32767, 255)),
+        *((np.uint16, 1, value) for value in (1, 256, 65535)),
+        *((np.float32, 3, value) for value in (0.1, 1, -1)),
+    ],
+)
+@pytest.mark.parametrize(("order", "compressed"), [("<", False), ("<", True), (">", True)])
+def test_all_numbers_but_zero_are_inside(photos, dtype, kind, inside, order, compressed):
+    content = tiff(np.where(INSIDE, inside, 0).astype(dtype), kind, order, compressed)
+    (photos.folder / "m.tif").write_bytes(content)
+    path = photos.write(thing(polygon=None, box=None, mask="m.tif"))
+    if dtype is np.uint32 and order == ">":  # Pillow does not open it.
+        assert photos.run(path) == 2
+    else:
+        assert photos.run(path) == 0
+        np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+def test_a_mask_of_what_is_no_number_is_refused(photos, capsys):
+    content = tiff(np.where(INSIDE, 1, np.nan).astype(np.float32), 3)
+    (photos.folder / "m.tif").write_bytes(content)
+    assert photos.run(photos.write(thing(polygon=None, mask="m.tif"))) == 2
+    assert f"{photos.folder / 'm.tif'}: some values are no number" in capsys.readouterr().err
+
+
+def test_a_tiff_mask_is_read_as_stored(photos):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(INSIDE).save(photos.folder / "m.tif", exif=exif)
+    assert photos.run(photos.write(thing(polygon=None, box=None, mask="m.tif"))) == 0
+    np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+@pytest.mark.parametrize("kind", ["P1", "P4"])
+def test_a_bitmap_is_read_as_mask_and_image(photos, kind):
+    """In it, 1 is black: outside."""
+    bits = " ".join(map(str, OUTSIDE.flat)).encode()
+    rows = bits if kind == "P1" else np.packbits(OUTSIDE, axis=1).tobytes()
+    (photos.folder / "m.pbm").write_bytes(f"{kind}\n{WIDTH} {HEIGHT}\n".encode() + rows)
+    path = photos.write(thing(image="m.pbm", polygon=None, box=None, mask="m.pbm"))
+    assert photos.run(path) == 0
+    np.testing.assert_array_equal(photos.mask(1), INSIDE)
+
+
+def tga_of_sixteen_bits():
+    """All pixels have the bit that would mark them as opaque if the header said so."""
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, WIDTH, HEIGHT, 16, 0x20)
+    return head + np.where(INSIDE, 0xFFFF, 0x8000).astype("<u2").tobytes()
+
+
+def gif_of_a_part():
+    """A GIF image whose screen is larger than its frame."""
+    frame = io.BytesIO()
+    Image.fromarray(INSIDE[:20]).save(frame, "GIF")
+    return frame.getvalue()[:6] + struct.pack("<HH", WIDTH, HEIGHT) + frame.getvalue()[10:]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("m.tga", tga_of_sixteen_bits(), "colors of 16 bits may be marked as transparent"),
+        ("m.gif", gif_of_a_part(), "its frame does not cover the image"),
+    ],
+)
+def test_masks_with_pixels_that_pillow_makes_up_are_refused(photos, capsys, name, content, said):
+    (photos.folder / name).write_bytes(content)
+    assert photos.run(photos.write(thing(polygon=None, mask=name))) == 2
+    assert f"{photos.folder / name}: {said}" in capsys.readouterr().err
 
 
 def test_instances_in_one_mask_are_reported(photos, capsys):
