@@ -144,7 +144,7 @@ def stop_and_resume(tmp_path, tiny_set, epochs, stops):
 
 def test_a_run_killed_and_stopped_is_bit_identical(tmp_path, tiny_set):
     stops = [(signal.SIGKILL, "saving"), (signal.SIGTERM, "saving"), (signal.SIGKILL, 0.5)]
-    assert stop_and_resume(tmp_path, tiny_set, 12, stops) >= 2
+    assert stop_and_resume(tmp_path, tiny_set, 6, stops) >= 2
 
 
 @pytest.mark.soak

@@ -49,8 +49,8 @@ def make_train_step(
     Returns:
         Function that updates the network on one batch of
         `data.loading.pipeline.training_batches` and returns float32 scalars: every loss term,
-        their sum "loss", the number of "samples", and "gradient_norm", which is not finite if
-        the gradients are not: their global norm, or 0 in float16.
+        their sum "loss", the number of "samples", "gradient_norm", which is not finite if the
+        gradients are not: their global norm, or 0 in float16, and "updated", 1 or 0.
     """
     forward = _forward_pass(model, cached_features)
     variables, input_size = model.trainable_variables, model.input["image"].shape[1]
@@ -78,10 +78,12 @@ def make_train_step(
         totals = dict(zip([*terms, "loss"], tf.unstack(totals), strict=True))
         norm = tf.constant(0.0) if scales_loss else tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(totals["loss"]) & tf.math.is_finite(norm)
+        updates = tf.identity(optimizer.iterations.value)
         update_if(finite, optimizer, gradients, variables)
+        updated = tf.cast(optimizer.iterations.value - updates, tf.float32)
         for average, value in zip(averages, before, strict=True):
             average.assign(tf.where(finite, average.value, value))
-        return {**totals, "samples": batch_size, "gradient_norm": norm}
+        return {**totals, "samples": batch_size, "gradient_norm": norm, "updated": updated}
 
     @tf.function(
         input_signature=None if batch_spec is None else [batch_spec],

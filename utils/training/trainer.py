@@ -40,6 +40,8 @@ from utils.training.train_step import TrainStep, make_train_step
 REPORT_EVERY = 10  # Steps; reading a loss waits for the device.
 # What runs before anything is trained, so that a fault of the data costs minutes, not an epoch.
 TRIED_STEPS, TRIED_BATCHES = 2, 2
+# Steps in a row whose gradients overflow float16, each of which halves the loss scale from 2^9.
+OVERFLOWS_TO_WARN, OVERFLOWS_TO_STOP = 10, 40
 
 # A step that has not been read yet: rows of its samples, and what the training step returned.
 _Unread = list[tuple[Any, dict[str, tf.Tensor]]]
@@ -97,6 +99,7 @@ class Trainer:
             )
         self._check_samples_per_replica()
         self._step: TrainStep | None = None
+        self._overflows = 0
 
     def run(self, *, fresh: bool = False) -> RunState:
         """Trains to the last epoch and returns the state of the run.
@@ -114,7 +117,7 @@ class Trainer:
             config.signals.Stopped: a signal asked to stop; everything is saved.
         """
         config = self.config
-        with deferred_stop() as stop:
+        with deferred_stop() as stop, self.processes.leaving_together():
             if fresh:
                 self._try_validation(stop)
                 if self.chief and (old := move_away(config.log_path)):
@@ -129,7 +132,6 @@ class Trainer:
                     state = self._train(state, stop)
                 elif self.chief:
                     self._report_finished(state)
-            self.processes.barrier()  # TensorFlow takes a process that leaves early for crashed.
         return state
 
     def try_out(self) -> None:
@@ -142,9 +144,8 @@ class Trainer:
         for step, batch in enumerate(islice(self._batches(1), TRIED_STEPS)):
             unread.append(self._run_step(batch, 1, step))
         loss = self._read(state, unread).losses.result().get("loss", math.nan)
-        with deferred_stop() as stop:
+        with deferred_stop() as stop, self.processes.leaving_together():
             validated = self._try_validation(stop)
-        self.processes.barrier()
         if not self.chief:
             return
         uncached = ", and cache_features was ignored" if self.config.cache_features else ""
@@ -365,13 +366,14 @@ class Trainer:
             values = {name: float(value) for name, value in result.items()}
             broken = [name for name, value in values.items() if not math.isfinite(value)]
             del values["gradient_norm"]
-            samples = values.pop("samples")
+            samples, updated = values.pop("samples"), values.pop("updated") == 1
             losses, skipped = state.losses, state.skipped
             if broken:
                 self._report_broken(state, broken, rows)
                 skipped += 1
             else:
                 losses = losses.with_step(values, samples)
+                self._report_overflow(state, updated)
             state = dataclasses.replace(state, step=state.step + 1, losses=losses, skipped=skipped)
         return state
 
@@ -381,8 +383,10 @@ class Trainer:
         gathered = self.processes.gather([row for part in local for row in part.numpy().tolist()])
         referents = [self.training_set.referents[row] for rows in gathered for row in rows]
         samples = "; ".join(f"{r.image} (mask-id {r.mask_id})" for r in referents)
-        where = f"epoch {state.epoch + 1}, step {state.step + 1} of {self.steps_per_epoch}"
-        what = f"{where}: not finite in {', '.join(broken)}; the samples of the batch: {samples}"
+        what = (
+            f"{self._place(state)}: not finite in {', '.join(broken)}; the samples of the batch: "
+            f"{samples}"
+        )
         if state.skipped >= self.config.skip_nonfinite:
             tolerated = f", after {state.skipped} such steps," if state.skipped else ""
             raise TrainingError(
@@ -391,6 +395,24 @@ class Trainer:
             )
         if self.chief:
             say(f"warning: {what}; the step is skipped", sys.stderr)
+
+    def _report_overflow(self, state: RunState, updated: bool) -> None:
+        """Warns of gradients that overflow at every loss scale, or raises TrainingError."""
+        self._overflows = 0 if updated else self._overflows + 1
+        if self._overflows not in (OVERFLOWS_TO_WARN, OVERFLOWS_TO_STOP):
+            return
+        what = (
+            f"{self._place(state)}: the gradients overflowed float16 in {self._overflows} steps in "
+            "a row, none of which changed the weights"
+        )
+        remedy = "use precision=mixed_bfloat16, or lower seg_loss_weight"
+        if self._overflows == OVERFLOWS_TO_STOP:
+            raise TrainingError(f"{what}; {remedy}")
+        if self.chief:
+            say(f"warning: {what}; if that goes on, {remedy}", sys.stderr)
+
+    def _place(self, state: RunState) -> str:
+        return f"epoch {state.epoch + 1}, step {state.step + 1} of {self.steps_per_epoch}"
 
     def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config

@@ -15,6 +15,7 @@ from config.hdf5_file import written_hdf5
 from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
+from utils.training import trainer as trainer_module
 from utils.training.builder import build_trainer, train
 from utils.training.run.checkpoints import CheckpointError, Checkpoints
 from utils.training.run.folder import RunFolderError
@@ -75,6 +76,26 @@ def assert_same_run(trainer, state, uninterrupted):
         np.testing.assert_array_equal(array, wanted)
     assert records_of(trainer.config.log_path) == records
     assert (state.best_det_acc, state.best_epoch) == (expected.best_det_acc, expected.best_epoch)
+
+
+def test_gradients_that_overflow_at_every_loss_scale_are_reported(
+    tiny_set, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(trainer_module, "OVERFLOWS_TO_WARN", 2)
+    monkeypatch.setattr(trainer_module, "OVERFLOWS_TO_STOP", 4)
+    changes = {"precision": "mixed_float16", "seg_loss_weight": 1e6}
+    trainer = build_trainer(settings(tiny_set, tmp_path / "log", **changes))
+    before = [np.array(variable) for variable in trainer.model.trainable_variables]
+    with pytest.raises(
+        TrainingError,
+        match="epoch 2, step 1 of 3: the gradients overflowed float16 in 4 steps in a row, none of "
+        "which changed the weights; use precision=mixed_bfloat16",
+    ):
+        trainer.run()
+    assert capsys.readouterr().err.count("warning: epoch 1, step 2 of 3: the gradients over") == 1
+    for variable, value in zip(trainer.model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert trainer.checkpoints.found
 
 
 def interrupt_at(trainer, step, number=signal.SIGTERM):

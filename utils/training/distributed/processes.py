@@ -3,17 +3,20 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from config.signals import StopRequest
+from config.signals import Stopped, StopRequest
 from utils.training.distributed.cluster import ClusterError
 
 # In what TensorFlow raises where another process has ended or cannot be reached any more.
-LOST = re.compile("collective|heartbeat|unhealthy|socket closed|connection re", re.IGNORECASE)
+LOST = re.compile(
+    "collective ops is aborted|heartbeat|unhealthy|socket closed|connection re|failed to connect",
+    re.IGNORECASE,
+)
 
 
 class Processes:
@@ -74,6 +77,20 @@ class Processes:
         yield
         if self.chief:
             self.barrier()
+
+    @contextmanager
+    def leaving_together(self) -> Iterator[None]:
+        """Waits for the other processes at the end of the block, also if all were asked to stop.
+
+        TensorFlow takes a process that leaves early for crashed.
+        """
+        try:
+            yield
+        except Stopped:
+            with suppress(tf.errors.OpError):  # Everything is saved: an exit like any other.
+                self.barrier()
+            raise
+        self.barrier()
 
     def agreed_stop(self, stop: StopRequest) -> int | None:
         """The number of a signal that asked any of the processes to stop, or None."""

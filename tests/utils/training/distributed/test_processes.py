@@ -1,6 +1,7 @@
 """What the processes of a run agree on; test_equal_runs.py and test_launch.py run several."""
 
 import signal
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,8 +72,22 @@ def test_a_lost_process_is_one_sentence():
         loss_reported(),
     ):
         raise tf.errors.UnavailableError(None, None, "Graph execution\nConnection reset by peer")
+    detected = "Detected at node gather/CollectiveGatherV2 defined at (most recent call last):"
+    aborted = f"{detected}\nCollective ops is aborted by: Socket closed"
+    with pytest.raises(ClusterError, match=r"more \(Collective ops is aborted"), loss_reported():
+        raise tf.errors.AbortedError(None, None, aborted)
     with pytest.raises(tf.errors.InternalError), loss_reported():
-        raise tf.errors.InternalError(None, None, "cuDNN launch failure")
+        raise tf.errors.InternalError(None, None, f"{detected}\ncuDNN launch failure")
+
+
+@pytest.mark.parametrize("error", [None, Stopped(15), ValueError("a bug")])
+def test_processes_leave_together_unless_one_fails(error, monkeypatch):
+    processes, calls = Processes(tf.distribute.get_strategy()), []
+    monkeypatch.setattr(processes, "barrier", lambda: calls.append("barrier"))
+    with pytest.raises(type(error)) if error else nullcontext(), processes.leaving_together():
+        if error:
+            raise error
+    assert calls == ([] if isinstance(error, ValueError) else ["barrier"])
 
 
 @pytest.mark.parametrize(
