@@ -87,7 +87,7 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
         chunk = expressions[start : start + predictor.batch_size]
         output.write(job.image, source, predictor.image, predictor.predict(chunk))
     now = source_of(job.image)
-    if now != source and now["bytes"] is not None:
+    if now != source and now["sha256"] is not None:
         raise DataError(
             f"{job.image}: changed while expressions were located in it; run the same command again"
         )

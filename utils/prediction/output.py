@@ -1,11 +1,12 @@
 """The results that predict.py writes: pictures, masks and records."""
 
+import functools
 import hashlib
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -98,8 +99,9 @@ class Output:
             found = list(self._earlier())  # All are checked before anything is removed.
             self._complete_killed(found)
             kept = bytearray()
+            present = functools.cache(lambda path: source_of(path_of(path)))
             for record, line in found:
-                if self._overwrite or not self._is_current(record):
+                if self._overwrite or not self._is_current(record, present):
                     self._remove_files(record)
                 else:
                     self._add_place(record, len(kept), line)
@@ -231,12 +233,13 @@ class Output:
         """Picture and mask of a record, which are in the folder wherever it was moved."""
         return [self.folder / Path(record[key]).name for key in FILES]
 
-    def _is_current(self, record: dict[str, Any]) -> bool:
+    def _is_current(self, record: dict[str, Any], present: Callable[[str], Source]) -> bool:
+        """Whether a result is that of the present photograph; one without checksum is not."""
         if not all(path.is_file() for path in self._files(record)):
             return False
-        source = source_of(path_of(record["source"]["path"]))
+        source = present(record["source"]["path"])
         # A photograph that is gone or elsewhere does not change the result.
-        return source["bytes"] is None or source == record["source"]
+        return source["sha256"] is None or source == record["source"]
 
     def _remove_files(self, record: dict[str, Any]) -> None:
         """Removes picture and mask unless they have changed, or are of a version without checksums.

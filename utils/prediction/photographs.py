@@ -5,8 +5,9 @@ as viewers show it, so that boxes and masks fit what its owner sees.
 """
 
 import os
+import threading
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import unquote_to_bytes
@@ -14,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from PIL import Image, ImageOps
 
+from config.files import file_sha256
 from data.loading.errors import DataError
 from data.loading.images import (
     EXIF_ORIENTATION,
@@ -27,14 +29,15 @@ from data.loading.images import (
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _APPLE_SUFFIXES = (".heic", ".heif")
 _URI = "file://"
+# Filters of warnings are those of the process: threads that change them at once leave them changed.
+_OPENING = threading.Lock()
 
 
 class Source(TypedDict):
-    """What tells whether a photograph has changed; size and time are None if there is no file."""
+    """What tells whether a photograph has changed; the checksum is None if it cannot be read."""
 
     path: str
-    bytes: int | None
-    modified_ns: int | None
+    sha256: str | None
 
 
 def read_photograph(
@@ -68,11 +71,12 @@ def read_photograph(
     if path.lower().endswith(_APPLE_SUFFIXES):
         raise DataError(f"{name}: HEIC photographs are not supported; save it as JPEG first")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns about large images, for which max_pixels is the limit here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with opened_image(path, name) as image:
-                return _upright_rgb(image, name, max_pixels)
+        with ExitStack() as opened:
+            with _OPENING, warnings.catch_warnings():
+                # Pillow warns about large images, for which max_pixels is the limit here.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = opened.enter_context(opened_image(path, name))
+            return _upright_rgb(image, name, max_pixels)
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
 
@@ -80,13 +84,14 @@ def read_photograph(
 def source_of(image: Path) -> Source:
     """The present state of a photograph.
 
-    Taken before the photograph is read, it never belongs to a later file than what was read.
+    Taken before the photograph is read, it never belongs to a later file than what was read. Size
+    and modification time do not tell: programs that copy or unpack files preserve them.
     """
-    size = modified_ns = None
+    sha256 = None
     with suppress(OSError, ValueError):  # No path contains NUL.
-        stat = image.stat()
-        size, modified_ns = stat.st_size, stat.st_mtime_ns
-    return {"path": source_path(image), "bytes": size, "modified_ns": modified_ns}
+        if image.is_file():  # Opening a pipe waits for a writer.
+            sha256 = file_sha256(image)
+    return {"path": source_path(image), "sha256": sha256}
 
 
 def source_path(image: Path) -> str:

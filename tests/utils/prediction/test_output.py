@@ -182,6 +182,31 @@ def test_a_result_whose_photograph_or_picture_changed_is_replaced(tmp_path, pred
     assert len(records_in(tmp_path / "out")) == 3
 
 
+def test_a_photograph_counts_by_its_content_and_not_by_size_and_time(tmp_path, predicted):
+    job, photo = ("a.jpg", ["red", "blue"]), tmp_path / "photos" / "a.jpg"
+    assert predicted(job) == 2
+    before = photo.stat()
+    photo.write_bytes(photo.read_bytes()[::-1])
+    os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert predicted(job) == 2
+    os.utime(photo, (0, 0))
+    assert predicted(job) == 0
+
+
+def test_records_of_former_versions_without_the_checksum_of_the_photograph_are_replaced(
+    tmp_path, predicted
+):
+    job, photo = ("a.jpg", ["red"]), tmp_path / "photos" / "a.jpg"
+    assert predicted(job) == 1
+    (record,) = records_in(tmp_path / "out")
+    stat = photo.stat()
+    del record["source"]["sha256"]
+    record["source"] |= {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+    (tmp_path / "out" / "predictions.jsonl").write_text(json.dumps(record) + "\n")
+    assert predicted(job) == 1
+    assert files(tmp_path / "out") == ["a_1.png", "a_1_mask.png", "predictions.jsonl"]
+
+
 @pytest.mark.parametrize("cause", ["photograph", "mask", "overwrite"])
 def test_a_listed_file_that_the_user_has_changed_is_never_replaced(tmp_path, predicted, cause):
     job, folder = ("a.jpg", ["red"]), tmp_path / "out"

@@ -1,14 +1,20 @@
 """Image files of any kind are read upright and in RGB, or refused with a clear message."""
 
+import itertools
 import os
 import struct
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.loading.errors import DataError
+from utils.prediction import photographs
 from utils.prediction.photographs import read_photograph
 
 ORIENTATION = 0x0112
@@ -156,6 +162,23 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path, width, height
     path = png_of_size(tmp_path / "huge.png", width, height)
     with pytest.raises(DataError, match=message):
         read_photograph(path)
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_are(tmp_path, monkeypatch):
+    scene().save(tmp_path / "a.png")
+    opened, seconds = photographs.opened_image, itertools.cycle([0.003, 0.001, 0.002])
+
+    @contextmanager
+    def opened_slowly(path, name):
+        time.sleep(next(seconds))  # The threads do not end in the order in which they began.
+        with opened(path, name) as image:
+            yield image
+
+    monkeypatch.setattr(photographs, "opened_image", opened_slowly)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read_photograph, [tmp_path / "a.png"] * 40))
+    assert warnings.filters == before
 
 
 def test_files_that_are_not_images_are_named(tmp_path):
