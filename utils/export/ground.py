@@ -28,20 +28,26 @@ FOLDER = Path(__file__).resolve().parent
 OUTPUTS = ["box_xyxy_px", "score", "mask_score"]
 
 
-def ground(image: Any, expressions: str | list[str]) -> list[dict[str, Any]]:
+def ground(
+    image: Any, expressions: str | list[str], threshold: float | None = None
+) -> list[dict[str, Any]]:
     """Locates one object per expression; raises ValueError, OSError or SyntaxError for bad input.
 
     Args:
         image: path of a picture, a PIL.Image, or a uint8 array (h, w, 3) in RGB.
         expressions: one expression or a list of them, in the spelling of words.txt: lower case,
             without punctuation.
+        threshold: in 0..1, which mask_score exceeds inside the mask; None for that of the settings.
 
     Returns:
         One dict per expression: "expression"; "box_xyxy", (4,) float32 left, top, right, bottom in
         pixels of the upright picture, clipped to it; its "score" in 0..1; "mask", (h, w) bool;
         "unknown_words" and "unread_words", too many ones, neither of which the network sees.
     """
-    session, threshold, index, vectors = _network()
+    session, default, index, vectors = _network()
+    threshold = default if threshold is None else threshold
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold {threshold} is not in 0..1")
     shape = next(value.shape for value in session.get_inputs() if value.name == "words")
     pixels, results = _rgb(image), []
     for expression in [expressions] if isinstance(expressions, str) else expressions:
@@ -49,7 +55,12 @@ def ground(image: Any, expressions: str | list[str]) -> list[dict[str, Any]]:
         read, unread = words[: shape[0]], words[shape[0] :]
         rows = [index.get(word, index.get(word.lower(), 0)) for word in read]
         inputs = vectors[rows + [0] * (shape[0] - len(rows))]
-        box, score, mask = session.run(OUTPUTS, {"image": pixels, "words": inputs})
+        outputs = session.run(OUTPUTS, {"image": pixels, "words": inputs})
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise ValueError(
+                f"{expression!r}: the network computes NaN or infinite values; use other weights"
+            )
+        box, score, mask = outputs
         result = {"expression": expression, "box_xyxy": box, "score": float(score)}
         result["unknown_words"] = [word for word, row in zip(read, rows, strict=True) if row == 0]
         results.append(result | {"unread_words": unread, "mask": mask > threshold})
@@ -62,9 +73,12 @@ def _network():
     name, files = "whole.onnx.json", {}
     try:
         description = json.loads((FOLDER / name).read_bytes())
+        is_object = isinstance(description, dict)
+        digest = description.pop("sha256_of_description", None) if is_object else None
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            raise ValueError("damaged or changed")
         threshold = float(description["settings"]["segment_thresh"])
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"segment_thresh = {threshold} is not in 0..1")
         for name in ("whole.onnx", "words.txt", "vectors.npy"):
             files[name] = (FOLDER / name).read_bytes()
             if hashlib.sha256(files[name]).hexdigest() != description["sha256"][name]:
@@ -100,9 +114,11 @@ def main() -> None:
     parser.add_argument("image")
     parser.add_argument("expressions", nargs="+", metavar="expression")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")
+    parser.add_argument("--threshold", type=float, metavar="X", help="of masks, in 0..1")
     arguments = parser.parse_args()
     try:
-        for number, result in enumerate(ground(arguments.image, arguments.expressions), 1):
+        results = ground(arguments.image, arguments.expressions, arguments.threshold)
+        for number, result in enumerate(results, 1):
             mask = result.pop("mask")
             if arguments.masks:
                 arguments.masks.mkdir(parents=True, exist_ok=True)

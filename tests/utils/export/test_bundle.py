@@ -16,6 +16,7 @@ from config.errors import NoSpaceError, UserError
 from config.files import free_bytes
 from config.schema import load_config
 from data.loading.annotations import read_annotations
+from model.weights import save_weights
 from predict import DEMO_WEIGHTS
 from tests.tiny import network_config
 from tests.utils.export.killed import replace_and_be_killed
@@ -23,6 +24,7 @@ from utils.export import bundle
 from utils.export.__main__ import main
 from utils.export.bundle import write_bundle
 from utils.export.formats import ExportError
+from utils.prediction.grounder import load_grounder
 from utils.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.slow
@@ -164,9 +166,9 @@ def test_pictures_that_cannot_be_read_are_one_line(folder, python, tmp_path):
         ("vectors.npy", None, "No such file"),
         ("whole.onnx.json", None, "No such file"),
         ("whole.onnx.json", lambda _: b"{", "Expecting property name"),
-        ("whole.onnx.json", lambda _: b"[]", "list indices"),
-        ("whole.onnx.json", lambda _: b"{}", "'settings'"),
-        ("whole.onnx.json", lambda c: re.sub(rb'(segment_thresh": )[\d.]+', rb"\1 5", c), "0..1"),
+        ("whole.onnx.json", lambda _: b"[]", "damaged or changed"),
+        ("whole.onnx.json", lambda _: b"{}", "damaged or changed"),
+        ("whole.onnx.json", lambda c: re.sub(rb'(thresh": 0.)3', rb"\g<1>7", c), "or changed"),
     ],
 )
 def test_damaged_bundles_are_refused_in_one_line(folder, python, tmp_path, name, change, said):
@@ -185,20 +187,37 @@ def test_damaged_bundles_are_refused_in_one_line(folder, python, tmp_path, name,
     assert done.stderr.count("\n") == 1
 
 
-def test_a_changed_script_or_threshold_is_used(folder, python, tmp_path):
+def test_a_changed_script_and_another_threshold_are_used(folder, python, tmp_path):
     changed = tmp_path / "bundle"
     shutil.copytree(folder, changed)
     with (changed / "ground.py").open("a") as script:
         script.write("# mine\n")
-    details = json.loads((changed / "whole.onnx.json").read_text())
-    details["settings"] |= {"segment_thresh": 0, "word_len": 5}
-    (changed / "whole.onnx.json").write_text(json.dumps(details))
     Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
-    words = "red " * 7
-    done = run(python, changed / "ground.py", "photo.png", words, "--masks", ".", cwd=tmp_path)
+    command = (changed / "ground.py", "photo.png", "red", "--threshold")
+    done = run(python, *command, "0", "--masks", ".", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["unread_words"] == []
-    assert np.asarray(Image.open(tmp_path / "photo_1.png")).all()
+    assert np.asarray(Image.open(tmp_path / "photo_1.png")).all()  # Every pixel exceeds 0.
+    for wrong in ("-1", "1.5", "nan"):
+        done = run(python, *command, wrong, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"error: photo.png: the threshold {float(wrong)} is not in 0..1\n"
+
+
+def test_results_that_are_no_numbers_are_refused(demo, python, tmp_path):
+    """Finite weights whose products overflow, as float32 of a diverged training do."""
+    grounder = load_grounder(demo, DEMO_WEIGHTS)
+    for weight in grounder.model.weights:
+        if "kernel" in weight.path:
+            weight.assign(np.asarray(weight) * 1e30)
+    save_weights(grounder.model, tmp_path / "huge.weights.h5")
+    folder = write_bundle(demo, tmp_path / "huge.weights.h5", tmp_path / "bundle")
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    done = run(python, folder / "ground.py", "photo.png", "red", "--masks", "masks", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: photo.png: 'red': the network computes NaN or infinite values; use other weights\n"
+    )
+    assert not (tmp_path / "masks").exists()
 
 
 def test_the_script_is_short(folder):
