@@ -126,6 +126,7 @@ class Evaluator:
 
         Raises:
             DataError: an image or mask cannot be used; with on_bad_sample="skip", none can.
+            NotFiniteError: the network computes NaN or infinite values.
         """
         metrics = self.collect(grounder, word_len, label, on_measured)
         self.check_any_usable()
@@ -147,6 +148,7 @@ class Evaluator:
 
         Raises:
             DataError: an image or mask cannot be used, and on_bad_sample is "error".
+            NotFiniteError: the network computes NaN or infinite values.
         """
         metrics = Metrics(self.det_thresh)
         with Progress(self.n_expressions, label, unit="expressions", shown=shown) as bar:
@@ -197,8 +199,9 @@ class Evaluator:
         counts = [len(texts) for texts in expressions]
         rows = np.repeat(np.arange(len(batch)), counts)  # of the image of each expression
         text = text_features.of([text for texts in expressions for text in texts])
+        names = [image.group.image for image in batch]
         outputs = in_batches(
-            lambda rows, *text: grounder.locate(image_features, rows, text),
+            lambda rows, *text: grounder.locate(image_features, rows, text, names),
             [rows, *text],
             self.batch_size,
             fill=grounder.jit_compile,

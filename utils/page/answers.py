@@ -13,6 +13,7 @@ from data.loading.errors import DataError
 from utils.prediction.attention import BRANCHES, draw_attention
 from utils.prediction.batch import Warn
 from utils.prediction.expressions import check_expressions
+from utils.prediction.grounder import NotFiniteError
 from utils.prediction.prediction import Prediction, check_min_score, check_threshold
 from utils.prediction.predictor import Predictor
 from utils.visualization.drawing import draw_prediction
@@ -23,6 +24,7 @@ SMALLEST_SIDE, LARGEST_SIDE = 560, 960
 LONGEST_NAME = 100
 NO_UPLOAD = "The photograph is no longer here: upload it again."
 BUG = "The server failed to answer, which is not your fault: try another photograph or other words."
+NO_NUMBERS = "The network computes no valid result for this: try another photograph or other words."
 _NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -165,9 +167,12 @@ class Answerer:
         name = name or os.path.basename(path)
         with self._lock:
             seconds = self._encode(path, name[:LONGEST_NAME])
-            (prediction,) = self._predictor.predict(
-                [expression], segment_thresh, use_nls, min_score
-            )
+            try:
+                (prediction,) = self._predictor.predict(
+                    [expression], segment_thresh, use_nls, min_score
+                )
+            except NotFiniteError:
+                raise PageError(NO_NUMBERS) from None
             (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
         height, width = shown.shape[:2]

@@ -11,12 +11,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from config.errors import UserError
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from model.decode import best_box, round_box
 from model.mcn import build_mcn, encode_image, encode_text, ground
 from model.weights import LoadReport, load_weights
 from utils.prediction.run_folder import check_weights_exist
+
+
+class NotFiniteError(UserError):
+    """The network computes NaN or infinite values."""
+
+    def __init__(self, image: str = "") -> None:
+        super().__init__(
+            f"{image and f'{image}: '}the network computes NaN or infinite values: its weights are "
+            "damaged or their training has diverged; use others, or train again with a lower lr"
+        )
 
 
 class Grounder:
@@ -65,7 +76,10 @@ class Grounder:
             image_features = [tf.gather(feature, rows) for feature in features]
             outputs = grounder([*image_features, *text_features], training=False)
             box, score = best_box(outputs["boxes"], anchors_px, size)
-            return box, round_box(box, size), score, tf.sigmoid(outputs["mask"][..., 0])
+            probability = tf.sigmoid(outputs["mask"][..., 0])
+            # Of the logits: the sigmoid of infinity is one, and infinite boxes are clipped.
+            finite = [_is_finite(outputs[name]) for name in ("boxes", "mask")]
+            return (box, round_box(box, size), score, probability), finite[0] & finite[1]
 
         self._encode_images, self._encode_words = encode_images, encode_words
         self._locate = locate
@@ -97,6 +111,7 @@ class Grounder:
         features: Sequence[tf.Tensor],
         rows: Sequence[int] | np.ndarray,
         text_features: Sequence[tf.Tensor | np.ndarray],
+        names: Sequence[str] = (),
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Grounds K expressions, each in one of N images.
 
@@ -104,12 +119,20 @@ class Grounder:
             features: of `encode_images`.
             rows: (K,) int, the index in 0..N-1 of the image of each expression.
             text_features: of `encode_words`, each (K, ...).
+            names: what the error message calls the N images.
 
         Returns:
             (box_xyxy_px (K, 4) float32, the same rounded (K, 4) int32, score (K,) float32 in 0..1,
             mask probability (K, S/8, S/8) float32). Boxes are in pixels of the letterboxed input.
+
+        Raises:
+            NotFiniteError: an output of the network is NaN or infinite.
         """
-        outputs = self._locate(list(features), np.asarray(rows, np.int32), list(text_features))
+        rows = np.asarray(rows, np.int32)
+        outputs, finite = self._locate(list(features), rows, list(text_features))
+        faulty = rows[~finite.numpy()]
+        if faulty.size:
+            raise NotFiniteError(names[faulty[0]] if names else "")
         return tuple(output.numpy() for output in outputs)
 
 
@@ -146,6 +169,11 @@ def load_grounder(
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     grounder.weights_report = report
     return grounder
+
+
+def _is_finite(values):
+    """(K, ...) → (K,) bool, whether all values of a row are finite."""
+    return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, values.shape.rank)))
 
 
 def _specs(tensors):

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from config.errors import UserError
 from config.schema import Config, load_config
 from data.loading.images import MAX_PIXELS
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
@@ -78,7 +79,7 @@ class Predictor:
         self.reader, self.batch_size, self.max_pixels = reader, batch_size, max_pixels
         self.segment_thresh, self.use_nls = segment_thresh, bool(use_nls)
         self.min_score = min_score
-        self._grounder = grounder
+        self._grounder, self._process = grounder, os.getpid()
         self._attention = AttentionReader(grounder.model)
         self._photograph: _Photograph | None = None
 
@@ -160,7 +161,9 @@ class Predictor:
 
         Raises:
             DataError: the photograph cannot be read or is too large. The previous one stays set.
+            UserError: the process was forked after the predictor was made.
         """
+        self._check_process()
         photograph = read_photograph(image, self.max_pixels, name)
         start = time.perf_counter()
         square = letterbox_image(photograph, self._grounder.input_size)
@@ -193,7 +196,8 @@ class Predictor:
 
         Raises:
             UserError: an expression is empty or contains NUL or lone surrogates, or a threshold
-                is not in 0..1.
+                is not in 0..1; the network computes NaN or infinite values; or the process was
+                forked after the predictor was made.
             ValueError: `set_image` has not been called.
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
@@ -233,7 +237,16 @@ class Predictor:
         for start in range(0, len(expressions), self.batch_size):
             yield expressions[start : start + self.batch_size]
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:  # TensorFlow's threads are not there: it would wait.
+            raise UserError(
+                "this Predictor was made before the process was forked, and TensorFlow does not "
+                "work in a forked process: make one in each process, and start processes by "
+                'multiprocessing.get_context("spawn")'
+            )
+
     def _current(self) -> _Photograph:
+        self._check_process()
         if self._photograph is None:
             raise ValueError("no photograph is set: call set_image first")
         return self._photograph

@@ -13,10 +13,12 @@ from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.letterbox import letterbox_image
 from data.loading.masks import write_masks
+from model.mcn import build_mcn
 from tests.limits import memory_within
-from tests.tiny import ANCHORS, IMAGES, NETWORK, UNKNOWN_WORD
+from tests.tiny import ANCHORS, IMAGES, NETWORK, UNKNOWN_WORD, network_config
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.metrics import PRECISION_THRESHOLDS
+from utils.prediction.grounder import Grounder, NotFiniteError
 
 SIDE, WORD_LEN = NETWORK["input_size"], NETWORK["word_len"]
 
@@ -196,6 +198,16 @@ def test_restricted_to_some_expressions(tiny_set, grounder, plain_loop):
 def test_a_set_can_be_evaluated_repeatedly(tiny_set, grounder):
     evaluator = evaluator_of(tiny_set)
     assert evaluator.evaluate(grounder, WORD_LEN) == evaluator.evaluate(grounder, WORD_LEN)
+
+
+@pytest.mark.parametrize("on_bad_sample", ["error", "skip"])
+def test_a_network_that_computes_no_numbers_is_not_evaluated(tiny_set, on_bad_sample):
+    model = build_mcn(network_config())
+    model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+    with pytest.raises(NotFiniteError, match=r"^[abcd]\.png: the network computes NaN"):
+        evaluator_of(tiny_set, on_bad_sample=on_bad_sample).evaluate(
+            Grounder(model, ANCHORS), WORD_LEN
+        )
 
 
 @pytest.fixture

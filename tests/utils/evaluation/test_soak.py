@@ -52,9 +52,9 @@ class SizesSeen:
         self.sizes.add(("words", len(words)))
         return self._grounder.encode_words(words)
 
-    def locate(self, features, rows, text_features):
+    def locate(self, features, rows, text_features, names=()):
         self.sizes.add(("locate", len(rows)))
-        return self._grounder.locate(features, rows, text_features)
+        return self._grounder.locate(features, rows, text_features, names)
 
 
 @pytest.mark.parametrize("batch_size", [5, 7])

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.decode import best_box, round_box
 from model.mcn import build_mcn
 from model.weights import save_weights
 from tests.tiny import ANCHORS, network_config, outputs_of, random_batch, scramble
-from utils.prediction.grounder import Grounder, load_grounder
+from utils.prediction import grounder as grounder_module
+from utils.prediction.grounder import Grounder, NotFiniteError, load_grounder
 
 SIDE = 96
 
@@ -56,6 +58,40 @@ def test_weight_updates_are_seen():
     after = ground(grounder, pixels(1), words, [0])
     assert np.abs(before[3] - after[3]).max() > 1e-3
     np.testing.assert_allclose(after[0], whole(model, pixels(1), words)[0], atol=1e-3)
+
+
+def overflowing():
+    """A network of finite weights whose products are not."""
+    model = scramble(build_mcn(network_config()))
+    for weight in model.weights:
+        if "kernel" in weight.path:
+            weight.assign(np.asarray(weight) * 1e30)
+    return model
+
+
+def test_values_that_are_no_numbers_are_no_result():
+    grounder, words = Grounder(overflowing(), ANCHORS), random_batch(network_config(), n=2)["words"]
+    with pytest.raises(NotFiniteError, match=r"^the network computes NaN or infinite "):
+        ground(grounder, pixels(1), words, [0, 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["boxes", "mask"])
+def test_one_value_that_is_no_number_names_its_image(monkeypatch, network, part, value):
+    """In any place of the outputs, for the last of three expressions."""
+    heads = grounder_module.ground(network())
+
+    def broken(inputs, training):
+        outputs = heads(inputs, training=training)
+        shape = tf.shape(outputs[part])
+        place = tf.reshape(tf.one_hot(tf.size(outputs[part]) - 1, tf.size(outputs[part])), shape)
+        return outputs | {part: tf.where(place > 0, value, outputs[part])}
+
+    monkeypatch.setattr(grounder_module, "ground", lambda _: broken)
+    grounder, words = Grounder(network(), ANCHORS), random_batch(network_config(), n=3)["words"]
+    features, text = grounder.encode_images(pixels()), grounder.encode_words(words)
+    with pytest.raises(NotFiniteError, match=r"^b\.jpg: the network computes NaN"):
+        grounder.locate(features, [2, 0, 1], text, ["a.jpg", "b.jpg", "c.jpg"])
 
 
 @pytest.fixture(scope="module")

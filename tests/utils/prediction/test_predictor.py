@@ -2,6 +2,9 @@
 
 import doctest
 import json
+import os
+import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -141,6 +144,29 @@ def test_set_image_must_be_called_first(grounder, tiny_set):
     fresh = Predictor(grounder, ExpressionReader(tiny_set.config()))
     with pytest.raises(ValueError, match="call set_image first"):
         fresh.predict("red box")
+
+
+def test_a_forked_process_is_told_to_make_its_own(predictor):
+    """TensorFlow's threads do not survive a fork: without a check, the child waits for ever."""
+    predictor.set_image(np.zeros((40, 60, 3), np.uint8))
+    calls = [
+        lambda: predictor.set_image(np.zeros((40, 60, 3), np.uint8)),
+        lambda: predictor.predict("red"),
+        lambda: predictor.attention("red"),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(action="ignore"):
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            try:
+                call()
+            except UserError as error:
+                os._exit(0 if "make one in each process" in str(error) else 1)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(predictor.predict("red")) == 1
 
 
 def test_bad_input_is_refused(predictor, tiny_set, monkeypatch):
