@@ -39,6 +39,7 @@ SPECIAL_PIECES = (PADDING, "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # 1,024 channels, 0.34 billion parameters and a vocabulary of 0.2 MB.
 MOST_JSON_BYTES, MOST_VOCABULARY_BYTES = 1_000_000, 50_000_000
 MOST_PARAMETERS = 2_000_000_000
+MOST_PIECE_BYTES = 256  # Of KerasHub's tokenizer, without the "##" of pieces within a word.
 UPPER_BOUNDS = {
     "vocabulary_size": 1_000_000,
     "num_layers": 100,
@@ -276,7 +277,23 @@ def _read_vocabulary(path: Path, size: int, settings_name: str) -> tuple[str, ..
         raise ConfigError(f"{path}: lacks {', '.join(absent)}; not a vocabulary of BERT")
     if vocabulary[0] != PADDING:
         raise ConfigError(f"{path}: line 1 is {vocabulary[0]!r}, must be {PADDING}")
+    _check_pieces(vocabulary, path)
     return vocabulary
+
+
+def _check_pieces(vocabulary: Sequence[str], path: Path) -> None:
+    """Checks what KerasHub's tokenizer demands of word pieces."""
+    lines: dict[str, int] = {}
+    for number, piece in enumerate(vocabulary, start=1):
+        if (first := lines.setdefault(piece, number)) != number:
+            fault = f"is {shown(piece)}, as line {first} is"
+        elif "\0" in piece:
+            fault = "contains NUL"
+        elif len(piece.removeprefix("##").encode()) > MOST_PIECE_BYTES:
+            fault = f"has more than {MOST_PIECE_BYTES} bytes"
+        else:
+            continue
+        raise ConfigError(f"{path}:{number}: the word piece {fault}; download the file again")
 
 
 def _has_capital(piece: str) -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 from config.errors import UserError, shortened, shown
 
 # An empty list or an entry of the memo takes a byte in a pickle and about a hundred in memory.
-# Referents have at least 12 bytes per list, dict, tuple or mark and per entry of the memo, even if
-# all expressions are single words. Small pickles may have more of them.
-MIN_BYTES, ALWAYS_ALLOWED = 8, 1000
+# Referents have at least 7 bytes per list, dict, tuple or mark and per entry of the memo, even if
+# all expressions are single words and only what is needed is stored. Small pickles may have more.
+MIN_BYTES, ALWAYS_ALLOWED = 6, 1000
 
 
 class UnreadablePickleError(UserError):
@@ -57,15 +57,19 @@ class _RefusedError(Exception):
     """The pickle contains something that is not plain data."""
 
 
-# Instructions of pickles that make sets, call something or change an object.
+# Instructions of pickles that make sets, call something, change an object, or make buffers: a view of
+# one takes two bytes in a pickle and more than a hundred in memory.
 _OBJECTS = (
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
     *(pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.BUILD),
+    *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
 
 
 def _refuse_object(unpickler: Any) -> None:
-    raise _RefusedError("refused: the pickle contains sets or objects, not only plain data")
+    raise _RefusedError(
+        "refused: the pickle contains sets, buffers or objects, not only plain data"
+    )
 
 
 def _with_text_keys(code: bytes, keys: slice) -> dict[int, Callable[[Any], None]]:

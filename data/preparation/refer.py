@@ -150,19 +150,25 @@ def read_raw_set(data_root: str | os.PathLike, dataset: str, split_by: str) -> R
         )
     coco = read_coco(instances_path)
     splits = SPLITS[dataset, split_by]
-    referents, expanded = [], 0
+    referents: dict[int, RawReferent] = {}
+    expanded = 0
     for index, ref in enumerate(refs):
-        referents.append(_join(ref, index, coco, splits, refs_path))
-        expanded += sum(len(text) + 1 for text in referents[-1].expressions)
+        referent = _join(ref, index, coco, splits, refs_path)
+        # At once, since a pickle can repeat a referent in one byte. The ids number the masks.
+        if referents.setdefault(referent.ref_id, referent) is not referent:
+            raise DataError(
+                f"{refs_path}: two referents have the 'ref_id' {referent.ref_id}; download the "
+                "file again"
+            )
+        expanded += sum(len(text) + 1 for text in referent.expressions)
         if expanded > MAX_EXPANSION * len(content):
             raise UnreadablePickleError(
                 f"{refs_path}: refused: its referents repeat the same expressions over and over; "
                 "download the file again"
             )
-    _check_ids(referents, refs_path)
     refs_sha256 = hashlib.sha256(content).hexdigest()
     digests = {refs_path.name: refs_sha256, instances_path.name: coco.sha256}
-    return RawSet(dataset, split_by, referents, digests)
+    return RawSet(dataset, split_by, list(referents.values()), digests)
 
 
 def _join(
@@ -213,18 +219,6 @@ def _splits_of(value: Any, splits: Sequence[str]) -> tuple[str, ...]:
         if kind == "test" and set(letters) <= set("ABC") and complete:
             return named
     raise refusal("split", value, f"one of {', '.join(splits)}")
-
-
-def _check_ids(referents: Sequence[RawReferent], path: Path) -> None:
-    """Checks that no two referents have the same id, which numbers the masks."""
-    seen: set[int] = set()
-    for referent in referents:
-        if referent.ref_id in seen:
-            raise DataError(
-                f"{path}: two referents have the 'ref_id' {referent.ref_id}; download the file "
-                "again"
-            )
-        seen.add(referent.ref_id)
 
 
 def _sentences(ref: dict[str, Any]) -> tuple[str, ...]:

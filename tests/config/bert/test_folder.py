@@ -1,6 +1,7 @@
 """Folders with a BERT checkpoint: both formats, and errors for all that cannot be used."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -63,6 +64,28 @@ def test_preset_is_described(tmp_path, lowercase):
     assert folder.architecture == CONFIG
     assert folder.lowercase is lowercase
     assert folder.checkpoint == tmp_path / "model.weights.h5"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "fault"),
+    [
+        (["red", "red"], 'is "red", as line {} is'),
+        (["", ""], 'is "", as line {} is'),
+        (["red", "a\0b"], "contains NUL"),
+        (["red", "é" * 129], "has more than 256 bytes"),
+    ],
+)
+def test_word_pieces_that_no_tokenizer_accepts_are_named(tmp_path, pieces, fault):
+    known = [piece for piece in VOCABULARY if piece != "red"]
+    write_settings(tmp_path, [*known, *pieces])
+    place = f"{tmp_path / 'vocab.txt'}:{len(known) + 2}: the word piece "
+    with pytest.raises(ConfigError, match=re.escape(place + fault.format(len(known) + 1))):
+        read_bert_folder(tmp_path)
+
+
+def test_the_longest_word_pieces_are_accepted(tmp_path):
+    write_settings(tmp_path, [*VOCABULARY, "x" * 256, "##" + "x" * 256, ""])
+    assert len(read_bert_folder(tmp_path).vocabulary) == len(VOCABULARY) + 3
 
 
 def test_capitals_outside_special_pieces_make_a_bert_cased(tmp_path):

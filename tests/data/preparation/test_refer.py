@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
+from data.preparation import refer
 from data.preparation.plain_pickle import UnreadablePickleError, safe_unpickle
 from data.preparation.refer import (
     SPLITS,
@@ -86,14 +87,17 @@ def test_a_hostile_pickle_runs_nothing(tmp_path, protocol):
             b"c__builtin__\n\x1b[31m" + b"x" * 9_999 + b"\n.",
             r"__builtin__\.\\x1b\[31mx{50,90}…, but",
         ),
-        *[(pickle.dumps(plain, 4), "sets or objects") for plain in ({1}, frozenset("a"))],
+        *[(pickle.dumps(plain, 4), "sets, buffers or objects") for plain in ({1}, frozenset("a"))],
         *[
             (pickle.dumps(plain, 2), r"builtin__?s?\.(froz)?e?n?set")
             for plain in ({1}, frozenset("a"))
         ],
         (pickle.dumps({1: "a"}), "1 is the key of a dict"),
         (pickle.dumps({"a": 1, (): 2}, 0), r"\[\] is the key of a dict"),
-        (b"K\x01)R.", "sets or objects"),
+        (b"K\x01)R.", "sets, buffers or objects"),
+        (pickle.dumps(bytearray(b"a"), 5), "sets, buffers or objects"),
+        (b"\x80\x05C\x01a\x98.", "sets, buffers or objects"),
+        (b"\x80\x05\x97.", "sets, buffers or objects"),
     ],
 )
 def test_everything_else_is_refused_by_name(content, named):
@@ -127,16 +131,19 @@ def test_a_pickle_of_empty_lists_is_refused_in_memory_of_the_order_of_the_file(p
         safe_unpickle(content, "refs.p")
 
 
+@pytest.mark.parametrize("is_short", [False, True])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_referents_of_single_words_are_no_pickle_of_empty_lists(protocol):
+def test_referents_of_single_words_are_no_pickle_of_empty_lists(protocol, is_short):
     def sentence(number):
         word = "".join(["r", "ed"])  # Not the same object each time.
-        return {"tokens": [word], "raw": word + " ", "sent": "".join(word), "sent_id": number}
+        needed = {"sent": word, "tokens": [word]}
+        return needed if is_short else needed | {"raw": word + " ", "sent_id": number}
 
     refs = [
         {
             **{"ref_id": number, "ann_id": number, "image_id": number, "category_id": 1},
-            **{"split": "train", "sent_ids": [3 * number, 3 * number + 1, 3 * number + 2]},
+            **({} if is_short else {"sent_ids": [3 * number, 3 * number + 1, 3 * number + 2]}),
+            "split": "train",
             "sentences": [sentence(3 * number + k) for k in range(3)],
         }
         for number in range(5000)
@@ -289,6 +296,20 @@ def test_two_referents_with_one_id_are_refused(raw, tmp_path):
     path.write_bytes(pickle.dumps([ref, ref | {"split": "train"}]))
     with pytest.raises(UserError, match=r"refs\(unc\)\.p: two referents have the 'ref_id' 7"):
         read_raw_set(tmp_path, "refcoco", "unc")
+
+
+@pytest.mark.parametrize("sentences", [[], [{"sent": ""}]])
+def test_a_referent_that_a_pickle_repeats_is_refused_at_once(raw, tmp_path, monkeypatch, sentences):
+    ref, _, _, load = raw
+    load()
+    ref["sentences"] = sentences
+    repeated = b"\x80\x02](" + pickle.dumps(ref, 2)[2:-1] + pickle.DUP * 1_000_000 + b"e."
+    (tmp_path / "refcoco" / "refs(unc).p").write_bytes(repeated)
+    join, calls = refer._join, []
+    monkeypatch.setattr(refer, "_join", lambda *given: calls.append(0) or join(*given))
+    with pytest.raises(UserError, match="two referents have the 'ref_id' 7"):
+        read_raw_set(tmp_path, "refcoco", "unc")
+    assert len(calls) == 2
 
 
 def test_a_raw_set_knows_the_digests_of_its_files(raw, tmp_path):
