@@ -18,7 +18,7 @@ from config.schema import load_config
 from model.weights import LoadReport, WeightsError, load_pretrained, save_weights
 from model.weights.inspection import describe
 from model.weights.layouts import BACKBONE, NETWORK, TRUNK, part_of
-from model.weights.native import check_target
+from model.weights.native import check_target, claimed_target
 from model.weights.provenance import training_set
 
 if TYPE_CHECKING:
@@ -96,10 +96,11 @@ def _convert(options: argparse.Namespace) -> None:
     model = build_mcn(config)
     report = load_pretrained(model, source, ignore_rest=options.ignore_rest)
     part = part_of(model, filled_part(model, report))
-    save_weights(part, target, half=options.half, trained_on=trained_on)
+    with claimed_target(target, options.overwrite) as written:
+        save_weights(part, written, half=options.half, trained_on=trained_on)
     print(report.table())
     print(report)
-    print(describe(target))
+    print(describe(written))
 
 
 def filled_part(model: "keras.Model", report: LoadReport) -> str:

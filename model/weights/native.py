@@ -18,7 +18,9 @@ matches layers by name and checks the whole file before anything is assigned.
 
 import io
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ import h5py
 import numpy as np
 
 from config.errors import Hdf5Error
+from config.files import make_folder, no_space_named, numbered
 from config.hdf5_file import written_hdf5
 from config.hdf5_file.examination import LONGEST_NAME
 from model.weights.hdf5.content import WeightsError, listed
@@ -268,6 +271,50 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
         raise WeightsError(f"{path} is a folder; specify a file")
     if not overwrite and os.path.lexists(path):
         raise WeightsError(f"{path} exists; specify another file, or pass --overwrite")
+
+
+@contextmanager
+def claimed_target(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
+    """Claims the file that weights are written to in the block, after long work.
+
+    What has appeared at `path` since `check_target` was asked is kept, and the file gets a free
+    name beside it, such as `backbone-2.weights.h5`, with a warning. Until it is written, an empty
+    file keeps others from taking the name.
+
+    Args:
+        path, overwrite: as those of `check_target`.
+
+    Yields:
+        The file to write. If the block raises, there is none.
+
+    Raises:
+        FolderError: the path leads through a file.
+        NoSpaceError: the disk is full.
+    """
+    path = Path(path)
+    if overwrite and not path.is_dir():
+        yield path
+        return
+    make_folder(path.parent)
+    stems = numbered(path.with_name(path.name.removesuffix(SUFFIX)), "-")
+    with no_space_named(path):
+        target = next(filter(_is_created, (stem.with_name(stem.name + SUFFIX) for stem in stems)))
+    if target != path:
+        print(f"warning: {path} exists by now; writing {target} instead", file=sys.stderr)
+    try:
+        yield target
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _is_created(path: Path) -> bool:
+    """Creates an empty file; returns whether nothing had its name."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 def write_native(

@@ -10,6 +10,7 @@ import h5py
 import pytest
 
 from config.command_line import BAD_INPUT, exit_code
+from config.errors import UserError
 from model.mcn import visual_backbone
 from model.weights import load_pretrained, load_weights, save_weights
 from model.weights.__main__ import main
@@ -143,6 +144,37 @@ def test_an_existing_file_is_replaced_on_request_only(tmp_path, config, capsys):
     assert "folder.weights.h5 is a folder; specify a file" in capsys.readouterr().err
     assert run("convert", source, target, *config, "--overwrite") == 0
     assert describe(target).parameters == fresh_pair("darknet").source.count_params()
+
+
+def test_what_appears_in_the_place_of_the_target_meanwhile_is_kept(
+    tmp_path, config, capsys, monkeypatch
+):
+    source, target = tmp_path / "mcn.weights.h5", tmp_path / "new" / "best.weights.h5"
+    save_weights(fresh_pair("darknet").source, source)
+
+    def load_meanwhile(*arguments, **keywords):
+        target.parent.mkdir()
+        target.write_bytes(b"mine")
+        return load_pretrained(*arguments, **keywords)
+
+    monkeypatch.setattr("model.weights.__main__.load_pretrained", load_meanwhile)
+    assert run("convert", source, target, *config) == 0
+    printed, written = capsys.readouterr(), target.with_name("best-2.weights.h5")
+    assert printed.err == f"warning: {target} exists by now; writing {written} instead\n"
+    assert str(describe(written)) in printed.out
+    assert target.read_bytes() == b"mine"
+
+
+def test_weights_that_cannot_be_written_leave_no_file(tmp_path, config, capsys, monkeypatch):
+    source, target = tmp_path / "mcn.weights.h5", tmp_path / "best.weights.h5"
+    save_weights(fresh_pair("darknet").source, source)
+
+    def fail(*_, **__):
+        raise UserError("too large for float16")
+
+    monkeypatch.setattr("model.weights.__main__.save_weights", fail)
+    assert run("convert", source, target, *config) == BAD_INPUT
+    assert not target.exists()
 
 
 def settings(path):

@@ -145,6 +145,30 @@ def test_an_existing_file_is_noticed_before_training(command, tmp_path, monkeypa
     assert output.read_bytes() == b"earlier"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_appears_in_the_place_of_the_output_during_training_is_kept(
+    command, tmp_path, monkeypatch, capsys, overwrite
+):
+    """A file of others, or, with --overwrite, a folder; the backbone gets a free name."""
+    output = tmp_path / "backbone.weights.h5"
+    fit = keras.Model.fit
+
+    def fit_meanwhile(*arguments, **keywords):
+        output.mkdir() if overwrite else output.write_bytes(b"mine")
+        (tmp_path / "backbone-2.weights.h5").symlink_to(tmp_path / "nothing")
+        return fit(*arguments, **keywords)
+
+    monkeypatch.setattr(keras.Model, "fit", fit_meanwhile)
+    config = command("--epochs", 1, *["--overwrite"] * overwrite)
+    written = tmp_path / "backbone-3.weights.h5"
+    printed = capsys.readouterr()
+    assert printed.err == f"warning: {output} exists by now; writing {written} instead\n"
+    assert f"Backbone written to {written}; " in printed.out
+    load_pretrained(build_mcn(config), written)
+    assert output.is_dir() if overwrite else output.read_bytes() == b"mine"
+    assert not (tmp_path / "nothing").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
