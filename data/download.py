@@ -19,7 +19,14 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import BAD_INPUT, add_output_argument, exit_code
 from config.errors import UserError
-from config.files import bytes_text, check_place, locked, write_text
+from config.files import (
+    bytes_text,
+    check_folder,
+    check_place,
+    locked,
+    remove_partial_files,
+    write_text,
+)
 from config.schema import PROJECT_ROOT
 from data.acquisition.archives import SOURCES, Archive, Download, WeightFile
 from data.acquisition.fetch import fetch
@@ -50,7 +57,8 @@ def obtain(download: Download, output: Path, keep: bool = False) -> str:
         A sentence that says what was done.
 
     Raises:
-        UserError: another process is downloading the file to the same folder.
+        UserError: another process is downloading the file to the same folder, or nothing can be
+            written there.
         DownloadError, UnpackError, NoSpaceError: see `data.acquisition.fetch.fetch` and
             `data.acquisition.unpack.unpack`.
     """
@@ -62,7 +70,9 @@ def obtain(download: Download, output: Path, keep: bool = False) -> str:
 def _obtain_file(download: Download, output: Path) -> str:
     folder = output / download.folder
     existed = (folder / download.file).is_file()
-    with locked(output / "downloads" / f"{download.file}.lock", _taken(download, output)):
+    check_folder(folder)
+    # Beside the part, which other outputs share if their folder is a link.
+    with locked(folder / f".{download.file}.lock", _taken(download, folder)):
         path = fetch(download, folder, examine=_examiner(download))
         os.sync()
     size = bytes_text(path.stat().st_size)
@@ -78,8 +88,8 @@ def _examiner(download: Download) -> Examine | None:
     return lambda path: difference(path, download.holds.backbone, download.holds.part)
 
 
-def _taken(download: Download, output: Path) -> str:
-    return f"{download.file}: another process is downloading it to {output}; wait for its end"
+def _taken(download: Download, folder: Path) -> str:
+    return f"{download.file}: another process is downloading it to {folder}; wait for its end"
 
 
 def _obtain_archive(archive: Archive, output: Path, keep: bool) -> str:
@@ -87,13 +97,18 @@ def _obtain_archive(archive: Archive, output: Path, keep: bool) -> str:
     record = downloads / f"{archive.file}.files"
     check_place(record)
     if _is_complete(record, folder, archive.n_files):
-        return f"{archive.file}: all files exist in {folder}"
+        is_left = (downloads / archive.file).is_file() and not keep  # Maybe by a killed process.
+        unneeded = f"; {downloads / archive.file} is no longer needed, delete it" if is_left else ""
+        return f"{archive.file}: all files exist in {folder}{unneeded}"
     if not (downloads / archive.file).is_file() and _exists_from_elsewhere(archive, folder):
         return (
             f"{archive.file}: its {archive.n_files:,} files exist in {folder} (not downloaded by "
             "this command, so not verified)"
         )
+    for place in (downloads, folder):
+        check_folder(place)
     with locked(downloads / f"{archive.file}.lock", _taken(archive, output)):
+        remove_partial_files(record)
         path = fetch(archive, downloads)
         files = unpack(path, folder, archive.members, archive.flat, archive.n_files)
         os.sync()  # A crash of the machine must not lose files whose archive is deleted.
@@ -117,10 +132,12 @@ def _is_complete(record: Path, folder: Path, n_files: int) -> bool:
 
 
 def _exists_from_elsewhere(archive: Archive, folder: Path) -> bool:
+    """Whether there are as many files as the archive has; hidden ones include partial files."""
     files: set[Path] = set()
     for pattern in archive.members:
         files.update(folder.glob(pattern.rpartition("/")[2] if archive.flat else pattern))
-    return len(files) >= archive.n_files
+    found = sum(not path.name.startswith(".") and path.is_file() for path in files)
+    return found >= archive.n_files
 
 
 def _table() -> str:

@@ -6,6 +6,7 @@ Without a checksum, they are continued only if the server says that its file is 
 
 import http.client
 import json
+import os
 import re
 import sys
 import time
@@ -91,6 +92,8 @@ def fetch(
                 f"{path} exists, but {mismatch}; delete it and run the same command again, or get "
                 f"the file from {download.page} in a browser"
             )
+        if not os.path.lexists(part):  # A killed process has renamed it.
+            note_path(part).unlink(missing_ok=True)
         return path
     for place in (path, part, note_path(part)):
         check_place(place)

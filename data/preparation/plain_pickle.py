@@ -57,8 +57,8 @@ class _RefusedError(Exception):
     """The pickle contains something that is not plain data."""
 
 
-# Instructions of pickles that make sets, call something, change an object, or make buffers: a view of
-# one takes two bytes in a pickle and more than a hundred in memory.
+# Instructions of pickles that make sets, call something, change an object, or make buffers. A view
+# of a buffer takes two bytes in a pickle and more than a hundred in memory.
 _OBJECTS = (
     *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
     *(pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ, pickle.BUILD),

@@ -1,9 +1,12 @@
 """The download script: from a name on the command line to extracted files."""
 
+import errno
 import hashlib
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +93,53 @@ def test_files_from_elsewhere_are_found(served, tmp_path, flat):
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("")
     assert obtain(replace(archive, n_files=1), tmp_path / "data").endswith("so not verified)")
+    assert behaviour.asked == []
+
+
+def test_folders_and_partial_files_are_not_files_from_elsewhere(served, tmp_path):
+    archive, _ = served
+    archive = replace(archive, members=("set/*",))
+    folder = tmp_path / "data/raw/set"
+    (folder / "notes").mkdir(parents=True)
+    (folder / f".a.txt.{'0' * 32}.tmp").write_text("")
+    (folder / ".DS_Store").write_text("")
+    said = obtain(replace(archive, members=("set/*", "set/deep/*")), tmp_path / "data")
+    assert said.startswith("set.zip: ")
+    assert "so not verified" not in said
+    assert (folder / "a.txt").read_bytes() == b"one"
+
+
+def test_what_a_killed_process_leaves_is_removed_or_named(served, tmp_path, capsys):
+    downloads = tmp_path / "data/downloads"
+    downloads.mkdir(parents=True)
+    (downloads / f".set.zip.files.{'0' * 32}.tmp").write_text("3 set/a")
+    assert run(tmp_path, "set") == 0
+    assert sorted(path.name for path in downloads.iterdir()) == ["set.zip.files", "set.zip.lock"]
+    (downloads / "set.zip").write_bytes(b"not yet deleted")
+    assert run(tmp_path, "set") == 0
+    assert f"{downloads / 'set.zip'} is no longer needed, delete it\n" in capsys.readouterr().out
+    assert run(tmp_path, "set", "--keep") == 0
+    assert "no longer needed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["downloads", "raw"])
+def test_a_folder_that_cannot_be_written_names_a_way_out(
+    served, tmp_path, capsys, monkeypatch, name
+):
+    _, behaviour = served
+    create = tempfile.TemporaryFile
+
+    def refuse(*given, dir, **options):
+        if Path(dir).name == name:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return create(*given, dir=dir, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    (tmp_path / "data" / name).mkdir(parents=True)
+    assert run(tmp_path, "set") == 2
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'data' / name}: files cannot be created there (Read-only" in said
+    assert "choose another folder" in said
     assert behaviour.asked == []
 
 

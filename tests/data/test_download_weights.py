@@ -85,7 +85,7 @@ def test_a_weight_file_is_downloaded_once(serve, tmp_path, backbone, capsys):
     assert run(tmp_path, "darknet") == 0
     assert path.read_bytes() == backbone
     assert f"darknet.h5: {bytes_text(len(backbone))} → {path}" in capsys.readouterr().out
-    assert [p.name for p in path.parent.iterdir()] == ["darknet.h5"]
+    assert [p.name for p in path.parent.glob("[!.]*")] == ["darknet.h5"]
     assert run(tmp_path, "darknet") == 0
     assert f"exist as {path}" in capsys.readouterr().out
     assert len(served.asked) == 1
@@ -159,7 +159,7 @@ def test_the_backbone_of_another_network_is_refused(serve, tmp_path, capsys):
     serve("mcn-refcoco-darknet", keras_backbone(tmp_path / "u.h5", 58))
     assert run(tmp_path, "mcn-refcoco-darknet") == 2
     assert "not an MCN with darknet" in capsys.readouterr().err
-    assert not list((tmp_path / "data/weights").iterdir())
+    assert not list((tmp_path / "data/weights").glob("[!.]*"))
 
 
 def test_a_truncated_file_is_refused(serve, tmp_path, backbone, capsys):
@@ -168,7 +168,7 @@ def test_a_truncated_file_is_refused(serve, tmp_path, backbone, capsys):
     assert run(tmp_path, "darknet") == 2
     message = capsys.readouterr().err
     assert "it sent a different file: it cannot be read and is probably truncated" in message
-    assert not list((tmp_path / "data/weights").iterdir())
+    assert not list((tmp_path / "data/weights").glob("[!.]*"))
 
 
 def test_a_lost_connection_is_resumed(serve, tmp_path, backbone, monkeypatch):
@@ -211,8 +211,13 @@ def test_darknet_files_are_identified_by_their_length(serve, tmp_path, capsys):
 
 def test_two_processes_do_not_download_the_same_file_at_once(serve, tmp_path, backbone, capsys):
     (served,) = serve("darknet", backbone)
-    with locked(tmp_path / "data/downloads/darknet.h5.lock", "taken"):
+    with locked(tmp_path / "data/weights/.darknet.h5.lock", "taken"):
         assert run(tmp_path, "darknet") == 2
+        assert "another process is downloading it" in capsys.readouterr().err
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "weights").symlink_to(tmp_path / "data/weights")
+        assert main(["darknet", "--output", str(other)]) == 2
     assert "another process is downloading it" in capsys.readouterr().err
     assert served.asked == []
 

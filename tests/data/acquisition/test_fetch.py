@@ -408,6 +408,14 @@ def test_links_are_not_followed_to_files_of_others(server, tmp_path, name):
     assert (tmp_path / "notes").read_text() == "my own notes"
 
 
+def test_the_note_of_a_file_that_is_complete_is_removed(tmp_path):
+    """A process that is killed after renaming the part leaves it."""
+    (tmp_path / "set.zip").write_bytes(CONTENT)
+    (tmp_path / "set.zip.part.json").write_text("{}")
+    run(archive_of("http://127.0.0.1:1/set.zip"), tmp_path)
+    assert names(tmp_path) == ["set.zip"]
+
+
 def test_the_file_itself_may_be_a_link(tmp_path):
     (tmp_path / "elsewhere.zip").write_bytes(CONTENT)
     (tmp_path / "set.zip").symlink_to(tmp_path / "elsewhere.zip")
