@@ -15,10 +15,12 @@ from config.hdf5_file import written_hdf5
 from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
+from utils.prediction.run_folder import settings_of_weights
 from utils.training import trainer as trainer_module
 from utils.training.builder import build_trainer, train
 from utils.training.run.checkpoints import CheckpointError, Checkpoints
 from utils.training.run.folder import RunFolderError
+from utils.training.run.kept_weights import keep_weights
 from utils.training.run.settings import run_settings
 from utils.training.trainer import Trainer, TrainingError
 
@@ -350,17 +352,17 @@ def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, da
     assert state.best_epoch == 2
 
 
-def test_best_weights_that_a_killed_process_has_renamed_are_not_called_lost(
+def test_best_weights_that_a_killed_process_has_moved_are_not_called_lost(
     new_trainer, tmp_path, capsys
 ):
     trainer = new_trainer(tmp_path, epoches=1)
     evaluate = trainer.evaluate
     trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
     trainer.run()
-    trainer.checkpoints.keep_best(1)  # Then it was killed, before it saved a state.
+    kept = keep_weights(tmp_path, 1, trainer.settings)  # Then it was killed, and saved no state.
     new_trainer(tmp_path, epoches=2, det_acc_thresh=0.7, force=True).run()
     error = capsys.readouterr().err
-    assert f"90.00 % are in {tmp_path / 'best.epoch1.weights.h5'}, and those of the next" in error
+    assert f"90.00 % are in {kept}, and those of the next" in error
     assert "lost" not in error
 
 
@@ -511,8 +513,12 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     resumed.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.1}
     state = resumed.run()
     assert (state.best_epoch, state.best_det_acc) == (2, 0.1)
-    kept = tmp_path / "log" / "best.epoch1.weights.h5"
+    kept = tmp_path / "log" / "best.epoch1" / "best.weights.h5"
     assert kept.read_bytes() == best
+    for weights, run in ((kept, trainer), (resumed.checkpoints.best_path, resumed)):
+        found = settings_of_weights(weights).config
+        assert getattr(found, change) == getattr(run.config, change)
+        assert found.evaluate_model == str(weights)
     assert (tmp_path / "log" / "best.weights.h5").exists()
     [line] = [line for line in capsys.readouterr().err.splitlines() if str(kept) in line]
     assert "epoch 1 with Acc@0.5 90.00 % " in line

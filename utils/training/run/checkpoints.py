@@ -21,10 +21,11 @@ import keras
 import numpy as np
 
 from config.errors import Hdf5Error, UserError
-from config.files import first_free, remove_partial_files
+from config.files import remove_partial_files
 from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
 from config.run_folder import BEST_WEIGHTS
 from model.weights import save_weights
+from utils.training.run.kept_weights import fault_of_weights
 from utils.training.run.state import RunState
 
 FORMAT = 3
@@ -160,36 +161,13 @@ class Checkpoints:
         with h5py.File(self.best_path) as file:
             return str(file.attrs[CHECKSUM])
 
-    def keep_best(self, epoch: int) -> Path:
-        """Renames `best.weights.h5`, of this epoch, so that the next best do not replace it.
-
-        Returns:
-            The new path.
-        """
-        return self.best_path.rename(first_free(self._kept_paths(epoch)))
-
-    def kept_best(self, epoch: int, expected: str | None = None) -> Path | None:
-        """The file to which `keep_best` has renamed the best weights of an epoch, if it is intact.
-
-        Args:
-            epoch: the epoch.
-            expected: as for `fault_of_best`.
-        """
-        kept = itertools.takewhile(os.path.lexists, self._kept_paths(epoch))
-        return next((path for path in kept if _fault(path, expected) is None), None)
-
-    def _kept_paths(self, epoch: int) -> Iterator[Path]:
-        name = f"best.epoch{epoch}"
-        names = (name, *(f"{name}-{number}" for number in range(2, 10_000)))
-        return (self.folder / f"{name}.weights.h5" for name in names)
-
     def fault_of_best(self, expected: str | None = None) -> str | None:
         """What is wrong with `best.weights.h5`: None if it is complete and unchanged.
 
         Args:
             expected: the checksum that `save_best` returned; None if it is unknown.
         """
-        return _fault(self.best_path, expected)
+        return fault_of_weights(self.best_path, expected)
 
     def variables(self) -> list[keras.Variable]:
         """All variables of network and optimizer."""
@@ -230,21 +208,6 @@ def read_run_state(folder: str | os.PathLike) -> RunState | None:
         except (FileNotFoundError, DamagedError):
             continue
     return None
-
-
-def _fault(path: Path, expected: str | None) -> str | None:
-    """What is wrong with a file of weights, see `Checkpoints.fault_of_best`."""
-    try:
-        with opened_hdf5(path) as file:
-            if CHECKSUM not in file.attrs:
-                return "is damaged (it has no checksum)"
-            if expected not in (None, file.attrs[CHECKSUM]):
-                return "is not the file that this state was saved with"
-            return None
-    except FileNotFoundError:
-        return "is missing"
-    except (Hdf5Error, OSError) as error:
-        return str(error)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from config.errors import UserError
 from config.files import first_free, locked, numbered
 from config.run_folder import SETTINGS_FILE
 from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
+from utils.training.run.kept_weights import is_kept
 from utils.training.run.log import EPOCHS, VERSIONS
 from utils.training.run.settings import compare_settings, optimizer_changes
 from utils.training.run.state import RunState
@@ -190,8 +191,8 @@ def _check_is_one_run(folder: Path) -> None:
             f"log_path = {folder}: holds no run that --overwrite could move, but other files and "
             f"folders: {counted(names)}; omit --overwrite, or set another log_path"
         )
-    for name in names:
-        for inner, _, files in os.walk(folder / name) if name != FEATURES else ():
+    for path in (folder / name for name in names if name != FEATURES):
+        for inner, _, files in os.walk(path) if not is_kept(path) else ():
             if not OF_RUNS.isdisjoint(files):
                 raise RunFolderError(
                     f"log_path = {folder}: --overwrite would move another run with this one: "

@@ -13,6 +13,7 @@ from utils.training.distributed.cluster import ClusterError
 from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import check_changes
+from utils.training.run.kept_weights import keep_weights, kept_weights
 from utils.training.run.settings import first_step, score_changes
 from utils.training.run.state import RunState
 
@@ -44,7 +45,7 @@ def resumed_state(
     Raises:
         CheckpointError: as `Checkpoints.restore`.
         RunFolderError: as `utils.training.run.folder.check_changes`.
-        OSError: the best weights of other settings cannot be renamed.
+        NoSpaceError, OSError: the best weights of other settings cannot be moved.
     """
     state = checkpoints.restore()
     if state is None:
@@ -100,18 +101,18 @@ def _with_best_checked(
     best = f"the weights of epoch {state.best_epoch} with {score}"
     next_ones = "those of the next epoch will be saved as the best"
     if fault := checkpoints.fault_of_best(state.best_checksum):
-        # A kill may have come after they were renamed and before a state without them was saved.
-        kept = checkpoints.kept_best(state.best_epoch, state.best_checksum)
+        # A kill may have come after they were moved and before a state without them was saved.
+        kept = kept_weights(checkpoints.folder, state.best_epoch, state.best_checksum)
         where = f"in {kept}" if kept else "lost"
         say(
             f"warning: {checkpoints.best_path}: {fault}; {best} are {where}, and {next_ones}",
             sys.stderr,
         )
     elif changed := score_changes(state.settings, settings):
-        kept = checkpoints.keep_best(state.best_epoch)
+        kept = keep_weights(checkpoints.folder, state.best_epoch, state.settings)
         say(
             f"warning: {best} were evaluated with another {', '.join(changed)}; they are now in "
-            f"{kept}, and {next_ones}",
+            f"{kept}, with the settings of their training beside them, and {next_ones}",
             sys.stderr,
         )
     else:

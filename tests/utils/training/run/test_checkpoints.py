@@ -427,30 +427,6 @@ def test_a_best_file_of_another_run_is_recognized(tmp_path):
     assert ours.fault_of_best() is None  # Earlier states do not say what to expect.
 
 
-def test_kept_best_weights_replace_no_others(tmp_path):
-    checkpoints = Checkpoints(tmp_path, *small_network())
-    for content, name in ((b"1", "best.epoch3.weights.h5"), (b"2", "best.epoch3-2.weights.h5")):
-        checkpoints.best_path.write_bytes(content)
-        assert checkpoints.keep_best(3) == tmp_path / name
-        assert not checkpoints.best_path.exists()
-    assert (tmp_path / "best.epoch3.weights.h5").read_bytes() == b"1"
-
-
-def test_kept_best_weights_are_found_again(tmp_path):
-    model = build_mcn(network_config())
-    checkpoints = Checkpoints(tmp_path, model, keras.optimizers.Adam())
-    first = checkpoints.save_best()
-    assert checkpoints.kept_best(1, first) is None
-    checkpoints.keep_best(1)
-    scramble(model)
-    second = checkpoints.save_best()
-    checkpoints.keep_best(1)
-    assert checkpoints.kept_best(1, first) == tmp_path / "best.epoch1.weights.h5"
-    assert checkpoints.kept_best(1, second) == tmp_path / "best.epoch1-2.weights.h5"
-    assert checkpoints.kept_best(1, "other") is None
-    assert checkpoints.kept_best(2, first) is None
-
-
 def test_a_file_of_others_in_the_place_of_a_state_stays_and_the_one_before_is_named(tmp_path):
     model, optimizer = small_network()
     checkpoints = Checkpoints(tmp_path, model, optimizer)

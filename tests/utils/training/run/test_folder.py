@@ -19,6 +19,7 @@ from utils.training.run.folder import (
     held_folder,
     move_away,
 )
+from utils.training.run.kept_weights import keep_weights
 from utils.training.run.state import RunState
 
 SETTINGS = {"lr": 0.1, "input_size": 96, "contents": dict.fromkeys(
@@ -190,6 +191,13 @@ def test_overwriting_moves_no_other_run_inside(folder):
         with pytest.raises(RunFolderError, match=rf"another run .*: {other.parent}; move that"):
             use(folder)
     assert other.exists()
+
+
+def test_overwriting_moves_the_best_weights_that_the_run_has_kept(folder):
+    (folder / "best.weights.h5").write_bytes(b"best")
+    keep_weights(folder, 12, SETTINGS)
+    check_overwrite(folder, reads())
+    assert (move_away(folder) / "best.epoch12" / "best.weights.h5").read_bytes() == b"best"
 
 
 def test_overwriting_a_link_renames_its_target(folder, tmp_path):
