@@ -4,10 +4,13 @@ import ipaddress
 import os
 import socket
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from config.errors import UserError
 
 AUTH_VARIABLE = "MCN_AUTH"
+# Whatever the address of the page is, Gradio needs its port to be free here, too.
+GRADIO_PROBES = "127.0.0.1"
 
 
 def check_access(
@@ -54,6 +57,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def names_this_machine(netloc: str) -> bool:
+    """Whether a host with or without a port, as in a Host header, is a name of this machine."""
+    try:
+        host = urlsplit(f"//{netloc}").hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)
+
+
 def url_of(host: str, port: int) -> str:
     """The URL of a page; IPv6 addresses are in brackets."""
     return f"http://{bracketed(host)}:{port}"
@@ -67,10 +79,11 @@ def bracketed(host: str) -> str:
 def check_address(host: str, port: int) -> None:
     """Raises OSError, with the way out, if the page cannot listen on an address."""
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.strip("[]"), port))
+        for address in (host, GRADIO_PROBES):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address.strip("[]"), port))
     except (OSError, OverflowError) as error:
         raise OSError(
             f"cannot open the page on {host}, port {port} ({error}): choose others with --host "

@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from string import Template
 from types import ModuleType
@@ -98,7 +99,11 @@ def example_rows(config: Config) -> list[list[str]]:
 
 
 def build_page(
-    predictor: Predictor, examples: Sequence[list[str]], uploads: Uploads, demo: bool = False
+    predictor: Predictor,
+    examples: Sequence[list[str]],
+    uploads: Uploads,
+    demo: bool = False,
+    local: bool = True,
 ) -> tuple[Any, dict]:
     """Builds the page without opening it.
 
@@ -107,11 +112,14 @@ def build_page(
         examples: of `example_rows`.
         uploads: the folder for uploaded photographs and drawn answers.
         demo: whether the network is the demo network, see `utils.demo`.
+        local: whether only this machine can reach the page.
 
     Returns:
         (gradio.Blocks, keyword arguments for its `launch`).
     """
     gradio = import_gradio(uploads.folder)
+    from starlette.middleware import Middleware
+
     answerer = Answerer(predictor, demo_warning if demo else None)
     with gradio.Blocks(title="MCN", analytics_enabled=False, fill_width=True) as page:
         gradio.HTML(DEMO_INTRODUCTION if demo else INTRODUCTION)
@@ -159,7 +167,7 @@ def build_page(
         n_examples=len(examples),
         n_waiting=lambda session: len(page._queue.pending_event_ids_session.get(session, ())),
     )
-    return page, _launch_settings(gradio, uploads, questions)
+    return page, _launch_settings(gradio, Middleware(Gate, uploads, questions, local))
 
 
 def make_room(page: Any, uploads: Uploads) -> None:
@@ -250,9 +258,7 @@ def _settings(gradio, predictor):
     return [threshold, use_nls, min_score]
 
 
-def _launch_settings(gradio, uploads, questions):
-    from starlette.middleware import Middleware
-
+def _launch_settings(gradio, gate):
     theme = gradio.themes.Soft(
         primary_hue="orange",
         neutral_hue="slate",
@@ -279,8 +285,21 @@ def _launch_settings(gradio, uploads, questions):
         "mcp_server": False,
         "run_history": False,
         "state_session_capacity": MOST_SESSIONS,
-        "app_kwargs": {"middleware": [Middleware(Gate, uploads, questions)]},
+        "app_kwargs": {"middleware": [gate], "lifespan": _without_cors},
     }
+
+
+@asynccontextmanager
+async def _without_cors(app):
+    """Removes what lets pages of other sites send any header and read the answers.
+
+    It is in front of `Gate` and answers their preflight requests itself.
+    """
+    from gradio.route_utils import CustomCORSMiddleware
+
+    app.user_middleware = [m for m in app.user_middleware if m.cls is not CustomCORSMiddleware]
+    app.middleware_stack = app.build_middleware_stack()
+    yield
 
 
 def _answer(answerer, uploads, photograph, expression, threshold, use_nls, min_score=0.0):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.json_text import parse_json
+from utils.page.access import names_this_machine
 from utils.page.answers import PageError
 from utils.page.uploads import Uploads
 
@@ -47,6 +48,14 @@ GUESS_SECONDS, MOST_GUESSING = 0.5, 8
 QUERY_BYTES = 2000
 TOO_LARGE = f"Choose a photograph of at most {UPLOAD_BYTES >> 20} MB."
 MALFORMED = "The page cannot use this request: reload the page and try again."
+FOREIGN_SITE = (
+    "This request comes from another site: open the page itself. A proxy in front of it must pass "
+    "on the Host of the request, or set X-Forwarded-Host to it."
+)
+FOREIGN_HOST = (
+    "This page answers to names of its own machine only, such as localhost. A proxy in front of it "
+    "must send Host: localhost, and the Host of the request as X-Forwarded-Host."
+)
 # Scripts in a file of a visitor must not run in the name of the page.
 _FILE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -85,10 +94,15 @@ class Gate:
         app: the application behind the gate.
         uploads: the files that requests may name.
         questions: what the page can be asked.
+        local: whether only this machine can reach the page, so that every other name of it is
+            that of a stranger.
     """
 
-    def __init__(self, app: Any, uploads: Uploads, questions: Questions) -> None:
+    def __init__(
+        self, app: Any, uploads: Uploads, questions: Questions, local: bool = False
+    ) -> None:
         self._app, self._uploads, self._questions = app, uploads, questions
+        self._local = local
         self._uploading = self._guessing = self._beating = 0
         self._guess = asyncio.Lock()
 
@@ -117,6 +131,7 @@ class Gate:
 
     async def _pass(self, scope, receive, send):
         method, path = scope["method"], scope["path"]
+        self._check_site(dict(scope["headers"]))
         allowed = {"GET": _READ, "HEAD": _READ, "OPTIONS": _READ, "POST": _WRITE}.get(method)
         used = allowed is not None and allowed.fullmatch(path)
         if not used or len(scope["query_string"]) > QUERY_BYTES:
@@ -145,6 +160,21 @@ class Gate:
                 scope = {**scope, "headers": _headers_of_json(scope["headers"], body)}
             receive = _replay(body, receive)
         await self._app(scope, receive, send)
+
+    def _check_site(self, headers):
+        """Refuses what pages of other sites make the browser of a visitor send."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        # A name of another site can lead to this machine: its pages would count as ours.
+        if self._local and not names_this_machine(host):
+            raise Refused(403, FOREIGN_HOST)
+        origin = headers.get(b"origin")
+        if origin is None:  # As the browser does for addresses that are typed or followed.
+            return
+        # No page of another site can set this header, which a proxy sets to its own name.
+        forwarded = headers.get(b"x-forwarded-host", b"").decode("latin-1").split(",")[0].strip()
+        _, _, site = origin.decode("latin-1").partition("://")
+        if not site or site.lower() not in (host.lower(), forwarded.lower()):
+            raise Refused(403, FOREIGN_SITE)
 
     async def _delay_guess(self):
         if self._guessing >= MOST_GUESSING:

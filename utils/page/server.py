@@ -54,7 +54,8 @@ def serve(
         demo = is_demo_network(config, weights)
         if demo:
             print(f"note: {TRAINED_ON_SHAPES}")
-        page, settings = build_page(predictor, example_rows(config), uploads, demo)
+        examples, local = example_rows(config), is_loopback(host)
+        page, settings = build_page(predictor, examples, uploads, demo, local)
         page.launch(server_name=bracketed(host), server_port=port, auth=auth, **settings)
         print(f"\nThe page is open at {url_of(host, port)} - press Ctrl-C to close it.")
         if auth is None and not is_loopback(host):

@@ -5,7 +5,14 @@ import socket
 import pytest
 
 from config.errors import UserError
-from utils.page.access import AUTH_VARIABLE, check_access, check_address, is_loopback, url_of
+from utils.page.access import (
+    AUTH_VARIABLE,
+    check_access,
+    check_address,
+    is_loopback,
+    names_this_machine,
+    url_of,
+)
 
 LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]", "127.5.5.5")
 REMOTE = ("0.0.0.0", "::", "192.168.0.7", "example.org", "10.0.0.1", "", "127.0.0.1.example.org")
@@ -40,6 +47,18 @@ def test_ipv6_addresses_are_in_brackets():
     assert url_of("localhost", 80) == "http://localhost:80"
 
 
+@pytest.mark.parametrize(
+    ("netloc", "local"),
+    [
+        ("localhost", True), ("LOCALHOST:7860", True), ("127.0.0.1:80", True), ("[::1]:80", True),
+        ("", False), ("evil.example", False), ("localhost.evil.example:7860", False),
+        ("localhost@evil.example", False), ("192.168.1.5", False), ("[::1", False),
+    ],
+)  # fmt: skip
+def test_names_of_this_machine(netloc, local):
+    assert names_this_machine(netloc) == local
+
+
 def test_a_port_in_use_is_reported():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -47,5 +66,7 @@ def test_a_port_in_use_is_reported():
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=f"127.0.0.1, port {port} .*choose others with --host"):
             check_address("127.0.0.1", port)
+        with pytest.raises(OSError, match=f"::1, port {port} .*choose others with --host"):
+            check_address("::1", port)  # Gradio would look for the port on 127.0.0.1.
     with pytest.raises(OSError, match="port 99999"):
         check_address("127.0.0.1", 99999)

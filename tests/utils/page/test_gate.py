@@ -12,7 +12,15 @@ from PIL import Image
 from tests.utils.page.client import Client, as_file, open_page
 from utils.page import gate as gate_module
 from utils.page.answers import NO_UPLOAD, problem_html
-from utils.page.gate import FORM_BYTES, HEARTBEAT, MALFORMED, MOST_WAITING, UPLOAD_BYTES, Gate
+from utils.page.gate import (
+    FORM_BYTES,
+    HEARTBEAT,
+    MALFORMED,
+    MOST_WAITING,
+    UPLOAD,
+    UPLOAD_BYTES,
+    Gate,
+)
 from utils.page.uploads import LOCK
 
 pytestmark = pytest.mark.slow
@@ -286,6 +294,45 @@ def test_unread_answers_are_bounded(client):
     assert client.join([None, "x", 0.35, True, 0], find)[0] == 200
 
 
+def test_pages_of_other_sites_cannot_use_the_page(server, client, png):
+    """Neither by their own name nor by one that leads to this machine (DNS rebinding)."""
+    own = f"127.0.0.1:{server.port}"
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-forwarded-host",
+    }
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://{own}.example"):
+        for method, path, more in (
+            ("GET", "/", {}),
+            ("GET", "/config", {}),
+            ("POST", UPLOAD, {}),
+            ("OPTIONS", UPLOAD, preflight),
+        ):
+            status, headers, _ = client.request(method, path, b"", {"Origin": origin, **more})
+            assert status == 403
+            assert not [name for name in headers if name.lower().startswith("access-control")]
+    for host in ("evil.example", f"evil.example:{server.port}", ""):
+        for more in ({}, {"Origin": f"http://{host}"}, {"X-Forwarded-Host": host}):
+            status, _, said = client.request("GET", "/config", headers={"Host": host, **more})
+            assert status == 403
+            assert b"names of its own machine only" in said
+    for host in (own, f"localhost:{server.port}", "localhost", f"[::1]:{server.port}"):
+        for more in ({}, {"Origin": f"http://{host}"}):
+            assert client.request("GET", "/config", headers={"Host": host, **more})[0] == 200
+
+
+def test_a_proxy_in_front_of_the_page_names_itself(client):
+    headers = {"X-Forwarded-Host": "mcn.example", "X-Forwarded-Proto": "https"}
+    for more, allowed in (
+        ({}, True),
+        ({"Origin": "https://mcn.example"}, True),
+        ({"Origin": "https://evil.example"}, False),
+    ):
+        status, _, text = client.request("GET", "/config", headers=headers | more)
+        assert status == (200 if allowed else 403)
+        assert not allowed or json.loads(text)["root"] == "https://mcn.example"
+
+
 def test_open_heartbeats_are_bounded(monkeypatch):
     monkeypatch.setattr(gate_module, "MOST_BEATING", 2)
     statuses = []
@@ -303,6 +350,7 @@ def test_open_heartbeats_are_bounded(monkeypatch):
 
         gate = Gate(app, None, None)
         scope = {"type": "http", "method": "GET", "path": f"{HEARTBEAT}a", "query_string": b""}
+        scope["headers"] = []
         for refused in ([503], [503]):
             open_pages = [asyncio.create_task(gate(scope, None, send)) for _ in range(3)]
             await asyncio.sleep(0)
