@@ -283,8 +283,10 @@ def free_bytes(folder: str | os.PathLike) -> int:
 def numbered(path: Path, separator: str = ".") -> Iterator[Path]:
     """The path itself, and then `<name>.2`, `<name>.3` and so on beside it."""
     yield path
+    if path.name in ("", ".."):  # Such as ".", whose name its path does not contain.
+        path = path.resolve()
     for number in itertools.count(2):
-        yield path.with_name(f"{path.name}{separator}{number}")
+        yield path.parent / f"{path.name}{separator}{number}"
 
 
 def _lacks_inodes(folder: Path, needed_bytes: int) -> bool:

@@ -1,11 +1,13 @@
 """Atomic writes, locks and checks of free space."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from config.files import (
     is_unchanged,
     locked,
     make_folder,
+    numbered,
     remove_partial_files,
     write_bytes,
     write_text,
@@ -214,6 +217,17 @@ def test_a_free_path_is_taken_by_nothing_not_even_a_dangling_link(tmp_path):
     paths[1].mkdir()
     paths[2].symlink_to(tmp_path / "nowhere")
     assert first_free(iter(paths)) == tmp_path / "free"
+
+
+def test_folders_without_a_name_are_numbered_beside_themselves(tmp_path, monkeypatch):
+    (tmp_path / "results" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "results")
+    for text in (".", "inner/.."):
+        first, second, third = itertools.islice(numbered(Path(text)), 3)
+        assert first == Path(text)
+        assert (second, third) == (tmp_path / "results.2", tmp_path / "results.3")
+    assert list(itertools.islice(numbered(Path("a/b"), "-"), 2)) == [Path("a/b"), Path("a/b-2")]
+    assert list(itertools.islice(numbered(Path("/")), 2)) == [Path("/"), Path("/.2")]
 
 
 def test_only_the_file_itself_with_its_content_is_unchanged(tmp_path):
