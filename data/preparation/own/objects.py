@@ -243,7 +243,6 @@ def _pixel_values(path: Path, image: Image.Image) -> np.ndarray:
     Integers of 32 bits and signed ones can be wrong, but not whether they are 0: Pillow reads large
     ones as negative, and exchanges the bytes of compressed ones.
 
-
     Of colors, this is the value of the brightest channel, and of a palette the number of the color:
     where 0 may be any color, so that only the color itself says what is black.
     """
