@@ -2,21 +2,16 @@
 
     python ground.py photo.jpg "woman on the left" "the dog" --masks masks
 
-prints one JSON line per expression. From Python:
-
-    from ground import ground
-    for result in ground("photo.jpg", ["woman on the left", "the dog"]):
-        print(result["box_xyxy"], result["score"], result["mask"].sum())
-
-The network always returns one box, also if nothing in the picture matches the expression. Pictures
-are read as Pillow reads them, which does not report every damage, and are not limited in size.
+prints one JSON line per expression. In Python, `ground("photo.jpg", ["the dog"])` returns them. The
+network always returns one box, also if nothing in the picture matches the expression. Pictures are
+read as Pillow reads them, which does not report every damage, and are not limited in size.
 """
 
-import argparse
 import functools
 import hashlib
 import io
 import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +20,20 @@ from onnxruntime import InferenceSession, get_available_providers
 from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).resolve().parent
-OUTPUTS = ["box_xyxy_px", "score", "mask_score"]
 
 
-def ground(
-    image: Any, expressions: str | list[str], threshold: float | None = None
-) -> list[dict[str, Any]]:
+def ground(image: Any, expressions: str | list[str], threshold: float | None = None) -> list[dict]:
     """Locates one object per expression; raises ValueError, OSError or SyntaxError for bad input.
 
     Args:
         image: path of a picture, a PIL.Image, or a uint8 array (h, w, 3) in RGB.
-        expressions: one expression or a list of them, in the spelling of words.txt: lower case,
-            without punctuation.
+        expressions: one or a list, in the spelling of words.txt: lower case, no punctuation.
         threshold: in 0..1, which mask_score exceeds inside the mask; None for that of the settings.
 
     Returns:
         One dict per expression: "expression"; "box_xyxy", (4,) float32 left, top, right, bottom in
         pixels of the upright picture, clipped to it; its "score" in 0..1; "mask", (h, w) bool;
-        "unknown_words" and "unread_words", too many ones, neither of which the network sees.
+        "unknown_words" and "unread_words" (too many), neither of which the network sees.
     """
     session, default, index, vectors = _network()
     threshold = default if threshold is None else threshold
@@ -52,18 +43,14 @@ def ground(
     pixels, results = _rgb(image), []
     for expression in [expressions] if isinstance(expressions, str) else expressions:
         words = str.split(expression)
-        read, unread = words[: shape[0]], words[shape[0] :]
-        rows = [index.get(word, index.get(word.lower(), 0)) for word in read]
-        inputs = vectors[rows + [0] * (shape[0] - len(rows))]
-        outputs = session.run(OUTPUTS, {"image": pixels, "words": inputs})
-        if not all(np.isfinite(output).all() for output in outputs):
-            raise ValueError(
-                f"{expression!r}: the network computes NaN or infinite values; use other weights"
-            )
-        box, score, mask = outputs
+        rows = [index.get(word, index.get(word.lower(), 0)) for word in words[: shape[0]]]
+        feed = {"image": pixels, "words": vectors[rows + [0] * (shape[0] - len(rows))]}
+        box, score, mask = session.run(["box_xyxy_px", "score", "mask_score"], feed)
+        if not all(np.isfinite(output).all() for output in (box, score, mask)):
+            raise ValueError(f"{expression!r}: the network computes NaN or infinite values")
         result = {"expression": expression, "box_xyxy": box, "score": float(score)}
-        result["unknown_words"] = [word for word, row in zip(read, rows, strict=True) if row == 0]
-        results.append(result | {"unread_words": unread, "mask": mask > threshold})
+        result["unknown_words"] = [word for word, row in zip(words, rows, strict=False) if not row]
+        results.append(result | {"unread_words": words[shape[0] :], "mask": mask > threshold})
     return results
 
 
@@ -73,8 +60,7 @@ def _network():
     name, files = "whole.onnx.json", {}
     try:
         description = json.loads((FOLDER / name).read_bytes())
-        is_object = isinstance(description, dict)
-        digest = description.pop("sha256_of_description", None) if is_object else None
+        digest = description.pop("sha256_of_description", None)
         text = json.dumps(description, indent=2, ensure_ascii=False)
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise ValueError("damaged or changed")
@@ -83,7 +69,7 @@ def _network():
             files[name] = (FOLDER / name).read_bytes()
             if hashlib.sha256(files[name]).hexdigest() != description["sha256"][name]:
                 raise ValueError("damaged, or not of this bundle")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{FOLDER / name}: {error}; export the bundle again") from None
     session = InferenceSession(files["whole.onnx"], providers=get_available_providers())
     index = {word: row for row, word in enumerate(files["words.txt"].decode().split("\n")[:-1], 1)}
@@ -93,8 +79,7 @@ def _network():
 def _rgb(image):
     if not isinstance(image, (np.ndarray, Image.Image)):
         with Image.open(image) as opened:
-            opened.load()
-            image = opened
+            image = ImageOps.exif_transpose(opened)
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise ValueError("pictures with more than 8 bits per channel are not supported")
@@ -109,8 +94,7 @@ def _rgb(image):
 
 
 def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("image")
     parser.add_argument("expressions", nargs="+", metavar="expression")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")
