@@ -79,7 +79,7 @@ def _network():
 def _rgb(image):
     if not isinstance(image, (np.ndarray, Image.Image)):
         with Image.open(image) as opened:
-            image = ImageOps.exif_transpose(opened)
+            return _rgb(opened)
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise ValueError("pictures with more than 8 bits per channel are not supported")

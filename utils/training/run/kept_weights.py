@@ -1,7 +1,7 @@
 """Best weights with which later ones cannot be compared, each in a folder of its own.
 
-Such a folder is like that of a run: test.py, predict.py and `pretrained_weights` find the settings
-of the training beside the weights, while the run goes on with other ones.
+Each folder is laid out like that of a run: test.py, predict.py and `pretrained_weights` find the
+settings that the weights were trained with, even if the run continues with different settings.
 """
 
 import itertools
