@@ -5,6 +5,7 @@ train.py test.py predict.py → utils/ → data/, model/ → config/
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -247,6 +248,8 @@ def test_a_package_says_what_is_inside_and_where_to_start(folder):
     named += [path.name for path in folder.iterdir() if path.is_dir() and path.name in docstring]
     assert "tart with" in docstring or "start there" in docstring, folder
     assert named, f"{folder}/__init__.py names no file of its folder"
+    for name in re.findall(r"[\w/]+\.py\b", docstring):
+        assert (folder / name).exists() or (ROOT / name).exists(), f"{folder}: there is no {name}"
 
 
 def reads_config_in_a_layer(tree):

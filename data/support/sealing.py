@@ -23,17 +23,26 @@ def is_sealed(path: str | os.PathLike, key: str) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
+    content = json_object(path)
+    if content.pop(key, None) is None:
+        return False
+    return sealed(content, key).encode() == Path(path).read_bytes()
+
+
+def json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """The JSON object in a regular file, sealed or not; empty if there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     path = Path(path)
     if path.is_symlink() or not path.is_file():
-        return False
-    text = path.read_bytes()
+        return {}
     try:
-        content = parse_json(text, path)
+        content = parse_json(path.read_bytes(), path)
     except UserError:
-        return False
-    if not isinstance(content, dict) or content.pop(key, None) is None:
-        return False
-    return sealed(content, key).encode() == text
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -19,9 +19,8 @@ from pycocotools import mask as coco_mask
 
 from config.errors import UserError
 from config.files import file_sha256, is_unchanged, no_space_named, write_bytes, write_text
-from config.json_text import parse_json
 from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
-from data.support.sealing import is_sealed, sealed
+from data.support.sealing import is_sealed, json_object, sealed
 from data.support.staging import complete_interrupted, contents_without_traces, replaced_together
 from data.synthetic.expressions import choose_referents
 from data.synthetic.raw_layout import (
@@ -171,7 +170,7 @@ def _replaceable_files(folder: Path, targets: Sequence[Path], settings: Settings
                 f"is no {MARKER}): choose an empty or new folder"
             )
         return {}
-    content = _content_of(marker)
+    content = json_object(marker)
     if content.keys() == asdict(settings).keys() | {"statistics"}:  # Of a former version.
         if asdict(settings).items() <= content.items():
             return {MARKER: file_sha256(marker)}
@@ -192,17 +191,6 @@ def _replaceable_files(folder: Path, targets: Sequence[Path], settings: Settings
                 "move it away, or choose another folder"
             )
     return ours | {MARKER: file_sha256(marker)}
-
-
-def _content_of(marker: Path) -> dict[str, Any]:
-    """What a marker says; nothing if it is not a file with a JSON object."""
-    if marker.is_symlink() or not marker.is_file():
-        return {}
-    try:
-        content = parse_json(marker.read_bytes(), marker)
-    except UserError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _checksums(parts: Sequence[Path]) -> dict[str, str]:

@@ -5,18 +5,15 @@
 
 import dataclasses
 import math
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from config.command_line import say
-from config.errors import UserError
 from config.schema import Config
 from config.signals import Stopped, StopRequest, deferred_stop
 from data.loading.pipeline import TrainingSet, samples_per_epoch, training_batches
@@ -29,26 +26,18 @@ from utils.prediction.grounder import Grounder
 from utils.training.distributed.batches import divided, share_of
 from utils.training.distributed.evaluation import evaluate
 from utils.training.distributed.processes import Processes
-from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
+from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import held_folder, move_away
 from utils.training.run.log import RunLog, plain, write_epochs
 from utils.training.run.resumption import check_same_start, resumed_state
 from utils.training.run.state import RunState
 from utils.training.schedule import learning_rate
+from utils.training.step_reader import StepReader, TrainingError, UnreadStep
 from utils.training.train_step import TrainStep, make_train_step
 
 REPORT_EVERY = 10  # Steps; reading a loss waits for the device.
 # What runs before anything is trained, so that a fault of the data costs minutes, not an epoch.
 TRIED_STEPS, TRIED_BATCHES = 2, 2
-# Steps in a row whose gradients overflow float16, each of which halves the loss scale from 2^9.
-OVERFLOWS_TO_WARN, OVERFLOWS_TO_STOP = 10, 40
-
-# A step that has not been read yet: rows of its samples, and what the training step returned.
-_Unread = list[tuple[Any, dict[str, tf.Tensor]]]
-
-
-class TrainingError(UserError):
-    """Training cannot continue; the message names the loss term or setting and what to try."""
 
 
 class Trainer:
@@ -98,8 +87,8 @@ class Trainer:
                 'reduce batch_size or set last_batch to "wrap"'
             )
         self._check_samples_per_replica()
+        self._steps = StepReader(config, processes, training_set, self.steps_per_epoch)
         self._step: TrainStep | None = None
-        self._overflows = 0
 
     def run(self, *, fresh: bool = False) -> RunState:
         """Trains to the last epoch and returns the state of the run.
@@ -143,7 +132,7 @@ class Trainer:
         state, unread = RunState(), []
         for step, batch in enumerate(islice(self._batches(1), TRIED_STEPS)):
             unread.append(self._run_step(batch, 1, step))
-        loss = self._read(state, unread).losses.result().get("loss", math.nan)
+        loss = self._steps.read(state, unread).losses.result().get("loss", math.nan)
         with deferred_stop() as stop, self.processes.leaving_together():
             validated = self._try_validation(stop)
         if not self.chief:
@@ -173,7 +162,7 @@ class Trainer:
         config, epoch, steps = self.config, state.epoch + 1, self.steps_per_epoch
         if state.step >= steps:
             return state
-        unread: _Unread = []
+        unread: list[UnreadStep] = []
         read_at = saved_at = time.monotonic()
         samples, alone = self.samples_per_epoch, self.processes.count == 1
         label = f"epoch {epoch}/{config.epoches}"
@@ -187,7 +176,7 @@ class Trainer:
                 wished = alone and (stop.requested or due)
                 if not (last or wished or len(unread) == REPORT_EVERY):
                     continue
-                state = self._read(state, unread)
+                state = self._steps.read(state, unread)
                 state = dataclasses.replace(state, seconds=state.seconds + now - read_at)
                 read_at, unread = now, []
                 done = min((step + 1) * config.batch_size, samples)
@@ -305,7 +294,7 @@ class Trainer:
         if number is not None:
             raise Stopped(number)
 
-    def _run_step(self, batch: Any, epoch: int, step: int) -> tuple[Any, dict[str, tf.Tensor]]:
+    def _run_step(self, batch: Any, epoch: int, step: int) -> UnreadStep:
         self.optimizer.learning_rate = self._learning_rate(epoch, step)
         assert self._step is not None  # Built with the batches.
         return batch["row"], self._step(batch)
@@ -355,64 +344,6 @@ class Trainer:
                 f'last_batch = "short" leaves {plural(smallest, "sample")} for {replicas} replicas '
                 'in the last step; set last_batch to "wrap" or "drop"'
             )
-
-    def _read(self, state: RunState, unread: _Unread) -> RunState:
-        """Waits for steps and adds them to a state.
-
-        Raises:
-            TrainingError: one of them is not finite, and that is not tolerated.
-        """
-        for rows, result in unread:
-            values = {name: float(value) for name, value in result.items()}
-            broken = [name for name, value in values.items() if not math.isfinite(value)]
-            del values["gradient_norm"]
-            samples, updated = values.pop("samples"), values.pop("updated") == 1
-            losses, skipped = state.losses, state.skipped
-            if broken:
-                self._report_broken(state, broken, rows)
-                skipped += 1
-            else:
-                losses = losses.with_step(values, samples)
-                self._report_overflow(state, updated)
-            state = dataclasses.replace(state, step=state.step + 1, losses=losses, skipped=skipped)
-        return state
-
-    def _report_broken(self, state: RunState, broken: Sequence[str], rows: Any) -> None:
-        """Warns about a step that is not finite, or raises TrainingError if it is one too many."""
-        local = self.processes.strategy.experimental_local_results(rows)
-        gathered = self.processes.gather([row for part in local for row in part.numpy().tolist()])
-        referents = [self.training_set.referents[row] for rows in gathered for row in rows]
-        samples = "; ".join(f"{r.image} (mask-id {r.mask_id})" for r in referents)
-        what = (
-            f"{self._place(state)}: not finite in {', '.join(broken)}; the samples of the batch: "
-            f"{samples}"
-        )
-        if state.skipped >= self.config.skip_nonfinite:
-            tolerated = f", after {state.skipped} such steps," if state.skipped else ""
-            raise TrainingError(
-                f"{what}. This step{tolerated} stops the training and was not saved. "
-                f"{WHAT_HELPS}, or tolerate such steps with skip_nonfinite=10"
-            )
-        if self.chief:
-            say(f"warning: {what}; the step is skipped", sys.stderr)
-
-    def _report_overflow(self, state: RunState, updated: bool) -> None:
-        """Warns of gradients that overflow at every loss scale, or raises TrainingError."""
-        self._overflows = 0 if updated else self._overflows + 1
-        if self._overflows not in (OVERFLOWS_TO_WARN, OVERFLOWS_TO_STOP):
-            return
-        what = (
-            f"{self._place(state)}: the gradients overflowed float16 in {self._overflows} steps in "
-            "a row, none of which changed the weights"
-        )
-        remedy = "use precision=mixed_bfloat16, or lower seg_loss_weight"
-        if self._overflows == OVERFLOWS_TO_STOP:
-            raise TrainingError(f"{what}; {remedy}")
-        if self.chief:
-            say(f"warning: {what}; if that goes on, {remedy}", sys.stderr)
-
-    def _place(self, state: RunState) -> str:
-        return f"epoch {state.epoch + 1}, step {state.step + 1} of {self.steps_per_epoch}"
 
     def _learning_rate(self, epoch: int, step: int) -> float:
         config = self.config

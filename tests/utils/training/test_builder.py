@@ -13,7 +13,8 @@ from model.weights import save_weights
 from tests.tiny import network_config, scramble, weights_of
 from utils.training.builder import build_network, build_sets, build_trainer, train
 from utils.training.distributed.processes import Processes
-from utils.training.trainer import Trainer, TrainingError
+from utils.training.step_reader import TrainingError
+from utils.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("trained_on", [None, "coco"])

@@ -16,13 +16,14 @@ from config.signals import Stopped, stop_signals
 from data.loading.errors import DataError
 from tests.utils.training.test_trainer import records_of, state_of
 from utils.prediction.run_folder import settings_of_weights
-from utils.training import trainer as trainer_module
+from utils.training import step_reader
 from utils.training.builder import build_trainer, train
 from utils.training.run.checkpoints import CheckpointError, Checkpoints
 from utils.training.run.folder import RunFolderError
 from utils.training.run.kept_weights import keep_weights
 from utils.training.run.settings import run_settings
-from utils.training.trainer import Trainer, TrainingError
+from utils.training.step_reader import TrainingError
+from utils.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -83,8 +84,8 @@ def assert_same_run(trainer, state, uninterrupted):
 def test_gradients_that_overflow_at_every_loss_scale_are_reported(
     tiny_set, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(trainer_module, "OVERFLOWS_TO_WARN", 2)
-    monkeypatch.setattr(trainer_module, "OVERFLOWS_TO_STOP", 4)
+    monkeypatch.setattr(step_reader, "OVERFLOWS_TO_WARN", 2)
+    monkeypatch.setattr(step_reader, "OVERFLOWS_TO_STOP", 4)
     changes = {"precision": "mixed_float16", "seg_loss_weight": 1e6}
     trainer = build_trainer(settings(tiny_set, tmp_path / "log", **changes))
     before = [np.array(variable) for variable in trainer.model.trainable_variables]
