@@ -134,6 +134,8 @@ def test_arguments_are_checked_before_training(command, monkeypatch, arguments, 
 def test_the_output_name_is_checked_first(command):
     with pytest.raises(WeightsError, match=r"backbone\.h5: the name must end in \.weights\.h5"):
         command(output="backbone.h5")
+    with pytest.raises(WeightsError, match=r"/\.weights\.h5: the name is only the suffix"):
+        command(output=".weights.h5")
 
 
 def test_an_existing_file_is_noticed_before_training(command, tmp_path, monkeypatch):

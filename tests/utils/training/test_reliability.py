@@ -493,7 +493,9 @@ def test_only_the_chief_moves_the_earlier_run_and_no_worker_resumes_it(new_train
     assert files_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("change", ["det_acc_thresh", "evaluate_set", "aspp_dilations"])
+@pytest.mark.parametrize(
+    "change", ["det_acc_thresh", "evaluate_set", "anchors_file", "aspp_dilations"]
+)
 def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept(
     new_trainer, tiny_set, tmp_path, capsys, change
 ):
@@ -503,9 +505,11 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     trainer.run()
     best = (tmp_path / "log" / "best.weights.h5").read_bytes()
     (tmp_path / "val.txt").write_bytes(Path(tiny_set.paths["train_set"]).read_bytes())
+    (tmp_path / "anchors.txt").write_text("1,2, 3,4, 5,6, 7,8, 9,10, 11,12, 13,14, 15,16, 17,18")
     changed = {
         "det_acc_thresh": 0.7,
         "evaluate_set": str(tmp_path / "val.txt"),
+        "anchors_file": str(tmp_path / "anchors.txt"),
         "aspp_dilations": [1, 2, 3],
     }[change]
     capsys.readouterr()
@@ -524,6 +528,7 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     [line] = [line for line in capsys.readouterr().err.splitlines() if str(kept) in line]
     assert "epoch 1 with Acc@0.5 90.00 % " in line
     assert f"another {change};" in line
+    assert ("they need anchors_file as it was then" in line) == (change == "anchors_file")
 
 
 def test_a_run_killed_before_its_last_record_writes_it_when_started_again(

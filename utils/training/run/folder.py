@@ -192,8 +192,9 @@ def _check_is_one_run(folder: Path) -> None:
             f"folders: {counted(names)}; omit --overwrite, or set another log_path"
         )
     for path in (folder / name for name in names if name != FEATURES):
-        for inner, _, files in os.walk(path) if not is_kept(path) else ():
-            if not OF_RUNS.isdisjoint(files):
+        kept = {BEST, VERSIONS} if is_kept(path) else set()
+        for inner, _, files in os.walk(path):
+            if OF_RUNS.intersection(files) - (kept if Path(inner) == path else set()):
                 raise RunFolderError(
                     f"log_path = {folder}: --overwrite would move another run with this one: "
                     f"{inner}; move that one to another folder, or set another log_path"

@@ -1,7 +1,8 @@
 """Best weights with which later ones cannot be compared, each in a folder of its own.
 
 Each folder is laid out like that of a run: test.py, predict.py and `pretrained_weights` find the
-settings that the weights were trained with, even if the run continues with different settings.
+settings that the weights were trained with, even if the run continues with different settings. The
+files that the settings name are not copied: they must be as they were.
 """
 
 import itertools

@@ -14,7 +14,7 @@ from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import check_changes
 from utils.training.run.kept_weights import keep_weights, kept_weights
-from utils.training.run.settings import first_step, score_changes
+from utils.training.run.settings import READ_BY_NETWORK, first_step, score_changes
 from utils.training.run.state import RunState
 
 
@@ -110,9 +110,12 @@ def _with_best_checked(
         )
     elif changed := score_changes(state.settings, settings):
         kept = keep_weights(checkpoints.folder, state.best_epoch, state.settings)
+        # The settings beside them name files that have other contents now.
+        files = ", ".join(key for key in changed if key in READ_BY_NETWORK)
+        needed = f" (they need {files} as it was then)" if files else ""
         say(
             f"warning: {best} were evaluated with another {', '.join(changed)}; they are now in "
-            f"{kept}, with the settings of their training beside them, and {next_ones}",
+            f"{kept}, with the settings of their training beside them{needed}, and {next_ones}",
             sys.stderr,
         )
     else:

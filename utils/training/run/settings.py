@@ -24,7 +24,8 @@ ARCHITECTURE = (
 FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
 # What the accuracy of the same weights depends on; of the files, the contents count.
 MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh")
-MEASURED_ON = ("evaluate_set", "anchors_file", "word_embed", "bert_path")
+READ_BY_NETWORK = ("anchors_file", "word_embed", "bert_path")
+MEASURED_ON = ("evaluate_set", *READ_BY_NETWORK)
 
 # Where files are, and how they are loaded: this may differ between the machines of a run.
 OF_EACH_MACHINE = (

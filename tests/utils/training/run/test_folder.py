@@ -200,6 +200,19 @@ def test_overwriting_moves_the_best_weights_that_the_run_has_kept(folder):
     assert (move_away(folder) / "best.epoch12" / "best.weights.h5").read_bytes() == b"best"
 
 
+@pytest.mark.parametrize("inside", ["best.epoch5", "best.epoch12/fine"])
+def test_overwriting_moves_no_run_that_is_named_like_kept_weights_or_inside_them(folder, inside):
+    (folder / "best.weights.h5").write_bytes(b"best")
+    keep_weights(folder, 12, SETTINGS)
+    (folder / inside).mkdir()
+    other = folder / inside / "last.state.h5"
+    other.touch()
+    for use in (move_away, lambda path: check_overwrite(path, reads())):
+        with pytest.raises(RunFolderError, match=rf"another run .*: {other.parent}; move that"):
+            use(folder)
+    assert other.exists()
+
+
 def test_overwriting_a_link_renames_its_target(folder, tmp_path):
     """The new run belongs to the disk that the link leads to."""
     (tmp_path / "disk").mkdir()
