@@ -25,7 +25,7 @@ from config.files import (
 )
 from config.json_text import parse_json, read_lines
 from utils.prediction.jobs import Job
-from utils.prediction.photographs import Source, path_of, path_text, source_of, source_path
+from utils.prediction.photographs import Source, path_text, source_of, source_path
 from utils.prediction.prediction import Prediction, mask_of, to_record
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.png import png_bytes
@@ -73,6 +73,7 @@ class Output:
     ) -> None:
         self.folder, self._network, self._overwrite = Path(folder), network, overwrite
         self._path = self.folder / RECORDS
+        self._images = {source_path(job.image): job.image for job in jobs}
         # (absolute path of the photograph, expression) → start and length of the record.
         self._places: dict[tuple[str, str], tuple[int, int]] = {}
         self._numbers: Counter[str] = Counter()
@@ -86,8 +87,9 @@ class Output:
     def opened(self) -> Iterator[None]:
         """Prepares the folder for `write` and keeps it for this process during the block.
 
-        Removes results whose photograph has changed or whose picture or mask is missing, and all
-        earlier ones if they are to be overwritten.
+        Removes results for photographs of the jobs if these have changed or a picture or mask is
+        missing, and all earlier results if they are to be overwritten. Other photographs are not
+        read: a run whose jobs include them does this.
 
         Raises:
             UserError: another process writes to the folder, or has done so with another network
@@ -99,7 +101,7 @@ class Output:
             found = list(self._earlier())  # All are checked before anything is removed.
             self._complete_killed(found)
             kept = bytearray()
-            present = functools.cache(lambda path: source_of(path_of(path)))
+            present = functools.cache(source_of)
             for record, line in found:
                 if self._overwrite or not self._is_current(record, present):
                     self._remove_files(record)
@@ -233,11 +235,17 @@ class Output:
         """Picture and mask of a record, which are in the folder wherever it was moved."""
         return [self.folder / Path(record[key]).name for key in FILES]
 
-    def _is_current(self, record: dict[str, Any], present: Callable[[str], Source]) -> bool:
-        """Whether a result is that of the present photograph; one without checksum is not."""
+    def _is_current(self, record: dict[str, Any], present: Callable[[Path], Source]) -> bool:
+        """Whether a result is that of the present photograph, if it is one of the jobs.
+
+        A result without the checksum of its photograph is not.
+        """
+        image = self._images.get(record["source"]["path"])
+        if image is None:
+            return True
         if not all(path.is_file() for path in self._files(record)):
             return False
-        source = present(record["source"]["path"])
+        source = present(image)
         # A photograph that is gone or elsewhere does not change the result.
         return source["sha256"] is None or source == record["source"]
 

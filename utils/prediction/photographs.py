@@ -10,7 +10,6 @@ import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypedDict
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -28,7 +27,6 @@ from data.loading.images import (
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _APPLE_SUFFIXES = (".heic", ".heif")
-_URI = "file://"
 # Filters of warnings are those of the process: threads that change them at once leave them changed.
 _OPENING = threading.Lock()
 
@@ -100,13 +98,6 @@ def source_path(image: Path) -> str:
     folder = os.path.realpath(image.parent) if ".." in image.parts else image.parent
     path = os.path.abspath(os.path.join(folder, image.name))
     return Path(path).as_uri() if path_text(path) != path else path
-
-
-def path_of(text: str) -> Path:
-    """The path that `source_path` turned into text."""
-    if text.startswith(_URI):
-        return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))))
-    return Path(text)
 
 
 def path_text(path: str | os.PathLike) -> str:

@@ -193,6 +193,24 @@ def test_a_photograph_counts_by_its_content_and_not_by_size_and_time(tmp_path, p
     assert predicted(job) == 0
 
 
+def test_photographs_of_other_runs_are_not_read(tmp_path, predicted, monkeypatch):
+    """A loop over photographs would read all earlier ones each time."""
+    photos, read = tmp_path / "photos", []
+    assert predicted(("a.jpg", ["red"]), ("b.jpg", ["red"])) == 2
+
+    def reading(image):
+        read.append(image.name)
+        return source_of(image)
+
+    monkeypatch.setattr(output_module, "source_of", reading)
+    (photos / "a.jpg").write_bytes(b"another photograph")
+    assert predicted(("b.jpg", ["red", "blue"]), ("c.jpg", ["red"])) == 2
+    assert read == ["b.jpg"]
+    assert len(records_in(tmp_path / "out")) == 4
+    assert predicted(("a.jpg", ["red"])) == 1  # It has changed since.
+    assert read == ["b.jpg", "a.jpg"]
+
+
 def test_records_of_former_versions_without_the_checksum_of_the_photograph_are_replaced(
     tmp_path, predicted
 ):
