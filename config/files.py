@@ -280,13 +280,14 @@ def free_bytes(folder: str | os.PathLike) -> int:
     return shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free
 
 
-def numbered(path: Path, separator: str = ".") -> Iterator[Path]:
-    """The path itself, and then `<name>.2`, `<name>.3` and so on beside it."""
+def numbered(path: Path, separator: str = ".", suffix: str = "") -> Iterator[Path]:
+    """The path itself, and then `<name>.2`, `<name>.3` and so on beside it, before its suffix."""
     yield path
     if path.name in ("", ".."):  # Such as ".", whose name its path does not contain.
         path = path.resolve()
+    stem = path.name.removesuffix(suffix)
     for number in itertools.count(2):
-        yield path.parent / f"{path.name}{separator}{number}"
+        yield path.parent / f"{stem}{separator}{number}{suffix}"
 
 
 def _lacks_inodes(folder: Path, needed_bytes: int) -> bool:

@@ -251,9 +251,12 @@ def _own_variables(layer: "keras.layers.Layer | None") -> list:
 
 
 def check_name(path: str | os.PathLike) -> None:
-    """Raises a WeightsError if Keras would not write weights to a file of this name."""
-    if not Path(path).name.endswith(SUFFIX):
+    """Raises a WeightsError if weights are not written to a file of this name."""
+    name = Path(path).name
+    if not name.endswith(SUFFIX):
         raise WeightsError(f"{path}: the name must end in {SUFFIX}")
+    if name == SUFFIX:
+        raise WeightsError(f"{path}: the name is only the suffix; specify NAME{SUFFIX}")
 
 
 def check_target(path: str | os.PathLike, overwrite: bool) -> None:
@@ -264,7 +267,7 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
         overwrite: whether it may replace an existing one.
 
     Raises:
-        WeightsError: its name has another ending, it is a folder, or it exists.
+        WeightsError: its name has another ending or is only the suffix, it is a folder, or it exists.
     """
     check_name(path)
     if Path(path).is_dir():
@@ -296,9 +299,8 @@ def claimed_target(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
         yield path
         return
     make_folder(path.parent)
-    stems = numbered(path.with_name(path.name.removesuffix(SUFFIX)), "-")
     with no_space_named(path):
-        target = next(filter(_is_created, (stem.with_name(stem.name + SUFFIX) for stem in stems)))
+        target = next(filter(_is_created, numbered(path, "-", SUFFIX)))
     if target != path:
         print(f"warning: {path} exists by now; writing {target} instead", file=sys.stderr)
     try:

@@ -230,6 +230,12 @@ def test_folders_without_a_name_are_numbered_beside_themselves(tmp_path, monkeyp
     assert list(itertools.islice(numbered(Path("/")), 2)) == [Path("/"), Path("/.2")]
 
 
+@pytest.mark.parametrize("name", ["a.b", "", ".", ".."])
+def test_a_number_stands_before_a_suffix(name):
+    first, second = itertools.islice(numbered(Path(f"x/{name}.h5"), "-", ".h5"), 2)
+    assert (first, second) == (Path(f"x/{name}.h5"), Path(f"x/{name}-2.h5"))
+
+
 def test_only_the_file_itself_with_its_content_is_unchanged(tmp_path):
     path, link = tmp_path / "a.bin", tmp_path / "link"
     path.write_bytes(b"content")
