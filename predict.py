@@ -29,7 +29,7 @@ settings is not computed again, so that the same command continues an interrupte
 other weights or settings need another folder, or --overwrite, which removes the files that
 predictions.jsonl lists and no others, unless they were changed since.
 
-Exit codes: 0 success, 1 some photographs could not be read, 2 nothing could be done.
+Exit codes: 0 success, 1 some photographs failed, 2 nothing could be done.
 """
 
 import argparse

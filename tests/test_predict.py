@@ -131,7 +131,7 @@ def test_a_folder_with_a_broken_file(folder, predict_here):
     assert "device: " in err
     assert "broken.jpg: not a readable image" in err
     assert "chunk.png: " in err
-    assert "2 of 4 photographs could not be read" in err
+    assert "2 of 4 photographs failed" in err
     assert "predict  100%  4/4" in err
     assert "Traceback" not in err
     written = (folder / "found/predictions.jsonl").read_text().splitlines()

@@ -171,9 +171,9 @@ class Answerer:
                 (prediction,) = self._predictor.predict(
                     [expression], segment_thresh, use_nls, min_score
                 )
+                (attention,) = self._predictor.attention([expression])
             except NotFiniteError:
                 raise PageError(NO_NUMBERS) from None
-            (attention,) = self._predictor.attention([expression])
             shown = _at_page_size(self._predictor.image)
         height, width = shown.shape[:2]
         attention_mask, attention_box = (

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from data.loading.letterbox import Letterbox, unletterbox_map
 from model.mcn import IMAGE_FEATURES, TEXT_FEATURES
+from utils.prediction.grounder import NotFiniteError
 
 BRANCHES = ("mask", "box")
 PHOTOGRAPH_BRIGHTNESS = 0.55
@@ -84,23 +85,29 @@ class AttentionReader:
         rows: Sequence[int] | np.ndarray,
         text_features: Sequence[tf.Tensor | np.ndarray],
         geometry: Letterbox,
+        name: str = "",
     ) -> list[Attention]:
         """Computes the attention of K expressions about one photograph.
 
         Args:
             features, rows, text_features: as in `utils.prediction.grounder.Grounder.locate`.
             geometry: `Letterbox` of the photograph.
+            name: what the error message calls the photograph.
 
         Returns:
             K `Attention`s.
+
+        Raises:
+            NotFiniteError: a weight is NaN or infinite.
         """
         rows = np.asarray(rows, np.int32)
         image_features = [tf.gather(feature, rows) for feature in features]
         text_features = [tf.convert_to_tensor(feature) for feature in text_features]
-        mask, box = self._collect_weights([*image_features, *text_features])
-        return [
-            Attention(*weights, geometry) for weights in zip(mask.numpy(), box.numpy(), strict=True)
-        ]
+        found = self._collect_weights([*image_features, *text_features])
+        mask, box = (weights.numpy() for weights in found)
+        if not (np.isfinite(mask).all() and np.isfinite(box).all()):
+            raise NotFiniteError(name)
+        return [Attention(*weights, geometry) for weights in zip(mask, box, strict=True)]
 
 
 def draw_attention(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

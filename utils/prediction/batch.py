@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from config.errors import printable
+from config.errors import UserError, printable
 from data.loading.errors import DataError
 from data.support.progress import Progress
+from utils.prediction.grounder import NotFiniteError
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
 from utils.prediction.photographs import source_of
@@ -27,7 +28,8 @@ def predict_jobs(
 ) -> int:
     """Predicts and writes the results that are missing, and prints those of every job.
 
-    Photographs that cannot be read are reported on standard error and skipped.
+    Photographs that cannot be read, or for which the network computes NaN or infinite values, are
+    reported on standard error and skipped.
 
     Args:
         predictor: the `Predictor`.
@@ -38,23 +40,24 @@ def predict_jobs(
             unknown words of its expressions.
 
     Returns:
-        The number of photographs that could not be read.
+        The number of photographs that failed.
 
     Raises:
         DataError: the only photograph cannot be read.
+        NotFiniteError: the network computes NaN or infinite values for every photograph.
         NoSpaceError, OSError: a result cannot be written.
     """
-    failures = 0
+    failures: list[UserError] = []
     several = len(jobs) > 1
     with Progress(len(jobs), "predict", unit="img") if several else nullcontext() as bar:
         log = bar.log if bar else print
         for done, job in enumerate(jobs, start=1):
             try:
                 image_seconds = _predict(predictor, job, output)
-            except DataError as error:
+            except (DataError, NotFiniteError) as error:
                 if not several:
                     raise
-                failures += 1
+                failures.append(error)
                 log(f"error: {printable(str(error))}", file=sys.stderr)
             else:
                 records = output.records(job)
@@ -66,8 +69,10 @@ def predict_jobs(
             if bar:
                 bar.update(done)
     if failures:
-        print(f"{failures} of {len(jobs)} photographs could not be read", file=sys.stderr)
-    return failures
+        if sum(isinstance(error, NotFiniteError) for error in failures) == len(jobs):
+            raise NotFiniteError
+        print(f"{len(failures)} of {len(jobs)} photographs failed", file=sys.stderr)
+    return len(failures)
 
 
 def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
@@ -76,6 +81,7 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
     Raises:
         DataError: the photograph cannot be read, or was replaced meanwhile. The same command then
             replaces what was written.
+        NotFiniteError: the network computes NaN or infinite values.
     """
     expressions = output.missing(job)
     if not expressions:

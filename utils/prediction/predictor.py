@@ -30,8 +30,14 @@ from utils.prediction.prediction import Prediction, check_min_score, check_thres
 
 @dataclass(frozen=True, eq=False)
 class _Photograph:
-    """A photograph with its features, and the seconds that encoding took."""
+    """A photograph with its features.
 
+    Attributes:
+        name: what error messages call it; may be empty.
+        seconds: time taken to encode it.
+    """
+
+    name: str
     pixels: np.ndarray
     features: list[tf.Tensor]
     geometry: Letterbox
@@ -164,11 +170,14 @@ class Predictor:
             UserError: the process was forked after the predictor was made.
         """
         self._check_process()
+        if name is None and isinstance(image, (str, bytes, os.PathLike)):
+            name = os.fsdecode(image)
         photograph = read_photograph(image, self.max_pixels, name)
         start = time.perf_counter()
         square = letterbox_image(photograph, self._grounder.input_size)
         features = self._grounder.encode_images(square[None])
         self._photograph = _Photograph(
+            name=name or "",
             pixels=np.asarray(photograph),
             features=features,
             geometry=Letterbox.fit(*photograph.size, self._grounder.input_size),
@@ -229,7 +238,7 @@ class Predictor:
             text_features = self._grounder.encode_words(self.reader.read(chunk).inputs)
             rows = [0] * len(chunk)
             found += self._attention.read(
-                photograph.features, rows, text_features, photograph.geometry
+                photograph.features, rows, text_features, photograph.geometry, photograph.name
             )
         return found
 
@@ -256,7 +265,8 @@ class Predictor:
         start = time.perf_counter()
         reading = self.reader.read(expressions)
         text_features = self._grounder.encode_words(reading.inputs)
-        outputs = self._grounder.locate(photograph.features, [0] * len(expressions), text_features)
+        rows = [0] * len(expressions)
+        outputs = self._grounder.locate(photograph.features, rows, text_features, [photograph.name])
         shared_seconds = (time.perf_counter() - start) / len(expressions)
         predictions = []
         for k, (box, rounded, score, probability) in enumerate(zip(*outputs, strict=True)):

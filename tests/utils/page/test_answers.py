@@ -9,6 +9,7 @@ from PIL import Image
 from tests.tiny import UNKNOWN_WORD
 from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, problem_html
 from utils.prediction.expressions import ExpressionReader
+from utils.prediction.grounder import NotFiniteError
 from utils.prediction.predictor import Predictor
 from utils.visualization.palette import PREDICTED
 
@@ -156,6 +157,13 @@ def test_a_broken_photograph_does_not_affect_the_next(predictor, tiny_set, tmp_p
         answerer.answer(broken, "red box", 0.35, True)
     answer = answerer.answer(tiny_set.images / "b.png", "red box", 0.35, True)
     assert answer.prediction.mask.shape == (96, 60)
+
+
+@pytest.mark.parametrize("method", ["predict", "attention"])
+def test_values_that_are_no_numbers_are_a_sentence(predictor, tiny_set, monkeypatch, method):
+    monkeypatch.setattr(predictor, method, lambda *_: (_ for _ in ()).throw(NotFiniteError("x")))
+    with pytest.raises(PageError, match="no valid result for this: try another photograph"):
+        Answerer(predictor).answer(tiny_set.images / "a.png", "red box", 0.35, True)
 
 
 def test_problems_are_escaped():

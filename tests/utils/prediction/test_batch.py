@@ -10,6 +10,7 @@ from PIL import Image
 from data.loading.errors import DataError
 from tests.utils.prediction.results import prediction, records_in
 from utils.prediction.batch import predict_jobs
+from utils.prediction.grounder import NotFiniteError
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
 from utils.prediction.photographs import read_photograph
@@ -59,8 +60,36 @@ def test_photographs_that_cannot_be_read_do_not_stop_the_others(tmp_path, jobs, 
     assert predictor.images == ["good.png"]
     said = capsys.readouterr()
     assert said.err.count("error: ") == 6
-    assert "6 of 7 photographs could not be read" in said.err
+    assert said.err.endswith("6 of 7 photographs failed\n")
     assert said.out.count("score") == 4
+
+
+class Overflowing(FakePredictor):
+    """The network computes infinite values for photographs of some names."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+
+    def predict(self, expressions):
+        if self.images[-1] in self.names:
+            raise NotFiniteError(self.images[-1])
+        return super().predict(expressions)
+
+
+def test_a_photograph_without_a_finite_result_does_not_stop_the_others(tmp_path, jobs, capsys):
+    """Unless there is no other: the network is damaged then."""
+    jobs[-1].image.with_name("more.png").write_bytes(jobs[-1].image.read_bytes())
+    jobs = [jobs[0], Job(tmp_path / "more.png", ("a", "b")), jobs[-1]]
+    assert run(tmp_path / "out", jobs, Overflowing("more.png")) == 2
+    said = capsys.readouterr()
+    assert "error: more.png: the network computes NaN or infinite values" in said.err
+    assert said.err.endswith("2 of 3 photographs failed\n")
+    assert said.out.count("score") == 4
+    with pytest.raises(NotFiniteError, match=r"^the network computes NaN or infinite values"):
+        run(tmp_path / "all", jobs[1:], Overflowing("more.png", "good.png"))
+    with pytest.raises(NotFiniteError, match=r"^more\.png: "):
+        run(tmp_path / "one", jobs[1:2], Overflowing("more.png"))
 
 
 def test_memory_does_not_grow_with_the_number_of_expressions(tmp_path, jobs):

@@ -18,7 +18,7 @@ from tests.limits import memory_within
 from tests.tiny import ANCHORS, UNKNOWN_WORD, scramble
 from utils.evaluation.evaluator import build_evaluator
 from utils.prediction.expressions import ExpressionReader
-from utils.prediction.grounder import Grounder
+from utils.prediction.grounder import Grounder, NotFiniteError
 from utils.prediction.predictor import Predictor
 
 
@@ -181,6 +181,24 @@ def test_bad_input_is_refused(predictor, tiny_set, monkeypatch):
     (after,) = predictor.predict("red box")
     assert after.mask.shape == predictor.image.shape[:2] == (60, 80)
     np.testing.assert_array_equal(after.box_xyxy, before.box_xyxy)
+
+
+@pytest.mark.parametrize("ask", ["predict", "attention"])
+def test_values_that_are_no_numbers_name_the_photograph(predictor, tiny_set, monkeypatch, ask):
+    encode = predictor._grounder.encode_images
+    monkeypatch.setattr(
+        predictor._grounder, "encode_images", lambda x: [y * np.nan for y in encode(x)]
+    )
+    path = tiny_set.images / "a.png"
+    for image, name, said in (
+        (path, None, rf"^{path}: the network computes NaN"),
+        (os.fsencode(path), None, rf"^{path}: the network computes NaN"),
+        (path, "mine", r"^mine: the network computes NaN"),
+        (np.zeros((40, 60, 3), np.uint8), None, r"^the network computes NaN"),
+    ):
+        predictor.set_image(image, name)
+        with pytest.raises(NotFiniteError, match=said):
+            getattr(predictor, ask)(["red box", "blue box"])
 
 
 @pytest.mark.parametrize("threshold", [np.nan, np.inf, -0.01, 1.01, "0.3", True])

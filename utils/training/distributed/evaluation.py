@@ -36,6 +36,7 @@ def evaluate(
 
     Raises:
         DataError: an image or mask cannot be used; with on_bad_sample="skip", none can.
+        NotFiniteError: the network computes NaN or infinite values.
         config.signals.Stopped: one of the processes was asked to stop.
     """
     first = processes.index * processes.local
