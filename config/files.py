@@ -17,6 +17,8 @@ from typing import BinaryIO
 from config.errors import FolderError, NoSpaceError, UserError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# How file systems without hard links, such as those of memory cards, refuse one.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # File systems allow 255 bytes per name; a character of UTF-8 has at most four.
 KEPT_OF_NAME = 50
 HASHED_BYTES = 1 << 20  # At a time.
@@ -24,9 +26,13 @@ HASHED_BYTES = 1 << 20  # At a time.
 
 @contextmanager
 def written_atomically(
-    path: str | os.PathLike, *, durable: bool = False, needed_bytes: int | None = None
+    path: str | os.PathLike,
+    *,
+    durable: bool = False,
+    needed_bytes: int | None = None,
+    replace: bool = True,
 ) -> Iterator[BinaryIO]:
-    """Opens a file for writing that replaces `path` only once it is complete.
+    """Opens a file for writing that gets its name, `path`, only once it is complete.
 
     If the block raises or is interrupted, an existing file stays unchanged and no partial file is
     left behind. Missing parent folders are created.
@@ -36,11 +42,13 @@ def written_atomically(
         durable: flush the file to disk first, so that not even a crash of the machine leaves an
             empty file in place of the old one. Too slow for thousands of small files.
         needed_bytes: size of the file, for the error message, if it is known.
+        replace: whether the file replaces what has its name by then.
 
     Yields:
         A binary file object that can be read, written and positioned.
 
     Raises:
+        FileExistsError: something has the name, and `replace` is not set.
         NoSpaceError: the disk is full.
         FolderError: the path leads through a file.
     """
@@ -54,7 +62,10 @@ def written_atomically(
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.replace(path)
+            if replace:
+                temporary.replace(path)
+            else:
+                _rename_to_free(temporary, path)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.filename == str(temporary):
@@ -62,6 +73,19 @@ def written_atomically(
             raise
     if durable:
         _flush_folder(path.parent)
+
+
+def _rename_to_free(file: Path, path: Path) -> None:
+    """Renames a file; raises FileExistsError if something has the name."""
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        path.open("xb").close()  # Empty for a moment only.
+        file.replace(path)
+    else:
+        file.unlink()
 
 
 def remove_partial_files(path: str | os.PathLike) -> None:
@@ -119,15 +143,20 @@ def no_space_named(path: str | os.PathLike, needed_bytes: int | None = None) -> 
 
 
 def write_bytes(
-    path: str | os.PathLike, content: bytes | memoryview, *, durable: bool = False
+    path: str | os.PathLike,
+    content: bytes | memoryview,
+    *,
+    durable: bool = False,
+    replace: bool = True,
 ) -> None:
     """Writes a file atomically, see `written_atomically`.
 
     Raises:
+        FileExistsError: something has the name, and `replace` is not set.
         NoSpaceError: the disk has no room; the message names the file and its size.
     """
     size = memoryview(content).nbytes
-    with written_atomically(path, durable=durable, needed_bytes=size) as file:
+    with written_atomically(path, durable=durable, needed_bytes=size, replace=replace) as file:
         file.write(content)
 
 

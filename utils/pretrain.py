@@ -54,16 +54,16 @@ def main() -> None:
             raise UserError(f"--leave_out {arguments.leave_out}: the list is empty; omit it")
     quiet_tensorflow()
 
-    from model.weights import save_weights
-    from model.weights.native import check_target, check_trained_on, claimed_target
+    from model.weights.native import check_target, check_trained_on, write_target
     from utils.training.pretraining import pretrain
 
     check_target(arguments.output, arguments.overwrite)  # Before hours of training.
     if arguments.trained_on is not None:
         check_trained_on(arguments.trained_on)
     backbone = pretrain(config, arguments.instances, left_out, arguments.epochs, arguments.output)
-    with claimed_target(arguments.output, arguments.overwrite) as written:
-        save_weights(backbone, written, trained_on=arguments.trained_on)
+    written = write_target(
+        backbone, arguments.output, arguments.overwrite, trained_on=arguments.trained_on
+    )
     print(f"Backbone written to {written}; to train from it, set pretrained_weights to it")
 
 

@@ -36,8 +36,10 @@ _H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, Overflow
 
 
 @contextmanager
-def written_hdf5(path: str | os.PathLike, content: io.BytesIO | None = None) -> Iterator[h5py.File]:
-    """Opens an HDF5 file in memory that replaces `path` once the block has ended.
+def written_hdf5(
+    path: str | os.PathLike, content: io.BytesIO | None = None, *, replace: bool = True
+) -> Iterator[h5py.File]:
+    """Opens an HDF5 file in memory that is written to `path` once the block has ended.
 
     The file is sealed with a checksum, see `opened_hdf5`, and flushed to disk. If the block raises
     or the disk is full, an existing file stays unchanged and no partial file is left behind. The
@@ -46,11 +48,13 @@ def written_hdf5(path: str | os.PathLike, content: io.BytesIO | None = None) -> 
     Args:
         path: the file to write or replace; missing folders are created.
         content: an HDF5 file in memory to complete; a new one by default.
+        replace: whether it replaces what has its name by then.
 
     Yields:
         The open file.
 
     Raises:
+        FileExistsError: something has the name, and `replace` is not set.
         NoSpaceError: the disk is full; the message names the file and its size.
     """
     mode = "w" if content is None else "r+"
@@ -60,7 +64,7 @@ def written_hdf5(path: str | os.PathLike, content: io.BytesIO | None = None) -> 
         file.attrs[SEALED_BY] = CHECKSUM
         file.attrs[CHECKSUM] = checksum(file)
     with content.getbuffer() as view:
-        write_bytes(path, view, durable=True)
+        write_bytes(path, view, durable=True, replace=replace)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from config.command_line import add_config_arguments, run
 from config.quiet import quiet_tensorflow
 from config.schema import load_config
-from model.weights import LoadReport, WeightsError, load_pretrained, save_weights
+from model.weights import LoadReport, WeightsError, load_pretrained
 from model.weights.inspection import describe
 from model.weights.layouts import BACKBONE, NETWORK, TRUNK, part_of
-from model.weights.native import check_target, claimed_target
+from model.weights.native import check_target, write_target
 from model.weights.provenance import training_set
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def _convert(options: argparse.Namespace) -> None:
     model = build_mcn(config)
     report = load_pretrained(model, source, ignore_rest=options.ignore_rest)
     part = part_of(model, filled_part(model, report))
-    with claimed_target(target, options.overwrite) as written:
-        save_weights(part, written, half=options.half, trained_on=trained_on)
+    written = write_target(part, target, options.overwrite, options.half, trained_on)
     print(report.table())
     print(report)
     print(describe(written))

@@ -20,7 +20,6 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ import h5py
 import numpy as np
 
 from config.errors import Hdf5Error
-from config.files import make_folder, no_space_named, numbered
+from config.files import first_free, numbered
 from config.hdf5_file import written_hdf5
 from config.hdf5_file.examination import LONGEST_NAME
 from model.weights.hdf5.content import WeightsError, listed
@@ -267,7 +266,7 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
         overwrite: whether it may replace an existing one.
 
     Raises:
-        WeightsError: its name has another ending or is only the suffix, it is a folder, or it exists.
+        WeightsError: see `check_name`; or it is a folder, or it exists.
     """
     check_name(path)
     if Path(path).is_dir():
@@ -276,47 +275,41 @@ def check_target(path: str | os.PathLike, overwrite: bool) -> None:
         raise WeightsError(f"{path} exists; specify another file, or pass --overwrite")
 
 
-@contextmanager
-def claimed_target(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
-    """Claims the file that weights are written to in the block, after long work.
+def write_target(
+    model: "keras.Model",
+    path: str | os.PathLike,
+    overwrite: bool,
+    half: bool = False,
+    trained_on: str | None = None,
+) -> Path:
+    """Writes weights after long work, to the file that `check_target` allowed before it.
 
-    What has appeared at `path` since `check_target` was asked is kept, and the file gets a free
-    name beside it, such as `backbone-2.weights.h5`, with a warning. Until it is written, an empty
-    file keeps others from taking the name.
+    What has appeared at `path` since then is kept, and the weights get a free name beside it, such
+    as `backbone-2.weights.h5`, with a warning.
 
     Args:
         path, overwrite: as those of `check_target`.
+        model, half, trained_on: as those of `model.weights.save_weights`.
 
-    Yields:
-        The file to write. If the block raises, there is none.
+    Returns:
+        The file that was written.
 
     Raises:
+        WeightsError: as `model.weights.save_weights`.
         FolderError: the path leads through a file.
         NoSpaceError: the disk is full.
     """
     path = Path(path)
-    if overwrite and not path.is_dir():
-        yield path
-        return
-    make_folder(path.parent)
-    with no_space_named(path):
-        target = next(filter(_is_created, numbered(path, "-", SUFFIX)))
-    if target != path:
-        print(f"warning: {path} exists by now; writing {target} instead", file=sys.stderr)
-    try:
-        yield target
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-
-
-def _is_created(path: Path) -> bool:
-    """Creates an empty file; returns whether nothing had its name."""
-    try:
-        path.open("xb").close()
-    except FileExistsError:
-        return False
-    return True
+    replace = overwrite and not path.is_dir()
+    while True:
+        target = path if replace else first_free(numbered(path, "-", SUFFIX))
+        if target != path:
+            print(f"warning: {path} exists by now; writing {target} instead", file=sys.stderr)
+        try:
+            write_native(model, target, half, trained_on, replace)
+        except FileExistsError:  # Another process has taken the name since.
+            continue
+        return target
 
 
 def write_native(
@@ -324,8 +317,13 @@ def write_native(
     path: str | os.PathLike,
     half: bool = False,
     trained_on: str | None = None,
+    replace: bool = True,
 ) -> None:
-    """Writes a `.weights.h5` file atomically; see `model.weights.save_weights`."""
+    """Writes a `.weights.h5` file atomically; see `model.weights.save_weights`.
+
+    Args:
+        replace: whether it replaces an existing file, instead of raising FileExistsError.
+    """
     path = Path(path)
     check_name(path)
     attributes = {PART: name_of_part(model), BACKBONE_NAME: model.backbone.name}
@@ -335,10 +333,10 @@ def write_native(
     content = _InMemory()
     model.save_weights(content)
     if not half:
-        with written_hdf5(path, content) as file:
+        with written_hdf5(path, content, replace=replace) as file:
             file.attrs.update(attributes)
         return
-    with h5py.File(content, "r") as source, written_hdf5(path) as file:
+    with h5py.File(content, "r") as source, written_hdf5(path, replace=replace) as file:
         _copy_halved(source, file)
         file.attrs.update(attributes)
 

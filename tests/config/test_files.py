@@ -1,5 +1,6 @@
 """Atomic writes, locks and checks of free space."""
 
+import errno
 import hashlib
 import itertools
 import os
@@ -54,6 +55,24 @@ def test_an_interruption_leaves_the_old_file(tmp_path):
         interrupted()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_replaces_nothing(tmp_path, monkeypatch, has_links):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"first", replace=False)
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for taken in (path, tmp_path / "link"):
+        with pytest.raises(FileExistsError) as caught:
+            write_bytes(taken, b"second", replace=False)
+        assert caught.value.filename == str(taken)
+    assert path.read_bytes() == b"first"
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "link"]
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
@@ -180,6 +199,21 @@ with written_atomically(sys.argv[1]) as file:
     remove_partial_files(path)
     assert set(os.listdir(tmp_path)) == kept
     remove_partial_files(tmp_path / "none" / "a.bin")
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "unlink"])
+def test_a_kill_leaves_no_name_or_a_complete_file(tmp_path, call):
+    code = f"""
+import os, sys
+from config.files import write_bytes
+os.{call} = lambda *_, **__: os.kill(os.getpid(), 9)
+write_bytes(sys.argv[1], b"all", durable=True, replace=False)
+"""
+    path = tmp_path / "a.bin"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert ended.returncode == -9
+    assert (path.read_bytes() == b"all") if call == "unlink" else not path.exists()
+    assert len(list(tmp_path.glob(".a.bin.*.tmp"))) == 1
 
 
 def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path):

@@ -172,7 +172,7 @@ def test_weights_that_cannot_be_written_leave_no_file(tmp_path, config, capsys, 
     def fail(*_, **__):
         raise UserError("too large for float16")
 
-    monkeypatch.setattr("model.weights.__main__.save_weights", fail)
+    monkeypatch.setattr("model.weights.native.write_native", fail)
     assert run("convert", source, target, *config) == BAD_INPUT
     assert not target.exists()
 
