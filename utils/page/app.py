@@ -102,8 +102,8 @@ def build_page(
     predictor: Predictor,
     examples: Sequence[list[str]],
     uploads: Uploads,
+    local: bool,
     demo: bool = False,
-    local: bool = True,
 ) -> tuple[Any, dict]:
     """Builds the page without opening it.
 
@@ -111,8 +111,8 @@ def build_page(
         predictor: the `Predictor`.
         examples: of `example_rows`.
         uploads: the folder for uploaded photographs and drawn answers.
-        demo: whether the network is the demo network, see `utils.demo`.
         local: whether only this machine can reach the page.
+        demo: whether the network is the demo network, see `utils.demo`.
 
     Returns:
         (gradio.Blocks, keyword arguments for its `launch`).

@@ -98,9 +98,7 @@ class Gate:
             that of a stranger.
     """
 
-    def __init__(
-        self, app: Any, uploads: Uploads, questions: Questions, local: bool = False
-    ) -> None:
+    def __init__(self, app: Any, uploads: Uploads, questions: Questions, local: bool) -> None:
         self._app, self._uploads, self._questions = app, uploads, questions
         self._local = local
         self._uploading = self._guessing = self._beating = 0

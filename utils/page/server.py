@@ -55,10 +55,10 @@ def serve(
         if demo:
             print(f"note: {TRAINED_ON_SHAPES}")
         examples, local = example_rows(config), is_loopback(host)
-        page, settings = build_page(predictor, examples, uploads, demo, local)
+        page, settings = build_page(predictor, examples, uploads, local, demo)
         page.launch(server_name=bracketed(host), server_port=port, auth=auth, **settings)
         print(f"\nThe page is open at {url_of(host, port)} - press Ctrl-C to close it.")
-        if auth is None and not is_loopback(host):
+        if auth is None and not local:
             print("Anyone who can reach this address can use the page; there is no password.")
         try:
             print(end="", flush=True)

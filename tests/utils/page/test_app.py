@@ -60,8 +60,8 @@ def test_the_page_says_what_the_network_can_do(uploads, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     predictor = SimpleNamespace(segment_thresh=0.35, use_nls=True, min_score=0.4)
     examples = [[str(tmp_path / "a.png"), "the largest ring"]]
-    plain, _ = app.build_page(predictor, examples, uploads)
-    demo, _ = app.build_page(predictor, examples, uploads, demo=True)
+    plain, _ = app.build_page(predictor, examples, uploads, local=True)
+    demo, _ = app.build_page(predictor, examples, uploads, local=True, demo=True)
     for page in (plain, demo):
         assert "always answers with exactly one box" in shown_by(page)
         assert '"value": 0.4' in shown_by(page)

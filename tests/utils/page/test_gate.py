@@ -348,7 +348,7 @@ def test_open_heartbeats_are_bounded(monkeypatch):
             await closed.wait()
             await send({"type": "http.response.start", "status": 200})
 
-        gate = Gate(app, None, None)
+        gate = Gate(app, None, None, local=False)
         scope = {"type": "http", "method": "GET", "path": f"{HEARTBEAT}a", "query_string": b""}
         scope["headers"] = []
         for refused in ([503], [503]):

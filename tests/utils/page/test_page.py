@@ -80,7 +80,8 @@ def address(predictor, tiny_set, tmp_path_factory):
     from utils.page.uploads import Uploads
 
     rows = example_rows(tiny_set.config())
-    page, settings = build_page(predictor, rows, Uploads(tmp_path_factory.mktemp("uploads")))
+    uploads = Uploads(tmp_path_factory.mktemp("uploads"))
+    page, settings = build_page(predictor, rows, uploads, local=True)
     _, address, _ = page.launch(server_name="127.0.0.1", server_port=free_port(), **settings)
     yield address
     page.close(verbose=False)

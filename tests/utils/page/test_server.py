@@ -46,6 +46,11 @@ def test_a_public_page_says_so_and_ctrl_c_closes_it(run_folder, tmp_path, png):
         wait_for(lambda: "Anyone who can reach this address can use the page" in page.log)
         client = Client(page.port)
         assert "Box score" in client.ask(as_file(client.upload("mine.png", png())), "red box")
+        for host in (f"192.168.1.5:{page.port}", "mcn.example"):  # As other machines call it.
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert client.request("GET", "/config", headers=headers)[0] == 200
+            headers["Origin"] = "http://evil.example"
+            assert client.request("GET", "/config", headers=headers)[0] == 403
         close(page, client, signal.SIGINT)
 
 
