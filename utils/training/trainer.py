@@ -234,7 +234,12 @@ class Trainer:
     def _record(self) -> RunLog:
         # A config that was made for another folder evaluates the weights there.
         own = self.config.replace(evaluate_model=str(self.checkpoints.best_path))
-        return RunLog(own.log_path, own.to_dict(), new=not self.checkpoints.found)
+        return RunLog(
+            own.log_path,
+            own.to_dict(),
+            new=not self.checkpoints.found,
+            replicas=str(self.processes),
+        )
 
     def _report_finished(self, state: RunState) -> None:
         """Says that nothing is left to train; writes only records that a kill has prevented."""

@@ -46,6 +46,7 @@ def test_a_run_has_at_least_one_process():
 
 
 def test_no_process_is_left_if_one_of_them_cannot_be_started(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # Otherwise, nvidia-smi would be the first.
     started = []
 
     def popen(command, **settings):
@@ -58,6 +59,7 @@ def test_no_process_is_left_if_one_of_them_cannot_be_started(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", popen)
     with pytest.raises(OSError, match="temporarily unavailable"):
         launch(2, [])
+    assert [process.args[0] for process in started] == [sys.executable]
     assert started[0].returncode == -signal.SIGKILL
 
 

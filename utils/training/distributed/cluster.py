@@ -23,6 +23,9 @@ TF_CONFIG_EXAMPLE = (
     '"task": {"type": "worker", "index": 0}}'
 )
 
+# Addresses of the processes by job, and the job and number of this one.
+_Place = tuple[dict[str, list[str]], str, int]
+
 
 class ClusterError(UserError):
     """The processes that train together cannot be found; the message names what to set."""
@@ -68,24 +71,30 @@ def find_cluster(
         environment: variables of the process. TF_CONFIG counts first, then those that Slurm sets
             for each task of `srun`.
 
+    Returns:
+        The cluster, with as many GPUs per process as this one sees.
+
     Raises:
         ClusterError: there is neither, or TF_CONFIG is not what TensorFlow reads.
     """
     if text := environment.get("TF_CONFIG"):
-        return _from_tf_config(text)
-    if tasks := int(environment.get("SLURM_STEP_NUM_TASKS", 0)):
-        job = int(environment.get("SLURM_JOB_ID", 0))
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=SLURM_PORTS[job % len(SLURM_PORTS)],
-            # Slurm itself assigns GPUs to tasks; these numbers only keep nvidia-smi from being run.
-            gpus_per_node=tasks,
-            gpus_per_task=1,
-            auto_set_gpu=False,
+        jobs, kind, index = _of_tf_config(text)
+    elif tasks := int(environment.get("SLURM_STEP_NUM_TASKS", 0)):
+        jobs, kind, index = _of_slurm(int(environment.get("SLURM_JOB_ID", 0)), tasks)
+    else:
+        raise ClusterError(
+            "distribute = multiworker: neither TF_CONFIG nor Slurm says which processes train "
+            "together; start them with `python -m utils.training.launch --workers N` on one "
+            "machine, with srun under Slurm, or set TF_CONFIG as docs/distributed.md shows"
         )
-    raise ClusterError(
-        "distribute = multiworker: neither TF_CONFIG nor Slurm says which processes train "
-        "together; start them with `python -m utils.training.launch --workers N` on one machine, "
-        "with srun under Slurm, or set TF_CONFIG as docs/distributed.md shows"
+    # The strategy believes its resolver: without a number, it would train on the CPU.
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(jobs),
+        task_type=kind,
+        task_id=index,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
     )
 
 
@@ -145,8 +154,21 @@ def _listens(address: str) -> bool:
     return True
 
 
-def _from_tf_config(text: str) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """The cluster that TF_CONFIG describes: workers, one of which may be called chief."""
+def _of_slurm(job: int, tasks: int) -> _Place:
+    """The tasks of `srun`."""
+    slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=SLURM_PORTS[job % len(SLURM_PORTS)],
+        # Slurm itself assigns GPUs to tasks; these numbers only keep nvidia-smi from being run.
+        gpus_per_node=tasks,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    jobs = slurm.cluster_spec().as_dict()  # Also finds out which task this is.
+    return jobs, slurm.task_type, slurm.task_id
+
+
+def _of_tf_config(text: str) -> _Place:
+    """What TF_CONFIG describes: workers, one of which may be called chief."""
 
     def refuse(reason: str) -> ClusterError:
         return ClusterError(f"TF_CONFIG: {reason}; it must look like {TF_CONFIG_EXAMPLE}")
@@ -169,9 +191,7 @@ def _from_tf_config(text: str) -> tf.distribute.cluster_resolver.ClusterResolver
         raise refuse("an address occurs twice")
     if type(index) is not int or kind not in list(jobs) or not 0 <= index < len(jobs[kind]):
         raise refuse(f"the task {shown(kind)} {shown(index)} is not one of the cluster")
-    return tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec(jobs), task_type=kind, task_id=index, rpc_layer="grpc"
-    )
+    return jobs, kind, index
 
 
 def _is_address(host: object) -> bool:

@@ -47,8 +47,13 @@ class Processes:
         self.local = self.replicas // self.count
 
     def __str__(self) -> str:
-        processes = "one process" if self.count == 1 else f"{self.count} processes"
-        return f"replicas: {self.replicas} in {processes}"
+        if self.replicas == 1:
+            return "one replica"
+        processes = "one process" if self.count == 1 else f"each of {self.count} processes"
+        devices = ", ".join(
+            device.rpartition("device:")[2] for device in self.strategy.extended.worker_devices
+        )
+        return f"{self.replicas} replicas, on {devices} of {processes}"
 
     def gather(self, value: Any) -> list[Any]:
         """Exchanges plain values, as JSON has them: returns those of all processes, in order."""

@@ -121,7 +121,7 @@ class Checkpoints:
                 # The next save replaces it instead of keeping it as the previous state.
                 self._last_is_damaged |= path == self.last_path
                 continue
-            if path != self.last_path or damages:
+            if self.writer and (path != self.last_path or damages):
                 warnings.warn(
                     f"{damages[0] if damages else f'{self.last_path}: is missing'}; "
                     f"{path.name} is used, the state before it",

@@ -41,15 +41,21 @@ class RunLog:
         settings: the settings of the run, plain values.
         new: whether the run has not begun before. What the folder then holds under these names is
             renamed, with a warning.
+        replicas: the devices of all processes, for `versions.json`.
     """
 
     def __init__(
-        self, log_path: str | os.PathLike, settings: Mapping[str, Any], *, new: bool = False
+        self,
+        log_path: str | os.PathLike,
+        settings: Mapping[str, Any],
+        *,
+        new: bool = False,
+        replicas: str = "",
     ) -> None:
         self.folder, self._det_thresh = Path(log_path), settings.get("det_acc_thresh", 0.5)
         for name in (SETTINGS_FILE, VERSIONS, EPOCHS, CURVES):
             remove_partial_files(self.folder / name)
-        values = {SETTINGS_FILE: settings, VERSIONS: versions()}
+        values = {SETTINGS_FILE: settings, VERSIONS: {**versions(), "replicas": replicas}}
         texts = {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}
         events = self.folder / EVENTS
         self._recorded = _recorded_events(events)

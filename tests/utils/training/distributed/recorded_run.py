@@ -24,7 +24,7 @@ def main(config_path, output, devices):
         cpu, [tf.config.LogicalDeviceConfiguration()] * int(devices)
     )
     trainer = build_trainer(load_config(config_path))
-    strategy, read = trainer.processes.strategy, trainer._read
+    strategy, read = trainer.processes.strategy, trainer._steps.read
     decoded = count_decoded(trainer)
     if not trainer.checkpoints.found:
         scramble(trainer.model)
@@ -37,7 +37,7 @@ def main(config_path, output, devices):
             rows.append([part.numpy().tolist() for part in parts])
         return read(state, unread)
 
-    trainer._read = recorded
+    trainer._steps.read = recorded
     state = trainer.run()
     alone = trainer.evaluator.evaluate(trainer.grounder, trainer.config.word_len)
     arrays = {f"loss/{name}": [each[name] for each in losses] for name in losses[0]}

@@ -33,10 +33,36 @@ def tf_config(cluster=None, task=None):
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
 
 
-def test_tf_config_names_the_processes():
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """TensorFlow seems to see two GPUs."""
+    listed = tf.config.list_physical_devices
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{n}", "GPU") for n in range(2)]
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else listed(kind)
+    )
+
+
+def devices_of(cluster):
+    """The devices on which a strategy with this cluster would train in this process."""
+    extended = tf.distribute.MultiWorkerMirroredStrategy()._extended
+    return extended._initialize_local_devices(cluster, "/job:worker/task:1")
+
+
+def test_tf_config_names_the_processes(two_gpus):
     cluster = find_cluster(tf_config())
     assert cluster.cluster_spec().as_dict() == {"worker": HOSTS}
     assert (cluster.task_type, cluster.task_id) == ("worker", 1)
+    assert cluster.num_accelerators() == {"GPU": 2}
+    assert devices_of(cluster) == (
+        ("/job:worker/task:1/device:GPU:0", "/job:worker/task:1/device:GPU:1"),
+        "GPU",
+    )
+
+
+def test_processes_without_gpus_train_on_the_cpu():
+    cluster = find_cluster(tf_config())
+    assert devices_of(cluster) == (("/job:worker/task:1/device:CPU:0",), "CPU")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +103,9 @@ def test_a_process_that_has_left_again_is_missing(monkeypatch):
         (0, 1, "gpu07", "1", ["gpu07:21968"]),
     ],
 )
-def test_slurm_names_the_processes(number, tasks, nodes, tasks_per_node, addresses, monkeypatch):
+def test_slurm_names_the_processes(
+    number, tasks, nodes, tasks_per_node, addresses, monkeypatch, two_gpus
+):
     """Three tasks on two nodes, and one; the variables are those that srun sets."""
     variables = {
         "SLURM_JOB_ID": "70123",
@@ -92,6 +120,7 @@ def test_slurm_names_the_processes(number, tasks, nodes, tasks_per_node, address
     cluster = find_cluster(variables)
     assert cluster.cluster_spec().as_dict() == {"worker": addresses}
     assert (cluster.task_type, cluster.task_id) == ("worker", number)
+    assert cluster.num_accelerators() == {"GPU": 2}
 
 
 def test_a_missing_process_is_named(monkeypatch):

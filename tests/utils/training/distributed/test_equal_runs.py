@@ -151,6 +151,17 @@ def test_a_step_is_traced_once(several):
     assert [int(record["traces"]) for record in several.records] == [1] * len(several.records)
 
 
+def test_the_devices_of_all_replicas_are_printed_and_recorded(several):
+    line = {
+        1: "2 replicas, on CPU:0, CPU:1 of one process",
+        2: "2 replicas, on CPU:0 of each of 2 processes",
+        3: "3 replicas, on CPU:0 of each of 3 processes",
+    }[len(several.outputs)]
+    assert f"\n{line}\n" in several.outputs[0]
+    recorded = json.loads((several.folder / "log" / "versions.json").read_text())
+    assert recorded["replicas"] == line
+
+
 def test_only_the_first_process_prints(several):
     for output in several.outputs[1:]:
         assert "epoch" not in output
