@@ -29,7 +29,7 @@ from config.files import (
 )
 from config.schema import PROJECT_ROOT
 from data.acquisition.archives import SOURCES, Archive, Download, WeightFile
-from data.acquisition.fetch import fetch
+from data.acquisition.fetch import existing, fetch
 from data.acquisition.unpack import unpack
 from data.acquisition.verification import Examine
 
@@ -68,15 +68,19 @@ def obtain(download: Download, output: Path, keep: bool = False) -> str:
 
 
 def _obtain_file(download: Download, output: Path) -> str:
-    folder = output / download.folder
-    existed = (folder / download.file).is_file()
+    folder, examine = output / download.folder, _examiner(download)
+    if found := existing(download, folder, examine):
+        return f"{download.file}: {bytes_text(found.stat().st_size)} exist as {found}"
     check_folder(folder)
-    # Beside the part, which other outputs share if their folder is a link.
-    with locked(folder / f".{download.file}.lock", _taken(download, folder)):
-        path = fetch(download, folder, examine=_examiner(download))
+    with locked(_shared_lock(download, folder), _taken(download, folder)):
+        path = fetch(download, folder, examine=examine)
         os.sync()
-    size = bytes_text(path.stat().st_size)
-    return f"{download.file}: {size} {'exist as' if existed else '→'} {path}"
+    return f"{download.file}: {bytes_text(path.stat().st_size)} → {path}"
+
+
+def _shared_lock(download: Download, folder: Path) -> Path:
+    """The lock of what is written to a folder, which other outputs share if it is a link."""
+    return folder / f".{download.file}.lock"
 
 
 def _examiner(download: Download) -> Examine | None:
@@ -110,7 +114,9 @@ def _obtain_archive(archive: Archive, output: Path, keep: bool) -> str:
     with locked(downloads / f"{archive.file}.lock", _taken(archive, output)):
         remove_partial_files(record)
         path = fetch(archive, downloads)
-        files = unpack(path, folder, archive.members, archive.flat, archive.n_files)
+        waiting = f"{archive.file}: waiting for another process to extract it to {folder}"
+        with locked(_shared_lock(archive, folder), waiting, wait=True):
+            files = unpack(path, folder, archive.members, archive.flat, archive.n_files)
         os.sync()  # A crash of the machine must not lose files whose archive is deleted.
         write_text(record, "".join(f"{size} {name}\n" for name, size in files.items()))
         if not keep:

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,10 @@ def fetch(
         NoSpaceError: the file does not fit on the disk; what has arrived is kept.
     """
     folder = Path(folder)
+    if found := existing(download, folder, examine):
+        return found
     folder.mkdir(parents=True, exist_ok=True)
-    path, part = folder / download.file, folder / f"{download.file}.part"
-    if path.is_file():
-        mismatch = mismatch_of(path, download, examine)
-        if mismatch:
-            raise DownloadError(
-                f"{path} exists, but {mismatch}; delete it and run the same command again, or get "
-                f"the file from {download.page} in a browser"
-            )
-        if not os.path.lexists(part):  # A killed process has renamed it.
-            note_path(part).unlink(missing_ok=True)
-        return path
+    path, part = folder / download.file, _part_of(download, folder)
     for place in (path, part, note_path(part)):
         check_place(place)
     remove_partial_files(note_path(part))
@@ -112,6 +105,33 @@ def fetch(
     if not part.exists():
         note_path(part).unlink(missing_ok=True)
     raise DownloadError(_all_failed(download, path, part, faults))
+
+
+def existing(download: Download, folder: Path, examine: Examine | None = None) -> Path | None:
+    """The complete file in a folder, which need not be writable; None if there is none.
+
+    Args:
+        download, folder, examine: as those of `fetch`.
+
+    Raises:
+        DownloadError: a different file of this name exists.
+    """
+    path, part = folder / download.file, _part_of(download, folder)
+    if not path.is_file():
+        return None
+    if mismatch := mismatch_of(path, download, examine):
+        raise DownloadError(
+            f"{path} exists, but {mismatch}; delete it and run the same command again, or get the "
+            f"file from {download.page} in a browser"
+        )
+    if not os.path.lexists(part):  # A killed process has renamed it.
+        with suppress(OSError):
+            note_path(part).unlink()
+    return path
+
+
+def _part_of(download: Download, folder: Path) -> Path:
+    return folder / f"{download.file}.part"
 
 
 def _fetch_from(

@@ -36,7 +36,7 @@ def unpack(
     """Extracts the wanted files of a zip archive into a folder.
 
     Files are written atomically. Files that exist with the right content are skipped, so an
-    interrupted extraction resumes. Only one process may extract an archive at a time.
+    interrupted extraction resumes. Only one process at a time may extract an archive to a folder.
 
     Args:
         path: the archive.

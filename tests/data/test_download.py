@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from config.files import locked
 from data import download
 from data.acquisition import fetch as fetch_module
 from data.acquisition.archives import SOURCES, Archive, Source
-from data.acquisition.unpack import UnpackError
+from data.acquisition.fetch import fetch
+from data.acquisition.unpack import UnpackError, unpack
 from data.download import main, obtain
 from tests.data.acquisition.test_unpack import FILES, write_zip
 from tests.data.acquisition.web_server import WebServer
@@ -172,7 +175,7 @@ def test_a_hostile_archive_is_refused(served, tmp_path, capsys, monkeypatch):
     )
     assert run(tmp_path, "set") == 2
     assert 'refused, since its member "../../outside.txt"' in capsys.readouterr().err
-    assert not (tmp_path / "data/raw").exists()
+    assert os.listdir(tmp_path / "data/raw") == [".set.zip.lock"]
     assert not list(tmp_path.rglob("outside.txt"))
 
 
@@ -224,6 +227,40 @@ def test_two_processes_do_not_download_the_same_archive_at_once(served, tmp_path
     ):
         obtain(archive, tmp_path / "data")
     assert behaviour.asked == []
+
+
+def test_two_archives_are_not_extracted_to_the_same_folder_at_once(
+    served, tmp_path, capsys, monkeypatch
+):
+    archive, _ = served
+    (tmp_path / "raw").mkdir()
+    outputs, together = [tmp_path / "a", tmp_path / "b"], threading.Barrier(2)
+    for output in outputs:
+        output.mkdir()
+        (output / "raw").symlink_to(tmp_path / "raw")
+    at_once, most = 0, 0
+
+    def fetch_together(*arguments):
+        path = fetch(*arguments)
+        together.wait(30)
+        return path
+
+    def unpack_slowly(*arguments):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.3)
+        files = unpack(*arguments)
+        at_once -= 1
+        return files
+
+    monkeypatch.setattr(download, "fetch", fetch_together)
+    monkeypatch.setattr(download, "unpack", unpack_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        said = list(threads.map(lambda output: obtain(archive, output), outputs))
+    assert [text.startswith("set.zip: 2 files") for text in said] == [True, True]
+    assert most == 1
+    assert "set.zip: waiting for another process to extract it to " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("record", [b"", b"3 set/a.txt\n", b"x set/a.txt\n", b"\xff"])

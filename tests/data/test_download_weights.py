@@ -1,8 +1,11 @@
 """Weight files: from a name on the command line to a file that is what it should be."""
 
 import base64
+import errno
+import os
 import random
 import re
+import tempfile
 import urllib.parse
 from dataclasses import replace
 
@@ -89,6 +92,25 @@ def test_a_weight_file_is_downloaded_once(serve, tmp_path, backbone, capsys):
     assert run(tmp_path, "darknet") == 0
     assert f"exist as {path}" in capsys.readouterr().out
     assert len(served.asked) == 1
+
+
+def test_a_complete_file_is_found_in_a_folder_that_cannot_be_written(
+    serve, tmp_path, backbone, capsys, monkeypatch
+):
+    (served,) = serve("darknet", backbone)
+    path = tmp_path / "data/weights/darknet.h5"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(backbone)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert run(tmp_path, "darknet") == 0
+    assert f"exist as {path}" in capsys.readouterr().out
+    assert os.listdir(path.parent) == ["darknet.h5"]
+    assert served.asked == []
 
 
 def test_redirects_are_followed(serve, tmp_path, backbone):
