@@ -4,11 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.errors import UserError
 from config.files import file_sha256, is_unchanged
-from config.json_text import parse_json
 from config.schema import Config
-from data.support.sealing import is_sealed, sealed
+from data.support.sealing import is_sealed, json_object, sealed
 from utils.export.graph import Exportable
 
 # The settings that users of an exported file need to know.
@@ -84,12 +82,9 @@ def described(
 def read_description(path: Path) -> Description | None:
     """Reads a description; None if there is none, or a file that is no description."""
     try:
-        content = parse_json(path.read_bytes() if path.is_file() else b"", path)
-        unchanged = is_sealed(path, OWN)
-    except (OSError, UserError):
+        content = json_object(path)
+        if not content.keys() >= _KEYS or not isinstance(content[FILES], dict):
+            return None
+        return Description(content[FILES], is_sealed(path, OWN))
+    except OSError:
         return None
-    if not isinstance(content, dict) or not content.keys() >= _KEYS:
-        return None
-    if not isinstance(content[FILES], dict):
-        return None
-    return Description(content[FILES], unchanged)
