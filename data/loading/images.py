@@ -2,8 +2,8 @@
 
 Training, evaluation and prediction see the same pixels of a file, whatever its kind:
 
-- 16 bits per channel become eight by dropping the lower ones, so that 65535 is white, or 0 if a
-  TIFF file says so.
+- 16 bits per channel, or 12 of gray, become eight by dropping the lower ones, so that the largest
+  number is white, or 0 if a TIFF file says so.
 - Transparent parts, and the transparent color of a PNG image, are placed on white.
 - Palettes, black and white, gray, CMYK and other colors become RGB.
 - 32-bit and signed integers and floating-point numbers are refused, because no file says which are
@@ -33,6 +33,7 @@ _WHITE = (255, 255, 255, 255)
 # Tags of TIFF, and the keys of `Image.info` that stay with an image when it is rotated.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, "white is zero"
 _SAMPLE_FORMAT, _SIGNED = 339, "signed integers"
+_BITS_PER_SAMPLE, _TWELVE_BITS = 258, "12 bits"
 # EPS is a program that Pillow has Ghostscript run; an IPTC file can contain one. BLP contains a
 # JPEG image, which Pillow decodes at once, whatever its size.
 _REFUSED = ("EPS", "IPTC", "BLP")
@@ -95,11 +96,25 @@ def _open_as_stored(path: str | os.PathLike) -> Image.Image:
         return image
     image.close()
     tiff = _TiffAsStored(path)
-    if tiff.tag_v2.get(_PHOTOMETRIC) == 0:
-        tiff.info[_WHITE_IS_ZERO] = True
-    if 2 in tiff.tag_v2.get(_SAMPLE_FORMAT, ()):
-        tiff.info[_SIGNED] = True
+    tiff.info.update(dict.fromkeys(_marks_of(tiff), True))
     return tiff
+
+
+def _marks_of(tiff: TiffImagePlugin.TiffImageFile) -> set[str]:
+    """What the tags of a TIFF image say about its numbers, as keys of `Image.info`."""
+    tags = tiff.tag_v2
+    marks = {
+        _WHITE_IS_ZERO: tags.get(_PHOTOMETRIC) == 0,
+        _SIGNED: 2 in tags.get(_SAMPLE_FORMAT, ()),
+        _TWELVE_BITS: 12 in tags.get(_BITS_PER_SAMPLE, ()),
+    }
+    return {mark for mark, is_set in marks.items() if is_set}
+
+
+def _is_marked(image: Image.Image, mark: str) -> bool:
+    """Whether the file of an image, which callers may have opened themselves, says so."""
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    return mark in image.info or (is_tiff and mark in _marks_of(image))
 
 
 @contextmanager
@@ -190,21 +205,21 @@ def gray_of_sixteen_bits(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of gray of 16 bits.
 
     Args:
-        image: from `opened_image`, gray of 16 bits.
+        image: opened or decoded, gray of 16 bits, or of 12, which Pillow does not scale.
 
     Returns:
         Its values, uint16 (height, width), of which 0 is black; and where it is opaque, bool of the
         same shape.
     """
-    values = np.asarray(image).astype(np.uint16)
+    values = np.asarray(image).astype(np.uint16) << (4 if _is_marked(image, _TWELVE_BITS) else 0)
     is_opaque = values != image.info.get("transparency", -1)
     # Pillow inverts such pixels itself if they have up to eight bits.
     return (~values if is_white_zero(image) else values), is_opaque
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Whether 0 is white in the file of an opened image."""
-    return _WHITE_IS_ZERO in image.info
+    """Whether 0 is white in the file of an image."""
+    return _is_marked(image, _WHITE_IS_ZERO)
 
 
 def has_colors_of_sixteen_bits(image: Image.Image) -> bool:
@@ -252,7 +267,8 @@ def conversion_of(source: str | os.PathLike | Image.Image) -> str | None:
             return conversion_of(image)
     done = []
     if _has_sixteen_bits(source, getattr(source, "filename", "") or "the image"):
-        done.append("16-bit grayscale scaled to 8 bits")
+        bits = 12 if _is_marked(source, _TWELVE_BITS) else 16
+        done.append(f"{bits}-bit grayscale scaled to 8 bits")
     elif has_colors_of_sixteen_bits(source):
         done.append("16 bits per channel scaled to 8 bits")
     if source.has_transparency_data:
@@ -279,7 +295,7 @@ def _has_sixteen_bits(image: Image.Image, name: str | os.PathLike) -> bool:
         return True
     if image.mode == "F":
         kind = "floating-point numbers"
-    elif image.mode == "L" and _SIGNED in image.info:
+    elif image.mode in ("L", "I") and _is_marked(image, _SIGNED):
         kind = "signed integers"
     elif image.mode == "I" and image.format != "PPM":  # Pillow opens PPM of 16 bits as 32 bits.
         kind = "integers of 32 bits"

@@ -194,7 +194,7 @@ def save_mask(content):
             "empty.weights.h5: an empty file; docs/weights.md says",
         ),
         (mix_divisions, "train.txt: the lines are of refcoco (unc) of raw files"),
-        (save_integers, "the pixels are integers of 32 bits; save it with 8 bits per channel"),
+        (save_integers, "the pixels are signed integers; save it with 8 bits per channel"),
         (
             lambda p: (p.folder / "anchors.txt").write_text("1,2,  3,4"),
             "anchors.txt: found 4 numbers; expected one line",

@@ -44,12 +44,37 @@ def test_the_pixels_of_a_tiff_image_are_as_stored(tmp_path, orientation, compres
     np.testing.assert_array_equal(np.asarray(read_photograph(path)), shown)
 
 
-def test_signed_integers_are_refused_as_an_image(tmp_path):
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_signed_integers_are_refused_as_an_image(tmp_path, dtype):
     path = tmp_path / "a.tif"
-    cv2.imwrite(str(path), np.zeros((5, 9), np.int8))
+    cv2.imwrite(str(path), np.zeros((5, 9), dtype))
     for read in (read_image, read_photograph, conversion_of):
         with pytest.raises(DataError, match=rf"^{path}: the pixels are signed integers"):
             read(path)
+    with (
+        Image.open(path) as image,
+        pytest.raises(DataError, match=r"^the image: the pixels are signed integers"),
+    ):
+        read_photograph(image)
+
+
+def test_gray_of_twelve_bits_is_scaled(tmp_path):
+    tags = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
+    pixels = bytes.fromhex("000 001 7ff fff".replace(" ", ""))
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+    path, start = tmp_path / "a.tif", 8 + len(pixels)
+    path.write_bytes(
+        struct.pack("<2sHI", b"II", 42, start)
+        + pixels
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
+    with Image.open(path) as image:
+        for source in (path, image):
+            assert conversion_of(source) == "12-bit grayscale scaled to 8 bits"
+            assert np.asarray(read_photograph(source))[0, :, 0].tolist() == [0, 0, 127, 255]
+    assert np.asarray(read_image(path))[0, :, 0].tolist() == [0, 0, 127, 255]
 
 
 def test_a_truncated_png_is_not_decoded(tmp_path):
@@ -219,6 +244,8 @@ def test_white_is_zero_where_a_tiff_file_says_so(tmp_path, depth, orientation):
     np.testing.assert_array_equal(pixels(path), expected)
     upright = expected[::-1, ::-1] if orientation == 3 else expected
     np.testing.assert_array_equal(np.asarray(read_photograph(path)), upright)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(read_photograph(image)), upright)
 
 
 def test_colors_of_more_than_255_values_are_reported(tmp_path):
@@ -236,7 +263,7 @@ def test_colors_of_sixteen_bits_are_scaled(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kind"), [(np.int32, "integers of 32 bits"), (np.float32, "floating-point numbers")]
+    ("dtype", "kind"), [(np.int32, "signed integers"), (np.float32, "floating-point numbers")]
 )
 def test_numbers_without_a_white_are_refused(tmp_path, dtype, kind):
     path = saved(np.ones((4, 5), dtype), tmp_path / "a.tif")
