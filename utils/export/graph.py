@@ -19,7 +19,9 @@ from utils.export.letterbox import (
     place_mask_in_graph,
     unletterbox_box_in_graph,
 )
-from utils.prediction.grounder import Grounder
+from utils.prediction.grounder import Grounder, are_finite
+
+NO_RESULT = "NaN if the network computes NaN or infinite values"
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,15 @@ class _Network:
         return self.image_encoder(square[None] / 255.0, training=False)
 
     def locate(self, image_features, words):
-        """Image features and words of N pairs → (N, 4) boxes, (N,) scores, (N, S/8, S/8) masks."""
+        """Image features and words of N pairs → (N, 4) boxes, (N,) scores, (N, S/8, S/8) masks.
+
+        The score of a pair for which the network computes NaN or infinite values is NaN.
+        """
         # Keras returns a list of one output as a bare tensor.
         text_features = tf.nest.flatten(self.text_encoder(words, training=False))
         outputs = self.heads([*image_features, *text_features], training=False)
         box, score = best_box(outputs["boxes"], self.anchors_px, self.size)
+        score = tf.where(are_finite(outputs), score, np.nan)
         return box, score, tf.sigmoid(outputs["mask"][..., 0])
 
     @property
@@ -117,7 +123,7 @@ def _whole(network, use_nls):
         "words": network.about_words,
         "box_xyxy_px": "left, top, right, bottom in pixels of the image, clipped to it but not "
         "rounded",
-        "score": "confidence of the box in 0..1",
+        "score": f"confidence of the box in 0..1; {NO_RESULT}",
         "mask_score": f"(h, w) in {value_range}; a pixel belongs to the mask where it "
         "exceeds segment_thresh",
     }
@@ -161,7 +167,7 @@ def _grounder(network):
         **_about_features(),
         "words": f"of N expressions, each {network.about_words}",
         "box_xyxy_px": "left, top, right, bottom in pixels of the letterboxed image",
-        "score": "confidence of each box in 0..1",
+        "score": f"confidence of each box in 0..1; {NO_RESULT}",
         "mask_probability": "in 0..1, at an eighth of the letterboxed size",
     }
     return Exportable(grounder, _variables(network.text_encoder) + _variables(network.heads), about)

@@ -5,7 +5,7 @@ weights, and `Grounder` runs its three parts.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -28,6 +28,25 @@ class NotFiniteError(UserError):
             f"{image and f'{image}: '}the network computes NaN or infinite values: its weights are "
             "damaged or their training has diverged; use others, or train again with a lower lr"
         )
+
+
+def are_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Whether the network computes finite values for each of K pairs.
+
+    Tells it by the logits: the sigmoid of infinity is one, and infinite boxes are clipped.
+
+    Args:
+        outputs: of `model.mcn.ground`.
+
+    Returns:
+        (K,) bool.
+    """
+    # The convolutions of TFLite clip infinity to the largest number.
+    boxes, mask = (
+        tf.reduce_all(tf.abs(logits) < logits.dtype.max, axis=(1, 2, 3))
+        for logits in (outputs["boxes"], outputs["mask"])
+    )
+    return boxes & mask
 
 
 class Grounder:
@@ -77,9 +96,7 @@ class Grounder:
             outputs = grounder([*image_features, *text_features], training=False)
             box, score = best_box(outputs["boxes"], anchors_px, size)
             probability = tf.sigmoid(outputs["mask"][..., 0])
-            # Of the logits: the sigmoid of infinity is one, and infinite boxes are clipped.
-            finite = [_is_finite(outputs[name]) for name in ("boxes", "mask")]
-            return (box, round_box(box, size), score, probability), finite[0] & finite[1]
+            return (box, round_box(box, size), score, probability), are_finite(outputs)
 
         self._encode_images, self._encode_words = encode_images, encode_words
         self._locate = locate
@@ -169,11 +186,6 @@ def load_grounder(
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
     grounder.weights_report = report
     return grounder
-
-
-def _is_finite(values):
-    """(K, ...) → (K,) bool, whether all values of a row are finite."""
-    return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, values.shape.rank)))
 
 
 def _specs(tensors):

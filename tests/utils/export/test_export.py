@@ -403,6 +403,30 @@ def test_parts(trained, image_encoder, onnx_files):
     assert_same(result, expected, SIDE)
 
 
+@pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
+@pytest.mark.parametrize("file_format", WRITERS)
+@pytest.mark.parametrize(("layer", "channel"), [("box_logits", 2), ("mask_logits", 0)])
+def test_infinite_values_show_in_the_score(tmp_path, file_format, layer, channel):
+    """Sigmoid and clipping alone would make a plausible box and mask of them."""
+    require(file_format)
+    model = scramble(build_mcn(network_config(rnn_cell="gru")))
+    bias = model.get_layer(layer).bias
+    bias.assign(np.where(np.arange(bias.shape[0]) == channel, np.inf, 0))
+    whole = build_exportables(Grounder(model, ANCHORS), use_nls=True)["whole"]
+    path = tmp_path / "whole"
+    if file_format == "savedmodel":
+        files._write_savedmodel(whole, path)
+        run = run_signature(path)
+    elif file_format == "onnx":
+        files.write_onnx(whole, path)
+        _, run = onnx_runner(path)
+    else:
+        files._write_tflite(whole, path)
+        run = tf.lite.Interpreter(str(path)).get_signature_runner()
+    image, words = sample((60, 80))
+    assert np.isnan(run(image=image, words=words)["score"])
+
+
 def test_operations_that_onnx_lacks_are_refused(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("tf2onnx")
