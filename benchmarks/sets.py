@@ -10,6 +10,7 @@ from PIL import Image
 
 from config.schema import Config
 from data.loading.annotations import Referent
+from data.loading.masks import open_masks
 from data.text.vectors import WordTable
 from model.mcn import build_mcn
 from utils.evaluation.evaluator import Evaluator
@@ -40,9 +41,8 @@ class SyntheticSet:
 
     def evaluator(self) -> Evaluator:
         """Returns an `Evaluator` of the set with the published settings."""
-        return Evaluator(
-            self.referents, self.words, self.folder, self.folder, batch_size=8, workers=2
-        )
+        masks = open_masks(self.folder)
+        return Evaluator(self.referents, self.words, self.folder, masks, batch_size=8, workers=2)
 
 
 def benchmark_config(backbone: str, quick: bool = False) -> Config:

@@ -62,6 +62,9 @@ class Masks(ABC):
 def open_masks(folder: str | os.PathLike) -> Masks:
     """Opens the masks in a folder: `masks.jsonl`, or `<id>.npy` files if there is no such file.
 
+    `masks.jsonl` is read as it was, even if it is replaced later. Files `<id>.npy` are opened when
+    their mask is read: nothing tells whether they were changed meanwhile.
+
     Raises:
         DataError: it is a pipe or device, a line of it is damaged, or an id occurs twice.
     """

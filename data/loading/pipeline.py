@@ -7,7 +7,6 @@ determine.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +19,7 @@ from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-from data.loading.masks import Masks, open_masks
+from data.loading.masks import Masks
 from data.support.datasets import load_ahead, python_function
 
 
@@ -42,7 +41,7 @@ class TrainingSet:
         referents: referents of the training annotations.
         words: encodes their expressions.
         image_path: folder of the images.
-        mask_path: folder of the masks.
+        masks: their masks, of the same preparation, see `data.preparation.manifest.open_sets`.
         input_size: side of the letterboxed input in pixels.
         stride: stride of the mask target.
         word_len: number of words, or word pieces, that are read per expression.
@@ -56,7 +55,7 @@ class TrainingSet:
     referents: list[Referent]
     words: Words
     image_path: str
-    mask_path: str
+    masks: Masks
     input_size: int
     stride: int
     word_len: int
@@ -86,11 +85,6 @@ class TrainingSet:
         order = np.resize(order, len(order) if samples is None else samples)
         counts = np.array([len(self.referents[i].expressions) for i in order])
         return order, rng.integers(0, counts)
-
-    @cached_property
-    def masks(self) -> Masks:
-        """The masks of the data set, opened when they are first used."""
-        return open_masks(self.mask_path)
 
     @property
     def images(self) -> list[str]:

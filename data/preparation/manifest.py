@@ -12,16 +12,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from config.files import file_sha256, is_unchanged, write_text
 from config.json_text import check_regular
-from data.loading.annotations import Referent
+from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
+from data.loading.masks import Masks, open_masks
 from data.preparation.json_fields import parse_json
 from data.support.sealing import is_sealed, sealed
 
@@ -118,6 +120,50 @@ def read_manifest(folder: str | os.PathLike) -> Manifest | None:
             "delete the file if lines and masks are yours"
         )
     return Manifest(**{name: values[name] for name in fields})
+
+
+def open_sets(
+    annotation_files: Sequence[str | os.PathLike], mask_folder: str | os.PathLike
+) -> tuple[list[list[Referent]], Masks]:
+    """Reads the lines of splits and opens their masks, all of the same preparation.
+
+    Args:
+        annotation_files: annotation files of the splits.
+        mask_folder: folder of the masks.
+
+    Returns:
+        The referents of each split, and the masks.
+
+    Raises:
+        DataError, OSError: lines or masks cannot be used, are of different preparations, or were
+            replaced while they were read.
+    """
+    folders = [Path(mask_folder), *dict.fromkeys(Path(file).parent for file in annotation_files)]
+    manifests = [folder / FILE_NAME for folder in folders]
+    with unchanged(*annotation_files, Path(mask_folder) / MASK_FILE, *manifests):
+        referents = [read_annotations(file) for file in annotation_files]
+        masks = open_masks(mask_folder)
+        for file in annotation_files:
+            check_pairing(file, mask_folder)
+    return referents, masks
+
+
+@contextmanager
+def unchanged(*files: str | os.PathLike) -> Iterator[None]:
+    """Checks that files, which need not exist, are the same after the block that reads them.
+
+    Raises:
+        DataError: one of them is not.
+    """
+    before = [_checksum(file) for file in files]
+    yield
+    for file, checksum in zip(files, before, strict=True):
+        if _checksum(file) != checksum:
+            raise DataError(f"{file} changed while it was read; run the same command again")
+
+
+def _checksum(file: str | os.PathLike) -> str | None:
+    return file_sha256(file) if Path(file).is_file() else None
 
 
 def check_pairing(annotation_file: str | os.PathLike, mask_folder: str | os.PathLike) -> None:

@@ -332,8 +332,9 @@ def test_training_and_evaluation_read_imported_data(photos, tmp_path):
     config = load_config(photos.out / "anns/mine/config.json", [*overrides, "input_size=64"])
     train, val = read_annotations(config.train_set), read_annotations(config.evaluate_set)
     words = build_word_table(config.word_embed, vocabulary_of(train + val), config.embed_dim)
+    masks = open_masks(config.seg_gt_path)
     training_set = TrainingSet(
-        train, words, config.image_path, config.seg_gt_path, 64, 8, config.word_len, config.seed
+        train, words, config.image_path, masks, 64, 8, config.word_len, config.seed
     )
     (batch,) = training_batches(training_set, 1, len(train), workers=2, prefetch=1)
     assert batch["image"].shape == (len(train), 64, 64, 3)
@@ -344,7 +345,7 @@ def test_training_and_evaluation_read_imported_data(photos, tmp_path):
     np.testing.assert_allclose(box, np.array([9, 10, 31, 26]) * 64 / 60 + [0, 11, 0, 11], atol=1e-4)
     groups = group_by_image(val)
     (loaded,) = evaluation_images(groups, config.image_path, 64, 2, 1)
-    masks, geometry = open_masks(config.seg_gt_path), loaded.geometry
+    geometry = loaded.geometry
     for referent in loaded.group.referents:
         mask = masks.read(referent, geometry.image_width, geometry.image_height)
         np.testing.assert_array_equal(mask, square_mask())

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from config.schema import Config
-from data.loading.annotations import Referent, read_annotations
+from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.image_groups import ImageGroup, LoadedImage, evaluation_images, group_by_image
-from data.loading.masks import Masks, open_masks
+from data.loading.masks import Masks
 from data.loading.pipeline import Words
-from data.preparation.manifest import check_pairing
+from data.preparation.manifest import open_sets
 from data.support.progress import Progress
 from data.support.threads import thread_pool
 from utils.evaluation.comparison import GroundedImage, Measurement, compare
@@ -39,7 +38,8 @@ class Evaluator:
     Attributes:
         referents: referents of the set.
         words: encodes their expressions, see `utils.prediction.expressions.build_words`.
-        image_path, mask_path: folders.
+        image_path: folder of the images.
+        masks: their masks, of the same preparation, see `data.preparation.manifest.open_sets`.
         batch_size: images that are encoded, and expressions that are grounded, at once.
         det_thresh, segment_thresh, use_nls: config keys det_acc_thresh, segment_thresh, use_nls.
         workers: images that are loaded, and whose masks are compared, in parallel.
@@ -53,7 +53,7 @@ class Evaluator:
     referents: Sequence[Referent]
     words: Words
     image_path: str | os.PathLike
-    mask_path: str | os.PathLike
+    masks: Masks
     _: KW_ONLY
     batch_size: int = 8
     det_thresh: float = 0.5
@@ -67,11 +67,6 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         self.groups = group_by_image(self.referents)
-
-    @cached_property
-    def masks(self) -> Masks:
-        """The masks of the set, opened when they are first used."""
-        return open_masks(self.mask_path)
 
     @property
     def n_expressions(self) -> int:
@@ -91,9 +86,7 @@ class Evaluator:
         if count == 1:
             return self
         groups = self.groups[index::count]
-        part = replace(self, referents=[r for group in groups for r in group.referents])
-        part.masks = self.masks  # Opened once.
-        return part
+        return replace(self, referents=[r for group in groups for r in group.referents])
 
     def restricted(self, indices: Sequence[int] | np.ndarray) -> "Evaluator":
         """Returns an evaluator of some expressions, given by their positions in the set."""
@@ -223,30 +216,32 @@ class Evaluator:
             return []
 
 
-def build_evaluator(
-    config: Config, words: Words | None = None, set_path: str | os.PathLike | None = None
-) -> Evaluator:
+def build_evaluator(config: Config, set_path: str | os.PathLike | None = None) -> Evaluator:
     """Builds the `Evaluator` that a config describes.
 
     Args:
         config: the settings.
-        words: encodes the expressions of the set; built if None.
         set_path: annotation file; config.evaluate_set if None.
 
     Raises:
-        DataError, UserError, OSError: the annotations or word vectors cannot be read, or the masks
-            are those of another preparation.
+        DataError, UserError, OSError: the annotations, masks or word vectors cannot be read, or the
+            masks are those of another preparation.
     """
     set_path = config.evaluate_set if set_path is None else set_path
-    referents = read_annotations(set_path)
-    check_pairing(set_path, config.seg_gt_path)
-    if words is None:
-        words = build_words(config, referents, cache_dir=Path(set_path).parent)
+    [referents], masks = open_sets([set_path], config.seg_gt_path)
+    words = build_words(config, referents, cache_dir=Path(set_path).parent)
+    return evaluator_of(config, referents, words, masks)
+
+
+def evaluator_of(
+    config: Config, referents: Sequence[Referent], words: Words, masks: Masks
+) -> Evaluator:
+    """The `Evaluator` of a set that is loaded, with the settings of a config."""
     return Evaluator(
         referents,
         words,
         config.image_path,
-        config.seg_gt_path,
+        masks,
         batch_size=config.eval_batch_size,
         det_thresh=config.det_acc_thresh,
         segment_thresh=config.segment_thresh,

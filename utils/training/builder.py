@@ -13,15 +13,14 @@ from config.command_line import say
 from config.run_files.missing import check_no_file_missing
 from config.schema import Config
 from data.loading.anchors import read_anchors
-from data.loading.annotations import read_annotations
 from data.loading.errors import skipped_text
 from data.loading.pipeline import TrainingSet
-from data.preparation.manifest import check_pairing
+from data.preparation.manifest import open_sets, unchanged
 from model.mcn import build_mcn
 from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
 from utils.environment import device_line, parameters_line
-from utils.evaluation.evaluator import Evaluator, build_evaluator
+from utils.evaluation.evaluator import Evaluator, evaluator_of
 from utils.prediction.expressions import build_words, words_text
 from utils.prediction.grounder import Grounder
 from utils.training.distributed.cluster import make_strategy
@@ -30,7 +29,7 @@ from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints, read_run_state
 from utils.training.run.folder import check_overwrite, check_resumption, held_folder
-from utils.training.run.settings import check_same_settings, run_settings
+from utils.training.run.settings import FILES, check_same_settings, run_settings
 from utils.training.run.state import RunState
 from utils.training.trainer import Trainer
 
@@ -118,10 +117,11 @@ def build_trainer(
             say(str(processes))
     start = start_weights(config, fresh=fresh)
     check_no_file_missing(config.replace(pretrained_weights=start))
-    anchors_px = read_anchors(config.anchors_file)
-    with processes.chief_first():
-        training_set, evaluator = build_sets(config, keep_words=not dry_run)
-    settings = run_settings(config, training_set.words)
+    with unchanged(*(getattr(config, key) for key in FILES)):  # The settings have their checksums.
+        anchors_px = read_anchors(config.anchors_file)
+        with processes.chief_first():
+            training_set, evaluator = build_sets(config, keep_words=not dry_run)
+        settings = run_settings(config, training_set.words)
     check_same_settings(processes, settings)
     if chief:
         if Path(config.log_path).exists() and not dry_run:
@@ -220,20 +220,21 @@ def _silent(_: str) -> None:
 def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet, Evaluator]:
     """Builds the training set and the `Evaluator` of a config, with one table of words.
 
+    Their lines and masks are of the same preparation.
+
     Args:
         config: the settings.
         keep_words: whether to keep the table of word vectors beside the annotations.
     """
-    referents = read_annotations(config.train_set)
-    check_pairing(config.train_set, config.seg_gt_path)
-    evaluated = read_annotations(config.evaluate_set)
+    sets = [config.train_set, config.evaluate_set]
+    (referents, evaluated), masks = open_sets(sets, config.seg_gt_path)
     cache_dir = Path(config.train_set).parent if keep_words else None
     words = build_words(config, [*referents, *evaluated], cache_dir=cache_dir)
     training_set = TrainingSet(
         referents,
         words,
         config.image_path,
-        config.seg_gt_path,
+        masks,
         config.input_size,
         config.seg_out_stride,
         config.word_len,
@@ -241,4 +242,4 @@ def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet,
         config.mask_target,
         on_bad_sample=config.on_bad_sample,
     )
-    return training_set, build_evaluator(config, words)
+    return training_set, evaluator_of(config, evaluated, words, masks)

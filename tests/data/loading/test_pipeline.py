@@ -12,7 +12,7 @@ from PIL import Image
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
-from data.loading.masks import write_masks
+from data.loading.masks import open_masks, write_masks
 from data.loading.pipeline import (
     TrainingSet,
     letterboxed_images,
@@ -31,7 +31,14 @@ def training_set(tiny_set):
     referents = [*tiny_set.train, *tiny_set.val]
     words = build_word_table(str(tiny_set.root / "glove.txt"), vocabulary_of(referents), DIM)
     return TrainingSet(
-        tiny_set.train, words, str(tiny_set.images), str(tiny_set.masks), SIDE, 8, WORD_LEN, seed=5
+        tiny_set.train,
+        words,
+        str(tiny_set.images),
+        open_masks(tiny_set.masks),
+        SIDE,
+        8,
+        WORD_LEN,
+        5,
     )
 
 
@@ -146,7 +153,7 @@ def test_batches_name_their_referents(training_set):
 
 def test_masks_of_either_form_train_alike(training_set, tiny_set, tmp_path):
     write_masks(tmp_path, ((r.mask_id, tiny_mask(tiny_set, r)) for r in tiny_set.train))
-    same = dataclasses.replace(training_set, mask_path=str(tmp_path))
+    same = dataclasses.replace(training_set, masks=open_masks(tmp_path))
     assert same_batches(batches_of(training_set), batches_of(same))
 
 
@@ -262,7 +269,7 @@ def test_a_bad_file_is_named(training_set, broken, case):
     path, folder, referent = broken[which], broken[0].parent, broken[2]
     damage(path)
     train = dataclasses.replace(
-        training_set, referents=[referent], image_path=str(folder), mask_path=str(folder)
+        training_set, referents=[referent], image_path=str(folder), masks=open_masks(folder)
     )
     with pytest.raises(DataError, match=rf"^{path}: {message}"):
         train.sample(0)
@@ -287,7 +294,7 @@ def dirty(training_set, tiny_set, tmp_path):
     return dataclasses.replace(
         training_set,
         image_path=str(images),
-        mask_path=str(masks),
+        masks=open_masks(masks),
         on_bad_sample="skip",
         bad_samples={},
     )
@@ -322,7 +329,7 @@ def test_bad_samples_are_listed_once_with_their_reasons(dirty):
     assert image[0] == "a.png"
     assert re.match(rf"{dirty.image_path}/a\.png: not a readable image \(", image[1])
     assert mask[0] == "mask-id 3 on c.png"
-    assert mask[1].startswith(f"{dirty.mask_path}/3.npy: no such mask; ")
+    assert mask[1].startswith(f"{dirty.masks.folder}/3.npy: no such mask; ")
 
 
 def test_an_epoch_with_bad_samples_can_start_at_any_batch(dirty):

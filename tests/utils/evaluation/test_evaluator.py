@@ -12,7 +12,7 @@ from PIL import Image
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from data.loading.letterbox import letterbox_image
-from data.loading.masks import write_masks
+from data.loading.masks import open_masks, write_masks
 from model.mcn import build_mcn
 from tests.limits import memory_within
 from tests.tiny import ANCHORS, IMAGES, NETWORK, UNKNOWN_WORD, network_config
@@ -269,7 +269,7 @@ def test_more_expressions_than_opencv_has_channels(tiny_set, grounder, tmp_path)
     referents = many_expressions(tmp_path, (60, 50), 300)
     evaluator = evaluator_of(tiny_set)
     evaluator = dataclasses.replace(
-        evaluator, referents=referents, image_path=tmp_path, mask_path=tmp_path
+        evaluator, referents=referents, image_path=tmp_path, masks=open_masks(tmp_path)
     )
     cases = list(evaluator.measure(grounder, WORD_LEN))
     assert [case.index for case in cases] == list(range(300))
@@ -286,7 +286,7 @@ def test_more_expressions_than_opencv_has_channels(tiny_set, grounder, tmp_path)
 def test_memory_of_many_expressions_on_a_large_image(tiny_set, grounder, tmp_path, count):
     referents = many_expressions(tmp_path, (4000, 3000), count)
     evaluator = dataclasses.replace(
-        evaluator_of(tiny_set), referents=referents, image_path=tmp_path, mask_path=tmp_path
+        evaluator_of(tiny_set), referents=referents, image_path=tmp_path, masks=open_masks(tmp_path)
     )
     few = dataclasses.replace(evaluator, referents=referents[:3])
     list(few.measure(grounder, WORD_LEN))
