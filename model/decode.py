@@ -42,7 +42,9 @@ def best_box(
     """
     boxes, confidence = decode_grid(raw_boxes, anchors_px, input_size)
     confidence = tf.reshape(confidence, (-1, confidence.shape[1] ** 2 * confidence.shape[3]))
-    best = tf.argmax(confidence, axis=-1, output_type=tf.int32)
+    # The argmax of NaN is no index in TFLite.
+    ranked = tf.where(confidence >= 0.0, confidence, 0.0)
+    best = tf.argmax(ranked, axis=-1, output_type=tf.int32)
     boxes = tf.reshape(boxes, (-1, confidence.shape[1], 4))
     box = cxcywh_to_xyxy(tf.gather(boxes, best, batch_dims=1)) * input_size
     return box, tf.gather(confidence, best, batch_dims=1)

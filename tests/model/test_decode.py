@@ -52,6 +52,16 @@ def test_equal_confidences_go_to_the_first_in_order_of_row_column_anchor():
     np.testing.assert_allclose(boxes[0], (28, 28, 68, 68), atol=1e-4)  # row 1, column 1, anchor 1
 
 
+def test_nan_is_never_the_most_confident():
+    """All of NaN gives the first box, since the argmax of TFLite would be no index."""
+    raw = np.full((2, 3, 3, 3, 5), np.nan, np.float32)
+    raw[1, 1, 1, 1] = 0
+    boxes, scores = best_box(tf.reshape(raw, (2, 3, 3, 15)), ANCHORS, 96)
+    assert np.isnan(boxes[0]).all()
+    np.testing.assert_allclose(boxes[1], (28, 28, 68, 68), atol=1e-4)
+    np.testing.assert_array_equal(scores, [np.nan, 0.5])
+
+
 def test_a_target_written_as_raw_boxes_decodes_to_its_box():
     box = np.array([(10, 40, 31, 62)], np.float32)
     target = np.array(box_targets(box, ANCHORS, 96))

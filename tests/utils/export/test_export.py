@@ -405,13 +405,21 @@ def test_parts(trained, image_encoder, onnx_files):
 
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("file_format", WRITERS)
-@pytest.mark.parametrize(("layer", "channel"), [("box_logits", 2), ("mask_logits", 0)])
-def test_infinite_values_show_in_the_score(tmp_path, file_format, layer, channel):
+@pytest.mark.parametrize(
+    ("layer", "values"),
+    [
+        ("box_logits", {2: np.inf}),
+        ("box_logits", {2: 100, 4: 50}),  # The exponential of the first is infinite.
+        ("box_logits", dict.fromkeys(range(15), np.nan)),
+        ("mask_logits", {0: np.inf}),
+    ],
+)
+def test_infinite_values_show_in_the_score(tmp_path, file_format, layer, values):
     """Sigmoid and clipping alone would make a plausible box and mask of them."""
     require(file_format)
     model = scramble(build_mcn(network_config(rnn_cell="gru")))
     bias = model.get_layer(layer).bias
-    bias.assign(np.where(np.arange(bias.shape[0]) == channel, np.inf, 0))
+    bias.assign([values.get(channel, 0) for channel in range(bias.shape[0])])
     whole = build_exportables(Grounder(model, ANCHORS), use_nls=True)["whole"]
     path = tmp_path / "whole"
     if file_format == "savedmodel":
