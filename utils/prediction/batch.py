@@ -88,16 +88,22 @@ def _predict(predictor: Predictor, job: Job, output: Output) -> float | None:
         return None
     source = source_of(job.image)
     predictor.set_image(job.image)
+    if source_of(job.image) != source:  # Nothing is recorded: what was read may be either.
+        raise _changed(job.image)
     # Full-size masks of thousands of expressions would not fit into memory at once.
     for start in range(0, len(expressions), predictor.batch_size):
         chunk = expressions[start : start + predictor.batch_size]
         output.write(job.image, source, predictor.image, predictor.predict(chunk))
     now = source_of(job.image)
     if now != source and now["sha256"] is not None:
-        raise DataError(
-            f"{job.image}: changed while expressions were located in it; run the same command again"
-        )
+        raise _changed(job.image)
     return predictor.image_seconds
+
+
+def _changed(image):
+    return DataError(
+        f"{image}: changed while expressions were located in it; run the same command again"
+    )
 
 
 def format_records(

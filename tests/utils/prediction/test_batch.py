@@ -127,12 +127,34 @@ def test_results_of_a_photograph_that_was_replaced_meanwhile_are_not_current(tmp
 
 def test_results_of_a_photograph_that_is_removed_meanwhile_are_kept(tmp_path, jobs):
     class Removing(FakePredictor):
-        def set_image(self, path):
-            super().set_image(path)
-            path.unlink()
+        def predict(self, expressions):
+            jobs[-1].image.unlink(missing_ok=True)
+            return super().predict(expressions)
 
     assert run(tmp_path / "out", jobs[-1:], Removing()) == 0
     assert len(records_in(tmp_path / "out")) == 3
+
+
+def test_results_are_never_recorded_under_the_checksum_of_another_photograph(tmp_path, jobs):
+    """Although the other one, which was read, is gone before the end."""
+    (job,) = jobs[-1:]
+    content = job.image.read_bytes()
+
+    class Replacing(FakePredictor):
+        def set_image(self, path):
+            Image.new("RGB", SIZE[::-1], "red").save(path)
+            super().set_image(path)
+
+        def predict(self, expressions):
+            job.image.unlink(missing_ok=True)
+            return super().predict(expressions)
+
+    with pytest.raises(DataError, match=r"good\.png: changed while .* run the same command again"):
+        run(tmp_path / "out", [job], Replacing())
+    job.image.write_bytes(content)
+    predictor = FakePredictor()
+    assert run(tmp_path / "out", [job], predictor) == 0
+    assert predictor.chunks == [["a", "b"], ["c"]]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
