@@ -54,6 +54,7 @@ def main() -> None:
         dump=arguments.dump,
         pictures=arguments.pictures,
         overwrite=arguments.overwrite,
+        check_loaded=settings.check_unchanged,
     )
 
 

@@ -152,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings.print_warnings()
     quiet_tensorflow()
     referents, qualities = _measured(settings.config, settings.weights)
+    settings.check_unchanged()
     scenes = best_scenes(referents, qualities, options.scenes)
     write_showcase(scenes, settings.config.image_path, options.output)
     for number, scene in enumerate(scenes, start=1):

@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def report_tasks(
     weights: str | os.PathLike | None = None,
     pictures: int = 0,
     overwrite: bool = False,
+    check_loaded: Callable[[], object] | None = None,
 ) -> list[Result]:
     """Evaluates weights on several sets with one network, prints the results and writes them.
 
@@ -108,6 +109,8 @@ def report_tasks(
         config: the settings; those of all sets, except evaluate_set.
         tasks: the sets.
         weights, pictures, overwrite: as those of `report`.
+        check_loaded: called once the weights are loaded; raises an error if they are not those of
+            the config.
 
     Returns:
         The result of each task, see `utils.evaluation.metrics.Metrics.result`.
@@ -136,6 +139,8 @@ def report_tasks(
         print(f"data: {counts}{words_text(evaluator.words)}")
     grounder = load_grounder(config)
     _check_sources(config, tasks, sources)
+    if check_loaded is not None:
+        check_loaded()
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
     return [

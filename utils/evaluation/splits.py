@@ -1,7 +1,7 @@
 """The body of test.py: one or several splits, each with its own folder, and their table."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from config.errors import UserError
@@ -21,6 +21,7 @@ def report_splits(
     dump: str | None = None,
     pictures: int = 0,
     overwrite: bool = False,
+    check_loaded: Callable[[], object] | None = None,
 ) -> None:
     """Evaluates weights on splits of the data set of config.evaluate_set.
 
@@ -38,6 +39,7 @@ def report_splits(
         dump: file for one JSON line per expression; the split is appended for several of them.
         pictures: number of best, median and worst predictions to draw per split.
         overwrite: whether to replace results of other weights, settings or data.
+        check_loaded: of `utils.evaluation.report.report_tasks`.
 
     Raises:
         As `utils.evaluation.report.report`.
@@ -60,7 +62,7 @@ def report_splits(
     tabulated = len(chosen) > 1 or bool(scores.keys() & {*chosen})
     if tabulated:
         _check_table(table_path)
-    results = report_tasks(config, tasks, weights, pictures, overwrite)
+    results = report_tasks(config, tasks, weights, pictures, overwrite, check_loaded)
     if tabulated:
         by_split = dict(zip(chosen, results, strict=True))
         table = splits_table(by_split, weights, dataset, config.det_acc_thresh)

@@ -33,16 +33,40 @@ class WeightSettings:
         weights: the file.
         config: the settings.
         warnings: sentences about settings that are not those of the training.
+        identity: of the file before its settings were read, see `identity_of`.
     """
 
     weights: str
     config: Config
     warnings: tuple[str, ...] = ()
+    identity: tuple[int, ...] | None = None
 
     def print_warnings(self) -> None:
         """Prints the warnings to standard error."""
         for warning in self.warnings:
             print(f"warning: {warning}", file=sys.stderr)
+
+    def check_unchanged(self) -> None:
+        """Checks, after the weights were loaded, that these are the settings of their training.
+
+        A run that resumes with other settings writes them to the same folder before its weights.
+
+        Raises:
+            UserError: the file was replaced since its settings were read.
+        """
+        if self.identity not in (None, identity_of(self.weights)):
+            raise UserError(
+                f"{self.weights}: was replaced while it was loaded; run the same command again"
+            )
+
+
+def identity_of(path: str | os.PathLike) -> tuple[int, ...] | None:
+    """What differs once a file was replaced or written to; None if it does not exist."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_weights_exist(weights: str | os.PathLike) -> None:
@@ -89,6 +113,7 @@ def settings_of_weights(
         default = PROJECT_ROOT / DEFAULT_CONFIG
         weights = load_config(config_file or default, overrides).evaluate_model
     check_weights_exist(weights)
+    identity = identity_of(weights)
     beside, facts = Path(weights).parent / SETTINGS_FILE, _published_facts(weights)
     source: Path | None = beside
     if facts:
@@ -107,12 +132,12 @@ def settings_of_weights(
     else:
         config = load_config(config_file, [*changes, *overrides])
     if source is None:
-        return WeightSettings(str(weights), config)
+        return WeightSettings(str(weights), config, identity=identity)
     trained = load_config(source, changes)
     if facts:
         trained = trained.replace(word_embed=str(PUBLISHED_VECTORS))
     warnings = _warnings(config, trained, "the file itself" if facts else str(source))
-    return WeightSettings(str(weights), config, warnings)
+    return WeightSettings(str(weights), config, warnings, identity)
 
 
 def network_id(config: Config, weights: str | os.PathLike | None, min_score: float = 0.0) -> str:

@@ -60,7 +60,7 @@ def train(
         UserError, OSError: a setting or file cannot be used. What is complete has been saved.
         config.signals.Stopped: a signal asked to stop; everything has been saved.
     """
-    if overwrite and not dry_run:
+    if overwrite:
         check_overwrite(config.log_path, config.to_dict())
     with loss_reported() if config.distribute == "multiworker" else nullcontext():
         trainer = build_trainer(

@@ -84,7 +84,7 @@ class StepReader:
             tolerated = f", after {state.skipped} such steps," if state.skipped else ""
             raise TrainingError(
                 f"{what}. This step{tolerated} stops the training and was not saved. "
-                f"{WHAT_HELPS}, or tolerate such steps with skip_nonfinite=10"
+                f"{WHAT_HELPS}. Or tolerate such steps with skip_nonfinite=10"
             )
         if self.processes.chief:
             say(f"warning: {what}; the step is skipped", sys.stderr)

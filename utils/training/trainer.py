@@ -7,7 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -22,11 +22,11 @@ from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Result, flat_result, format_summary
 from utils.evaluation.pictures import draw_panels
-from utils.prediction.grounder import Grounder
+from utils.prediction.grounder import Grounder, NotFiniteError
 from utils.training.distributed.batches import divided, share_of
 from utils.training.distributed.evaluation import evaluate
 from utils.training.distributed.processes import Processes
-from utils.training.run.checkpoints import Checkpoints
+from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
 from utils.training.run.folder import held_folder, move_away
 from utils.training.run.log import RunLog, plain, write_epochs
 from utils.training.run.resumption import check_same_start, resumed_state
@@ -199,9 +199,10 @@ class Trainer:
         """
         config = self.config
         label = f"  validate {epoch}/{config.epoches}"
-        result = evaluate(
-            self.processes, self.evaluator, self.grounder, config.word_len, label, stop
-        )
+        with self._divergence_explained():
+            result = evaluate(
+                self.processes, self.evaluator, self.grounder, config.word_len, label, stop
+            )
         if log is not None and config.log_images:
             first = range(min(config.log_images, self.evaluator.n_expressions))
             panels = draw_panels(self.evaluator, self.grounder, config.word_len, first)
@@ -287,11 +288,26 @@ class Trainer:
             self.evaluator, referents=[r for image in images for r in image.referents]
         )
         if self.chief:
-            for _ in few.measure(self.grounder, self.config.word_len):
-                if stop.requested:
-                    break
+            with self._divergence_explained():
+                for _ in few.measure(self.grounder, self.config.word_len):
+                    if stop.requested:
+                        break
         self._stop_together(stop)
         return len(images)
+
+    @contextmanager
+    def _divergence_explained(self) -> Iterator[None]:
+        """Says how to continue if the last update, which no loss has judged, spoiled the network.
+
+        Raises:
+            TrainingError: the network computes NaN or infinite values, and the run has a state.
+        """
+        try:
+            yield
+        except NotFiniteError as error:
+            if not self.checkpoints.found:
+                raise
+            raise TrainingError(f"{error.what}: the training has diverged. {WHAT_HELPS}") from None
 
     def _stop_together(self, stop: StopRequest) -> None:
         """Raises `Stopped` in every process if one of them was asked to stop."""

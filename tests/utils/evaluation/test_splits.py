@@ -132,6 +132,24 @@ def test_splits_are_evaluated_by_one_network(prepared, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.slow
+def test_weights_that_were_replaced_since_their_settings_were_read_have_no_results(
+    prepared, tmp_path
+):
+    weights = tmp_path / "best.weights.h5"
+    shutil.copy(prepared.weights, weights)
+    (tmp_path / "config.json").write_text(json.dumps(prepared.config.to_dict()))
+    settings = settings_of_weights(weights)
+    shutil.copy(prepared.weights, tmp_path / "new")
+    (tmp_path / "new").replace(weights)
+    output = tmp_path / "result"
+    with pytest.raises(UserError, match="was replaced while it was loaded"):
+        report_splits(
+            settings.config, settings.weights, [], output, check_loaded=settings.check_unchanged
+        )
+    assert not [*output.rglob("result.*")]
+
+
+@pytest.mark.slow
 def test_a_single_set_keeps_its_folder(prepared, tmp_path, capsys):
     config = prepared.config.replace(evaluate_model=prepared.weights)
     other = prepared.root / "own.weights.h5"

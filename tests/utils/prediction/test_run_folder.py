@@ -48,6 +48,18 @@ def test_the_missing_file_is_named(tmp_path):
         settings_of_weights(weights)
 
 
+def test_weights_that_were_replaced_since_their_settings_were_read_are_refused(run):
+    weights, _ = run
+    weights.write_bytes(b"weights")
+    settings = settings_of_weights(weights)
+    settings.check_unchanged()
+    other = weights.with_name("other.weights.h5")
+    other.write_bytes(weights.read_bytes())
+    other.replace(weights)  # As a training does.
+    with pytest.raises(UserError, match=r"best\.weights\.h5: was replaced while it was loaded"):
+        settings.check_unchanged()
+
+
 def test_files_that_download_fetches_are_named_with_their_command():
     with pytest.raises(FileNotFoundError, match=r"download\.py mcn-refcoco\+-vgg$"):
         settings_of_weights(PROJECT_ROOT / "data/weights/mcn_refcoco+_vgg.h5")

@@ -219,6 +219,34 @@ def test_a_loss_that_is_not_finite_names_term_step_and_samples(new_trainer, tmp_
     assert trainer.checkpoints.restore().step == 3
 
 
+def test_weights_that_diverge_in_the_last_step_of_an_epoch_say_how_to_resume(
+    new_trainer, tmp_path, uninterrupted
+):
+    """No loss has judged this update, which is saved before validation meets it."""
+    trainer, done = new_trainer(tmp_path), []
+    run_step = trainer._run_step
+
+    def diverging(*arguments):
+        result = run_step(*arguments)
+        done.append(1)
+        if len(done) == 6:
+            for variable in trainer.model.trainable_variables:
+                variable.assign(variable * 1e30)
+        return result
+
+    trainer._run_step = diverging
+    way_out = r"the network computes NaN .*: the training has diverged\. .* last\.state\.h5 away"
+    with pytest.raises(TrainingError, match=way_out):
+        trainer.run()
+    with pytest.raises(TrainingError, match=way_out):
+        new_trainer(tmp_path).run()
+    (tmp_path / "last.state.h5").rename(tmp_path / "spoiled.h5")
+    resumed = new_trainer(tmp_path)
+    with pytest.warns(UserWarning, match=r"previous\.state\.h5 is used"):
+        state = resumed.run()
+    assert_same_run(resumed, state, uninterrupted)
+
+
 def broken_words(trainer, row):
     """Makes the words of one referent NaN: only batches with it are not finite."""
     words = trainer.training_set.words

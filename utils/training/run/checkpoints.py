@@ -31,7 +31,10 @@ from utils.training.run.state import RunState
 FORMAT = 3
 LAST, PREVIOUS, BEST = "last.state.h5", "previous.state.h5", BEST_WEIGHTS
 NEXT = "next.state.h5"  # Complete, and not yet in its place.
-WHAT_HELPS = "Try a smaller lr, warmup_steps, or clip_norm=10"
+WHAT_HELPS = (
+    "Try a smaller lr, warmup_steps, or clip_norm=10; if the last state is spoiled already, move "
+    "last.state.h5 away to resume from the one before it"
+)
 
 
 class CheckpointError(UserError):
