@@ -59,7 +59,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if bool(arguments.image) != bool(arguments.expression):
         parser.error("--image and --expression must be given together")
-    named = any(change.startswith("evaluate_model=") for change in arguments.overrides)
+    named = "evaluate_model" in {change.partition("=")[0].strip() for change in arguments.overrides}
     if arguments.weights is None and arguments.config is None and not named:
         arguments.weights = DEMO_WEIGHTS
     auth = None
@@ -79,14 +79,15 @@ def main() -> int:
         host, port, min_score = arguments.host, arguments.port, arguments.min_score
         serve(config, arguments.weights, host, port, auth, min_score)
         return 0
-    return _predict(config, arguments)
+    return _predict(settings, arguments)
 
 
-def _predict(config, arguments):
+def _predict(settings, arguments):
     from utils.prediction.jobs import jobs_from_images, jobs_from_list
     from utils.prediction.output import Output
     from utils.prediction.run_folder import check_network_id, network_id
 
+    config = settings.config
     if arguments.list:
         jobs = jobs_from_list(arguments.list)
     else:
@@ -107,6 +108,7 @@ def _predict(config, arguments):
         print(f"note: {TRAINED_ON_SHAPES}", file=about)
     predictor = Predictor.from_config(config, arguments.weights, min_score=arguments.min_score)
     check_network_id(network, config, arguments.weights, arguments.min_score)
+    settings.check_unchanged()
     with output.opened():
         warn = demo_warning if is_demo else None
         failures = predict_jobs(predictor, jobs, output, arguments.json, warn)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from config.errors import UserError, message_of
+from config.errors import UserError, message_of, printable
 from config.schema import PROJECT_ROOT
 from config.signals import Stopped, stop_signals
 
@@ -58,7 +58,8 @@ def exit_code(
     except (UserError, OSError) as error:
         if os.environ.get("MCN_TRACEBACK"):
             raise
-        say(f"error: {message_of(error)}", sys.stderr)
+        lines = map(printable, message_of(error).split("\n"))  # Paths may contain anything.
+        say("error: " + "\n".join(lines), sys.stderr)
         return BAD_INPUT
     finally:
         _flush_output()

@@ -339,7 +339,12 @@ def test_the_demo_network_is_the_one_of_make_demo_model():
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
-    [([], DEMO_WEIGHTS), (["lr=1"], DEMO_WEIGHTS), (["evaluate_model=a.h5"], None)],
+    [
+        ([], DEMO_WEIGHTS),
+        (["lr=1"], DEMO_WEIGHTS),
+        (["evaluate_model=a.h5"], None),
+        (["evaluate_model =a.h5"], None),
+    ],
 )
 def test_the_demo_network_is_used_unless_weights_are_named(monkeypatch, overrides, expected):
     used = []

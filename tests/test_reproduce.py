@@ -141,6 +141,15 @@ def test_from_the_downloads_to_the_table(server, plan):
     assert again == ["data/download.py", "data/check.py", "train.py"]
     assert plan.weights.read_bytes() == weights
 
+    # Results of other settings, and damaged ones, are not those that are asked for.
+    others = replace(plan, changes=(*plan.changes, "segment_thresh=0.9"))
+    again.clear()
+    assert reproduce(others, runner(again)) != table
+    assert again[-1] == "test.py"
+    (plan.output / "refcoco_val" / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="stopped here"):
+        reproduce(others, runner(again, "test.py"))
+
 
 def test_lines_that_were_changed_are_prepared_again(server, plan):
     done = []

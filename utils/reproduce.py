@@ -10,7 +10,6 @@ what is complete is not done again.
 """
 
 import argparse
-import json
 import shlex
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 from config.command_line import add_output_argument, run
 from config.errors import UserError
 from config.files import file_sha256, write_text
-from config.json_text import parse_json
+from config.json_text import parse_json, read_lines
 from config.run_files.commands import DIVISIONS, download_of
 from config.run_files.released import BACKBONES, DATASETS, SCORES
 from config.run_folder import BEST_WEIGHTS
@@ -30,6 +29,7 @@ from config.schema import PROJECT_ROOT, Config, load_config
 from config.signals import Stopped
 from data.preparation.manifest import read_manifest
 from data.preparation.wording import plural
+from data.support.sealing import json_object
 
 DATA = PROJECT_ROOT / "data"
 # Settings that name files which the downloads and the preparation write.
@@ -131,7 +131,6 @@ def reproduce(plan: Plan, run_command: Runner) -> str:
                 *("--splits", *plan.splits, "--output", str(plan.output), "--overwrite"),
             ]
         )
-        write_text(plan.output / "weights.sha256", file_sha256(plan.weights) + "\n")
     table = _table(plan)
     write_text(plan.output / "README.md", table)
     return table
@@ -162,13 +161,20 @@ def _result_file(plan: Plan, split: str) -> Path:
 
 
 def _is_evaluated(plan: Plan) -> bool:
-    """Whether the results of these weights exist on all splits."""
-    mark = plan.output / "weights.sha256"
-    return (
-        mark.is_file()
-        and mark.read_text(encoding="utf-8").strip() == file_sha256(plan.weights)
-        and all(_result_file(plan, split).is_file() for split in plan.splits)
-    )
+    """Whether the results of these weights, settings and annotations exist on all splits."""
+    weights = file_sha256(plan.weights)
+    for split in plan.splits:
+        lines = Path(plan.config.evaluate_set).with_name(f"{split}.txt")
+        config = plan.config.replace(evaluate_model=str(plan.weights), evaluate_set=str(lines))
+        result, settings = json_object(_result_file(plan, split)), vars(config)
+        recorded = result.get("settings", {})
+        if (
+            result.get("weights_sha256") != weights
+            or result.get("data_sha256", {}).get("evaluate_set") != file_sha256(lines)
+            or any(settings[key] != recorded[key] for key in settings.keys() & recorded.keys())
+        ):
+            return False
+    return True
 
 
 def _table(plan: Plan) -> str:
@@ -189,7 +195,8 @@ def _table(plan: Plan) -> str:
             cells += [f"{ours:.2f}", f"{published:.2f}", f"{ours - published:+.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     log = Path(plan.config.log_path)
-    epochs = [json.loads(line) for line in _lines(log / "epochs.jsonl")]
+    records = log / "epochs.jsonl"
+    epochs = [parse_json(line, records, number) for number, line in read_lines(records)]
     hours = sum(epoch["train"]["seconds"] for epoch in epochs) / 3600
     versions = parse_json((log / "versions.json").read_bytes(), log / "versions.json")
     duration = f"{plural(len(epochs), 'epoch')} in {hours:.1f} hours"
@@ -204,10 +211,6 @@ def _table(plan: Plan) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
 
 
 def run_program(arguments: Sequence[str]) -> None:

@@ -113,8 +113,9 @@ def _marks_of(tiff: TiffImagePlugin.TiffImageFile) -> set[str]:
 
 def _is_marked(image: Image.Image, mark: str) -> bool:
     """Whether the file of an image, which callers may have opened themselves, says so."""
-    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    return mark in image.info or (is_tiff and mark in _marks_of(image))
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and mark in _marks_of(image):
+        return True
+    return mark in image.info
 
 
 @contextmanager

@@ -88,6 +88,13 @@ def test_errors_for_people_are_one_sentence(error, capsys):
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
+def test_what_would_control_a_terminal_is_escaped(capsys):
+    assert exit_code(raising(UserError("missing:\n  a\x1b[31m.png\n  b\r.png"))) == BAD_INPUT
+    assert capsys.readouterr().err == "error: missing:\n  a\\x1b[31m.png\n  b\\r.png\n"
+    assert exit_code(Path("/none/\x1b[2J").read_bytes) == BAD_INPUT
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_files_that_cannot_be_used_are_one_sentence(capsys):
     assert exit_code(Path("/none/such").read_bytes) == BAD_INPUT
     expected = "error: /none/such: cannot be used (No such file or directory)\n"
