@@ -12,13 +12,13 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.errors import NoSpaceError
+from config.errors import NoSpaceError, UserError
 from config.files import first_free, locked, make_folder, no_space_named, numbered
 from config.signals import deferred_stop
 
@@ -53,10 +53,10 @@ def replaced_together(
     """Prepares folders or files beside their targets and moves them into place together.
 
     If the block raises or is interrupted, the targets stay as they were and nothing else is left
-    behind except an empty lock file. A signal that comes later waits until all of them are new.
-    After a kill, the next replacement of the same targets cleans up: it completes an interrupted
-    replacement and deletes an interrupted preparation. A target at whose staging path nothing was
-    written is removed.
+    behind except an empty lock file in each folder of targets. A signal that comes later waits
+    until all of them are new. After a kill, the next replacement of the same targets cleans up: it
+    completes an interrupted replacement and deletes an interrupted preparation. A target at whose
+    staging path nothing was written is removed.
 
     Args:
         targets: folders or files, always in the same order; links are followed. Missing parent
@@ -73,14 +73,14 @@ def replaced_together(
         One path per target, at which nothing exists yet.
 
     Raises:
-        UserError: another process is replacing the first target.
+        UserError: another process is replacing targets of these, or has deleted what was written.
         FolderError: the path of a target leads through a file.
         NoSpaceError: the disk is full; the message names the target.
     """
     resolved = [_resolved(target) for target in targets]
     for target in resolved:
         make_folder(target.parent)
-    with no_space_named(resolved[0]), _locked(targets[0]), ExitStack() as until_the_end:
+    with no_space_named(resolved[0]), _locked(*targets), ExitStack() as until_the_end:
         for target in resolved:
             _clean_up(target)
         key = uuid.uuid4().hex
@@ -128,7 +128,7 @@ def contents_without_traces(*targets: Path) -> list[Path]:
     """
     folder = targets[0].parent
     places = [_resolved(target) for target in targets]
-    traces = {lock_file(places[0]), *(path for place in places for path, *_ in _leftovers(place))}
+    traces = {*_lock_files(places), *(path for place in places for path, *_ in _leftovers(place))}
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in found if _resolved(folder) / path.name not in traces]
 
@@ -137,14 +137,21 @@ def _resolved(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def _locked(first: Path) -> AbstractContextManager[None]:
-    message = f"another process is writing {first}; wait until it has ended"
-    return locked(lock_file(_resolved(first)), message)
+@contextmanager
+def _locked(*targets: Path) -> Iterator[None]:
+    """Holds the locks of targets, some of which others may share by a link."""
+    named = dict(zip(map(_resolved, targets), targets, strict=True))
+    with ExitStack() as held:
+        for lock, target in sorted(_lock_files(named).items()):  # In one order: one process wins.
+            message = f"another process is writing {named[target]}; wait until it has ended"
+            held.enter_context(locked(lock, message))
+        yield
 
 
-def lock_file(target: Path) -> Path:
-    """The lock of all replacements whose first target this is; once created, it stays."""
-    return target.with_name(f".{target.name}.lock")
+def _lock_files(targets: Iterable[Path]) -> dict[Path, Path]:
+    """A lock beside the first target in each folder → this target; once created, locks stay."""
+    first = {target.parent: target for target in reversed([*targets])}
+    return {target.with_name(f".{target.name}.lock"): target for target in first.values()}
 
 
 def _beside(target: Path, key: str, kind: str) -> Path:
@@ -158,6 +165,11 @@ def _step(target: Path, key: str, **states: Any) -> _Step:
 
 def _observed(step: _Step, target: Path, is_ours: IsOurs) -> _Step:
     """The step with what is on disk before any rename; `target` is its target as it was named."""
+    if not os.path.lexists(step.new.parent):
+        raise UserError(
+            f"{target}: its new files were deleted while they were written; run the same command "
+            "again"
+        )
     existed, written = os.path.lexists(step.target), os.path.lexists(step.new)
     if step.target.is_dir():
         found = [path for path in _files_of(step.target) if is_ours(target, path)]

@@ -255,6 +255,54 @@ def test_a_second_process_is_refused(sets):
     assert all_files(sets) == expected("new")
 
 
+@pytest.fixture
+def sharing(tmp_path):
+    """Two pairs of targets in folders of their own, which share masks/ by a link."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "masks").symlink_to(tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    return [(tmp_path / name / "anns/set", tmp_path / name / "masks/set") for name in ("a", "b")]
+
+
+def test_targets_that_are_shared_by_a_link_are_written_by_one_process(sharing, tmp_path):
+    mine, theirs = sharing
+    with replaced_together(*mine, is_ours=is_ours) as (new_anns, new_masks):
+        new_masks.mkdir()
+        (new_masks / "mask.bin").write_text("mine")
+        with pytest.raises(UserError, match=r"another process is writing .*b/masks/set; wait"):
+            replace(*theirs, "theirs")
+        new_anns.mkdir()
+    assert contents(tmp_path / "masks") == {"set/mask.bin": "mine"}
+    assert not list(theirs[0].parent.glob("set"))
+    replace(*theirs, "theirs")
+    assert contents(tmp_path / "masks").keys() == {"set/mask.bin", "set/extra/more.bin"}
+
+
+def test_other_targets_in_the_same_folders_are_no_obstacle(sets):
+    others = [target.with_name("other") for target in sets]
+    with replaced_together(*sets, is_ours=is_ours) as new:
+        replace(*others, "other")
+        for folder in new:
+            folder.mkdir()
+    assert all(target.is_dir() for target in (*sets, *others))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_target_whose_new_files_were_deleted_meanwhile_stays(sets, at):
+    replace(*sets, "old")
+
+    def deleted():
+        with replaced_together(*sets, is_ours=is_ours) as new:
+            for folder in new:
+                folder.mkdir()
+            shutil.rmtree(new[at].parent)
+
+    with pytest.raises(UserError, match=r"set: its new files were deleted while they were written"):
+        deleted()
+    assert all_files(sets) == expected("old")
+
+
 def test_a_full_disk_names_the_target_and_leaves_the_old(small_disk):
     disk = small_disk(400_000)
     sets = disk / "anns" / "set", disk / "masks" / "set"
