@@ -1,5 +1,6 @@
 """Writes networks as SavedModel, ONNX or TFLite, each with a JSON description beside it."""
 
+import errno
 import functools
 import importlib.metadata
 import logging
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from config.errors import NoSpaceError
 from config.files import check_free_space, write_bytes, write_text
 from config.schema import Config
 from data.support.staging import complete_interrupted, replaced_together
@@ -18,6 +18,7 @@ from utils.export.description import described, read_description
 from utils.export.formats import SUFFIXES, ExportError
 from utils.export.graph import Exportable, build_exportables
 from utils.prediction.grounder import load_grounder
+from utils.prediction.photographs import path_text
 
 ONNX_OPSET = 17
 GRAPH = "saved_model.pb"  # The file of a SavedModel by which it is recognized.
@@ -47,7 +48,7 @@ def export(
 
     Raises:
         ExportError: packages are missing, an unrelated file is in the way, or the format cannot
-            express the network.
+            express the network or be written to this path.
         NoSpaceError: the disk is full; earlier exports are as they were.
         UserError, OSError: the weights or settings cannot be used.
     """
@@ -56,6 +57,11 @@ def export(
     output = Path(output)
     paths = [output / f"{part}{SUFFIXES[file_format]}" for part in parts]
     for path in paths:
+        real = os.path.realpath(path)
+        if file_format == "savedmodel" and path_text(real) != real:
+            raise ExportError(
+                f"{path}: the path is not UTF-8, as TensorFlow needs it; name another --output"
+            )
         _check_replaceable(path, file_format)
     grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
     print(grounder.weights_report)
@@ -125,21 +131,21 @@ def _is_ours(path: Path, description: Path, folder: Path, name: Path) -> bool:
 
 
 def _write_savedmodel(exportable, path):
-    with _full_disk_named(path):
+    with _errors_of_the_system(path):
         tf.saved_model.save(_module(exportable), str(path), signatures=_concrete(exportable))
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
-    """Turns TensorFlow's error of a full disk into a sentence."""
+def _errors_of_the_system(path: Path) -> Iterator[None]:
+    """Turns the errors with which TensorFlow reports those of the system back into these."""
     try:
         yield
     except tf.errors.OpError as error:
-        if "No space left on device" not in str(error):
-            raise
-        raise NoSpaceError(
-            f"{path}: the disk is full; free some space and run the same command again"
-        ) from None
+        reasons = {number: os.strerror(number) for number in errno.errorcode}
+        for number, reason in reasons.items():
+            if f"; {reason}" in str(error):
+                raise OSError(number, reason, str(path)) from None
+        raise
 
 
 def variable_bytes(exportable: Exportable) -> int:

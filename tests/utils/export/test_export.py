@@ -1,7 +1,10 @@
 """Exported files compute the same as letterbox, network and mask resizing in Python."""
 
+import errno
 import json
+import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from config.command_line import BAD_INPUT, exit_code
-from config.errors import NoSpaceError
-from config.files import free_bytes
+from config.errors import NoSpaceError, message_of
+from config.files import free_bytes, no_space_named
 from config.schema import load_config
 from data.loading.annotations import read_annotations
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
@@ -289,6 +292,46 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_earlier_export(
     (disk / "other").unlink()
     assert contents(disk) == before
     assert not list(disk.glob(".*.new"))
+
+
+def write_bias(path):
+    """Writes a SavedModel of a thousand numbers."""
+    bias = tf.Variable(tf.zeros(1000), name="bias")
+    function = tf.function(lambda: {"bias": bias.read_value()}, input_signature=())
+    files._write_savedmodel(Exportable(function, [bias], {}), path)
+
+
+def test_what_the_system_refuses_is_an_error_of_the_file(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_bias(tmp_path / "whole")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert message_of(error.value) == f"{tmp_path / 'whole'}: cannot be used (File too large)"
+
+
+def test_a_full_quota_is_a_full_disk(tmp_path, monkeypatch):
+    def save(module, path, signatures):
+        said = f"{path}/variables; {os.strerror(errno.EDQUOT)} [Op:SaveV2]"
+        raise tf.errors.UnknownError(None, None, said)
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    path = tmp_path / "whole"
+    with pytest.raises(NoSpaceError, match=r"/whole: the disk is full"), no_space_named(path):
+        write_bias(path)
+
+
+def test_a_saved_model_in_a_folder_that_tensorflow_cannot_name_is_refused_at_once(tmp_path):
+    output = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(ExportError, match=r"not UTF-8.*name another --output"):
+        export(network_config(), "nowhere.weights.h5", "savedmodel", output)
+    assert not list(tmp_path.iterdir())
+    output.mkdir()
+    (tmp_path / "link").symlink_to(output)
+    with pytest.raises(ExportError, match=r"/link/whole: .*not UTF-8"):
+        export(network_config(), "nowhere.weights.h5", "savedmodel", tmp_path / "link")
 
 
 @pytest.mark.parametrize("file_format", WRITERS)
