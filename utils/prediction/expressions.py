@@ -62,7 +62,7 @@ def check_expressions(expressions: Iterable[str]) -> None:
     """Raises UserError if one of the expressions has no words or is no text."""
     for expression in expressions:
         if not isinstance(expression, str):
-            raise UserError(f"an expression is a {type(expression).__name__}: expected text")
+            raise UserError(f"an expression must be text, not {repr(expression)[:40]}")
         if not expression.split():
             raise UserError("an expression is empty: describe the object to locate")
         if "\0" in expression or any("\ud800" <= letter <= "\udfff" for letter in expression):

@@ -56,7 +56,8 @@ def read_photograph(
         Decoded PIL.Image in RGB.
 
     Raises:
-        DataError: no such file, not an image, too large, or an array of another shape or dtype.
+        DataError: no such file, not an image, too large, an array of another shape or dtype, or
+            none of these.
     """
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source), name or "the array", max_pixels)
@@ -64,6 +65,10 @@ def read_photograph(
         name = name or "the image"
         with faults_of(name, "pass one that is open and complete"):
             return _upright_rgb(source, name, max_pixels)
+    if not isinstance(source, str | bytes | os.PathLike) or not os.fspath(source):
+        raise DataError(
+            f"{name or repr(source)[:40]} is no image: expected a path, a PIL.Image or an array"
+        )
     path = os.fsdecode(source)
     name = name or path
     if path.lower().endswith(_APPLE_SUFFIXES):

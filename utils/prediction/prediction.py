@@ -89,9 +89,10 @@ class Prediction:
             use_nls: whether the box weighs the mask (ASNLS); None keeps it.
 
         Raises:
-            UserError: the threshold is not in 0..1.
+            UserError: the threshold is not in 0..1, or use_nls is neither true nor false.
         """
         check_threshold(self.segment_thresh if segment_thresh is None else segment_thresh)
+        check_use_nls(self.use_nls if use_nls is None else use_nls)
         changed = replace(
             self,
             segment_thresh=self.segment_thresh if segment_thresh is None else segment_thresh,
@@ -146,6 +147,12 @@ def check_threshold(segment_thresh: float) -> None:
 def check_min_score(min_score: float) -> None:
     """Raises UserError unless the smallest score of a box is a number in 0..1."""
     _check_fraction("smallest score", min_score)
+
+
+def check_use_nls(use_nls: bool) -> None:
+    """Raises UserError unless the choice of ASNLS is true or false, or 1 or 0 as in configs."""
+    if not isinstance(use_nls, numbers.Integral | np.bool_) or use_nls not in (0, 1):
+        raise UserError(f"use_nls must be True or False, not {repr(use_nls)[:40]}")
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -8,7 +8,7 @@ for prediction in predictor.predict(["the woman on the left", "red umbrella"]):
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,12 @@ from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.masks import place_mask
 from utils.prediction.photographs import read_photograph
-from utils.prediction.prediction import Prediction, check_min_score, check_threshold
+from utils.prediction.prediction import (
+    Prediction,
+    check_min_score,
+    check_threshold,
+    check_use_nls,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ class Predictor:
         min_score: smallest score with which a box counts as found; by default, every box does.
 
     Raises:
-        UserError: min_score is not in 0..1.
+        UserError: min_score is not in 0..1, or use_nls is neither true nor false.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Predictor:
         min_score: float = 0.0,
     ) -> None:
         check_min_score(min_score)
+        check_use_nls(use_nls)
         self.reader, self.batch_size, self.max_pixels = reader, batch_size, max_pixels
         self.segment_thresh, self.use_nls = segment_thresh, bool(use_nls)
         self.min_score = min_score
@@ -204,15 +210,16 @@ class Predictor:
             times.
 
         Raises:
-            UserError: an expression is empty or contains NUL or lone surrogates, or a threshold
-                is not in 0..1; the network computes NaN or infinite values; or the process was
-                forked after the predictor was made.
+            UserError: an expression is no text, is empty, or contains NUL or lone surrogates; a
+                threshold is not in 0..1, or use_nls neither true nor false; the network computes
+                NaN or infinite values; or the process was forked after the predictor was made.
             ValueError: `set_image` has not been called.
         """
         segment_thresh = self.segment_thresh if segment_thresh is None else segment_thresh
         check_threshold(segment_thresh)
         min_score = self.min_score if min_score is None else min_score
         check_min_score(min_score)
+        check_use_nls(self.use_nls if use_nls is None else use_nls)
         use_nls = self.use_nls if use_nls is None else bool(use_nls)
         photograph, expressions = self._current(), _checked(expressions)
         predictions: list[Prediction] = []
@@ -294,7 +301,8 @@ class Predictor:
 
 
 def _checked(expressions):
-    expressions = [expressions] if isinstance(expressions, str) else list(expressions)
+    several = isinstance(expressions, Iterable) and not isinstance(expressions, str | bytes)
+    expressions = list(expressions) if several else [expressions]
     check_expressions(expressions)
     return expressions
 

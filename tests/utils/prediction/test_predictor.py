@@ -201,6 +201,34 @@ def test_values_that_are_no_numbers_name_the_photograph(predictor, tiny_set, mon
             getattr(predictor, ask)(["red box", "blue box"])
 
 
+@pytest.mark.parametrize("expressions", [None, 5, b"red box"])
+def test_anything_but_expressions_is_refused(predictor, tiny_set, expressions):
+    predictor.set_image(tiny_set.images / "a.png")
+    for run in (predictor.predict, predictor.attention):
+        with pytest.raises(UserError, match="an expression must be text"):
+            run(expressions)
+
+
+@pytest.mark.parametrize("use_nls", ["no", "False", 2, np.nan, []])
+def test_use_nls_is_checked(predictor, grounder, tiny_set, use_nls):
+    predictor.set_image(tiny_set.images / "a.png")
+    (prediction,) = predictor.predict("red box", use_nls=np.bool_(True))
+    assert not prediction.with_mask(use_nls=0).use_nls
+    for compute in (
+        lambda: predictor.predict("red box", use_nls=use_nls),
+        lambda: prediction.with_mask(use_nls=use_nls),
+        lambda: Predictor(grounder, predictor.reader, use_nls=use_nls),
+    ):
+        with pytest.raises(UserError, match="use_nls must be True or False, not "):
+            compute()
+
+
+@pytest.mark.parametrize("image", [None, 5, ["a.png"], "", b""])
+def test_anything_but_an_image_is_refused(predictor, image):
+    with pytest.raises(DataError, match=r"is no image: expected a path, a PIL\.Image or"):
+        predictor.set_image(image)
+
+
 @pytest.mark.parametrize("threshold", [np.nan, np.inf, -0.01, 1.01, "0.3", True])
 def test_thresholds_are_checked(predictor, tiny_set, threshold):
     predictor.set_image(tiny_set.images / "a.png")
@@ -249,9 +277,9 @@ def test_the_smallest_score_is_checked(predictor, grounder, tiny_set, score):
     [
         ("red \ud800 box", "half of a surrogate pair"),
         ("red\0box", "NUL"),
-        (7, "an expression is a int"),
-        (None, "an expression is a NoneType"),
-        (b"red box", "an expression is a bytes"),
+        (7, "an expression must be text, not 7"),
+        (None, "an expression must be text, not None"),
+        (b"red box", "an expression must be text, not b'red box'"),
     ],
 )
 def test_expressions_that_are_no_text_are_refused(predictor, tiny_set, expression, message):
