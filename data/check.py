@@ -5,15 +5,18 @@
 
 Opens every image and mask of the config's train_set and evaluate_set and reports
 
-  - problems that would stop a run, such as missing or damaged files, or masks of another
-    preparation than the annotations;
+  - problems of data and files that would stop a run, such as missing or damaged
+    files, or masks of another preparation than the annotations;
   - oddities: boxes that extend beyond their image, empty masks, boxes that disagree with their
     mask, images shared between splits;
   - statistics: box sizes and how well the anchors fit them, expression lengths, the share of
     expressions that word_len truncates and of words that this drops, words without a vector.
 
-Exit code: 0 if nothing would stop a run, 1 if something would, 2 if the check itself
-failed, for example because the settings are invalid.
+It builds no network. `python train.py --dry-run` does, and so finds names of backbones, text
+encoders and weights that do not exist, and weights that do not fit.
+
+Exit code: 0 if no data or file would stop a run, 1 if one would, 2 if the check itself failed, for
+example because the settings are invalid.
 """
 
 import argparse

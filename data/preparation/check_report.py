@@ -50,7 +50,7 @@ class Report:
     """Prints findings and counts them.
 
     Attributes:
-        problems: number of findings that would stop a run.
+        problems: number of findings in data and files that would stop a run.
         oddities: number of findings that are worth a look.
     """
 
@@ -87,7 +87,7 @@ class Report:
     def summary(self) -> None:
         """Prints the number of problems and oddities."""
         print(
-            f"\n{plural(self.problems, 'problem')} that would stop a run, "
+            f"\n{plural(self.problems, 'problem')} of data and files that would stop a run, "
             f"{plural(self.oddities, 'note')}"
         )
 
@@ -97,7 +97,7 @@ def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | N
 
     Args:
         config: settings of the run that the data set is meant for.
-        report: prints the findings; its `problems` exceed 0 if a run would be stopped.
+        report: prints the findings; its `problems` exceed 0 if data or files would stop a run.
         decode: whether to decode the images; otherwise truncated files are not found.
 
     Returns:
@@ -221,7 +221,7 @@ def _check_needed_files(config: Config, report: Report) -> set[str]:
     if not name:
         report.line("pretrained_weights is empty: trained from scratch")
     elif not {"/", "."} & set(name):
-        report.line(f"pretrained_weights: those that the backbone registers as {name}")
+        report.line(f"pretrained_weights: {name}, a name that train.py --dry-run looks up")
     elif Path(name).exists():
         report.line(f"pretrained_weights: {_short(name)}")
     if config.text_input == "pieces" and Path(config.bert_path).is_dir():

@@ -97,7 +97,7 @@ def test_a_sound_set(prepared, capsys):
     assert "truncated: 6 of 12 expressions (50.0 %); dropped: 16.7 % of all words" in output
     # "left" is the fourth word and truncated; "the" has a vector.
     assert "train_set    0.0 % of all words within word_len, 0.0 % of 4 distinct words" in output
-    assert output.endswith("\n0 problems that would stop a run, 0 notes\n")
+    assert output.endswith("\n0 problems of data and files that would stop a run, 0 notes\n")
 
 
 def test_histograms_count_every_expression_and_box(prepared, capsys):
@@ -208,7 +208,7 @@ def test_what_would_stop_a_run_gives_exit_code_1(prepared, capsys, breaking, pro
     output = capsys.readouterr().out
     assert "PROBLEM  " in output
     assert problem in output
-    assert "\n1 problem that would stop a run, " in output
+    assert "\n1 problem of data and files that would stop a run, " in output
 
 
 def empty_mask(p):
@@ -303,7 +303,7 @@ def test_the_weights_to_start_from_are_named(prepared, capsys):
     (prepared.folder / "a.weights.h5").write_bytes(b"x")
     for value, line in (
         ("", "pretrained_weights is empty: trained from scratch"),
-        ("imagenet", "pretrained_weights: those that the backbone registers as imagenet"),
+        ("imagenet", "pretrained_weights: imagenet, a name that train.py --dry-run looks up"),
         (str(prepared.folder / "a.weights.h5"), f"weights: {prepared.folder}/a.weights.h5"),
     ):
         prepared.settings["pretrained_weights"] = value
@@ -332,7 +332,7 @@ def test_bert_needs_its_folder_and_no_word_vectors(prepared, capsys):
     assert prepared.check("--set", "text_encoder=bert") == 1
     output = capsys.readouterr().out
     assert "PROBLEM  bert_path: " in output
-    assert "\n1 problem that would stop a run" in output
+    assert "\n1 problem of data and files that would stop a run" in output
     write_original(prepared.folder / "bert")
     assert prepared.check("--set", "text_encoder=bert") == 0
     assert "text_encoder=bert counts word pieces" in capsys.readouterr().out
