@@ -44,13 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.bundle is not None:
         from utils.export.bundle import write_bundle
 
-        path = write_bundle(config, weights, options.bundle, options.vocabulary)
+        path = write_bundle(
+            config, weights, options.bundle, options.vocabulary, settings.check_unchanged
+        )
         print(f"{path}  {bytes_text(_bytes_of(path))}")
         return
 
     from utils.export.files import export
 
-    for path in export(config, weights, options.format, options.output, parts):
+    paths = export(
+        config, weights, options.format, options.output, parts, settings.check_unchanged
+    )
+    for path in paths:
         print(f"{path}  {bytes_text(_bytes_of(path))}")
 
 

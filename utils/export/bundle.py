@@ -10,6 +10,7 @@
 import io
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def write_bundle(
     weights: str | os.PathLike | None,
     folder: str | os.PathLike,
     vocabulary: str | os.PathLike | None = None,
+    check_loaded: Callable[[], object] | None = None,
 ) -> Path:
     """Writes the folder. An earlier bundle is replaced as a whole; changed and other files stay.
 
@@ -47,6 +49,8 @@ def write_bundle(
         folder: created if it does not exist.
         vocabulary: any text file, all words of which are included as far as they have a vector;
             None includes all words of config.word_embed.
+        check_loaded: called once the weights are loaded; raises an error if they are not those of
+            the config.
 
     Returns:
         The folder.
@@ -62,6 +66,8 @@ def write_bundle(
     _check_replaceable(folder)
     table = _read_table(config, vocabulary)
     grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
+    if check_loaded is not None:
+        check_loaded()
     print(grounder.weights_report)
     exportable = build_exportables(grounder, bool(config.use_nls))["whole"]
     needed = variable_bytes(exportable) + table.vectors.nbytes

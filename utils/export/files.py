@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def export(
     file_format: str,
     output: str | os.PathLike,
     parts: Sequence[str] = ("whole",),
+    check_loaded: Callable[[], object] | None = None,
 ) -> list[Path]:
     """Writes parts of a network with their weights, in float32 whatever the config's precision.
 
@@ -42,6 +43,8 @@ def export(
         file_format: "savedmodel", "onnx" or "tflite".
         output: folder; created if it does not exist.
         parts: any of `utils.export.formats.PARTS`.
+        check_loaded: called once the weights are loaded; raises an error if they are not those of
+            the config.
 
     Returns:
         One path per part, in order: a file, or a folder for "savedmodel".
@@ -64,6 +67,8 @@ def export(
             )
         _check_replaceable(path, file_format)
     grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
+    if check_loaded is not None:
+        check_loaded()
     print(grounder.weights_report)
     exportables = build_exportables(grounder, bool(config.use_nls))
     write = {"savedmodel": _write_savedmodel, "onnx": write_onnx, "tflite": _write_tflite}

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 from config.command_line import BAD_INPUT, exit_code
-from config.errors import NoSpaceError, message_of
+from config.errors import NoSpaceError, UserError, message_of
 from config.files import free_bytes, no_space_named
 from config.schema import load_config
 from data.loading.annotations import read_annotations
@@ -517,6 +518,26 @@ def test_another_network():
 def test_missing_packages_are_named():
     with pytest.raises(ExportError, match=r"package no-such.*requirements-export\.txt"):
         files.require("numpy", "no-such")
+
+
+def test_weights_that_were_replaced_since_their_settings_were_read_are_not_exported(
+    trained, tmp_path, monkeypatch
+):
+    weights = tmp_path / "best.weights.h5"
+    shutil.copy(trained.weights, weights)
+    shutil.copy(trained.folder / "config.json", tmp_path)
+    load = files.load_grounder
+
+    def replaced(*arguments, **settings):
+        shutil.copy(trained.weights, tmp_path / "new")
+        (tmp_path / "new").replace(weights)
+        return load(*arguments, **settings)
+
+    monkeypatch.setattr(files, "load_grounder", replaced)
+    output = tmp_path / "out"
+    with pytest.raises(UserError, match="was replaced while it was loaded"):
+        main(["--weights", str(weights), "--format", "savedmodel", "--output", str(output)])
+    assert not list(output.rglob("*"))
 
 
 def test_missing_weights_are_reported_in_one_sentence(trained, tmp_path, capsys):
