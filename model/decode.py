@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from model.boxes import cxcywh_to_xyxy
 
+MAX_LOG_SIZE = 80.0  # The exponential of more than 88.7 overflows float32.
+
 
 def decode_grid(
     raw_boxes: tf.Tensor, anchors_px: np.ndarray, input_size: int
@@ -25,7 +27,9 @@ def decode_grid(
     columns, rows = tf.meshgrid(grid_range, grid_range)
     cells = tf.stack([columns, rows], axis=-1)[:, :, None, :]  # (g, g, 1, 2)
     center = (tf.sigmoid(raw[..., :2]) + cells) / grid
-    size = tf.exp(raw[..., 2:4]) * tf.cast(anchors_px, tf.float32) / input_size
+    # Boxes of that many times the input are clipped to it; without a limit, they are infinite.
+    logs = tf.minimum(raw[..., 2:4], MAX_LOG_SIZE)
+    size = tf.exp(logs) * tf.cast(anchors_px, tf.float32) / input_size
     return tf.concat([center, size], axis=-1), tf.sigmoid(raw[..., 4])
 
 

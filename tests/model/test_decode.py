@@ -52,6 +52,15 @@ def test_equal_confidences_go_to_the_first_in_order_of_row_column_anchor():
     np.testing.assert_allclose(boxes[0], (28, 28, 68, 68), atol=1e-4)  # row 1, column 1, anchor 1
 
 
+@pytest.mark.parametrize("log_size", [80, 89, 1e38])
+def test_a_box_is_finite_whatever_its_size(log_size):
+    raw = np.full((1, 3, 3, 3, 5), -3, np.float32)
+    raw[0, 1, 1, 0] = (0, 0, log_size, 0, 2)
+    box, _ = best_box(tf.constant(raw), ANCHORS, 96)
+    assert np.isfinite(box).all()
+    np.testing.assert_array_equal(round_box(box, 96), [[0, 36, 96, 60]])
+
+
 def test_nan_is_never_the_most_confident():
     """All of NaN gives the first box, since the argmax of TFLite would be no index."""
     raw = np.full((2, 3, 3, 3, 5), np.nan, np.float32)

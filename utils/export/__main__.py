@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from utils.export.files import export
 
-    paths = export(
-        config, weights, options.format, options.output, parts, settings.check_unchanged
-    )
+    paths = export(config, weights, options.format, options.output, parts, settings.check_unchanged)
     for path in paths:
         print(f"{path}  {bytes_text(_bytes_of(path))}")
 

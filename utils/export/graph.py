@@ -83,7 +83,7 @@ class _Network:
         text_features = tf.nest.flatten(self.text_encoder(words, training=False))
         outputs = self.heads([*image_features, *text_features], training=False)
         box, score = best_box(outputs["boxes"], self.anchors_px, self.size)
-        score = tf.where(are_finite(outputs, box), score, np.nan)
+        score = tf.where(are_finite(outputs), score, np.nan)
         return box, score, tf.sigmoid(outputs["mask"][..., 0])
 
     @property

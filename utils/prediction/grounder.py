@@ -35,25 +35,23 @@ class NotFiniteError(UserError):
         )
 
 
-def are_finite(outputs: Mapping[str, tf.Tensor], box_xyxy_px: tf.Tensor) -> tf.Tensor:
+def are_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Whether the network computes finite values for each of K pairs.
 
-    Tells it by the logits and the unclipped box: the sigmoid of infinity is one, infinite boxes are
-    clipped, and the exponential of a finite logit can be infinite.
+    Tells it by the logits: the sigmoid of infinity is one, and infinite boxes are clipped.
 
     Args:
         outputs: of `model.mcn.ground`.
-        box_xyxy_px: (K, 4), of `model.decode.best_box`.
 
     Returns:
         (K,) bool.
     """
     # The convolutions of TFLite clip infinity to the largest number.
-    boxes, mask, box = (
-        tf.reduce_all(tf.abs(values) < values.dtype.max, axis=range(1, len(values.shape)))
-        for values in (outputs["boxes"], outputs["mask"], box_xyxy_px)
+    boxes, mask = (
+        tf.reduce_all(tf.abs(logits) < logits.dtype.max, axis=(1, 2, 3))
+        for logits in (outputs["boxes"], outputs["mask"])
     )
-    return boxes & mask & box
+    return boxes & mask
 
 
 class Grounder:
@@ -103,7 +101,7 @@ class Grounder:
             outputs = grounder([*image_features, *text_features], training=False)
             box, score = best_box(outputs["boxes"], anchors_px, size)
             probability = tf.sigmoid(outputs["mask"][..., 0])
-            return (box, round_box(box, size), score, probability), are_finite(outputs, box)
+            return (box, round_box(box, size), score, probability), are_finite(outputs)
 
         self._encode_images, self._encode_words = encode_images, encode_words
         self._locate = locate

@@ -75,26 +75,6 @@ def test_values_that_are_no_numbers_are_no_result():
         ground(grounder, pixels(1), words, [0, 0])
 
 
-@pytest.mark.parametrize(("logit", "finite"), [(80, True), (89, False)])
-@pytest.mark.parametrize("side", [2, 3])
-def test_a_box_whose_exponential_is_infinite_is_no_result(logit, finite, side):
-    """Although the logits are finite and the clipped box is one."""
-    model = scramble(build_mcn(network_config()))
-    bias = np.zeros(15)
-    bias[[side, 4]] = logit, 60
-    model.get_layer("box_logits").bias.assign(bias)
-    model.get_layer("box_logits").kernel.assign(model.get_layer("box_logits").kernel * 0)
-    grounder, words = Grounder(model, ANCHORS), random_batch(network_config(), n=1)["words"]
-    features, text = grounder.encode_images(pixels(1)), grounder.encode_words(words)
-    if finite:
-        box, rounded, *_ = grounder.locate(features, [0], text)
-        assert np.isfinite(box).all()
-        assert np.ptp(rounded[0, side % 2 :: 2]) == SIDE
-    else:
-        with pytest.raises(NotFiniteError, match=r"^a\.jpg: the network computes NaN"):
-            grounder.locate(features, [0], text, ["a.jpg"])
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("part", ["boxes", "mask"])
 def test_one_value_that_is_no_number_names_its_image(monkeypatch, network, part, value):
