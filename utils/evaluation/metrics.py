@@ -6,7 +6,7 @@ computed, written to results, logged and printed. Only sums are kept, so memory 
 the set, and no mean of batch means is taken.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 from config.errors import UserError
 
 PRECISION_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+ACCURACY_THRESHOLDS = (0.75, 0.9)  # Besides `det_thresh`.
+MEAN_ACCURACY = "0.5:0.95"
 BOX_EPSILON = 1e-7
 MASK_EPSILON = 1e-10
 CONSISTENCY_THRESHOLD = 0.5
@@ -72,6 +74,7 @@ class Metric:
             for a metric with parts.
         parts: names of the values of a metric that has several, such as thresholds.
         epsilon: added to both sums.
+        aliases: other names of the same measure in the literature, for tables.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Metric:
     terms: Terms
     parts: tuple[str, ...] = ()
     epsilon: float = 0.0
+    aliases: tuple[str, ...] = ()
 
     def sums(self, overlaps: Overlaps) -> np.ndarray:
         """Sums over n expressions: float64 (2,) or (2, parts), numerators and denominators."""
@@ -103,7 +107,13 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    name: str, *, task: str, label: str, parts: Sequence[str] = (), epsilon: float = 0.0
+    name: str,
+    *,
+    task: str,
+    label: str,
+    parts: Sequence[str] = (),
+    epsilon: float = 0.0,
+    aliases: Sequence[str] = (),
 ) -> Callable[[Terms], Terms]:
     """Registers a function `Overlaps` → (numerators, denominators); see `Metric`.
 
@@ -116,7 +126,7 @@ def metric(
             raise ValueError(f"a metric named {name!r} is registered already")
         if task not in TASKS:
             raise ValueError(f"metric {name}: task {task!r} is not one of {TASKS}")
-        METRICS[name] = Metric(name, task, label, terms, tuple(parts), epsilon)
+        METRICS[name] = Metric(name, task, label, terms, tuple(parts), epsilon, tuple(aliases))
         return terms
 
     return register
@@ -128,13 +138,28 @@ def box_accuracy(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     return overlaps.box_correct, overlaps.ones
 
 
-@metric("seg_iou", task="RES", label="mean IoU")
+@metric(
+    "box_acc",
+    task="REC",
+    label="Acc@{part}",
+    parts=[*(f"{t:g}" for t in ACCURACY_THRESHOLDS), MEAN_ACCURACY],
+)
+def box_accuracies(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
+    """Share of boxes whose IoU exceeds higher thresholds, and its mean over 0.5, 0.55, …, 0.95."""
+    above = overlaps.det_iou[:, None] > np.asarray(ACCURACY_THRESHOLDS)  # (n, 2)
+    mean = (overlaps.det_iou[:, None] > np.asarray(PRECISION_THRESHOLDS)).mean(axis=1)  # (n,)
+    return np.column_stack([above, mean]), overlaps.ones
+
+
+@metric("seg_iou", task="RES", label="mean IoU", aliases=("mIoU", "gIoU"))
 def mean_mask_iou(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the mask IoU over the expressions."""
     return overlaps.seg_iou, overlaps.ones
 
 
-@metric("overall_iou", task="RES", label="overall IoU", epsilon=MASK_EPSILON)
+@metric(
+    "overall_iou", task="RES", label="overall IoU", epsilon=MASK_EPSILON, aliases=("oIoU", "cIoU")
+)
 def overall_mask_iou(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the intersections of all masks over the sum of their unions."""
     return overlaps.intersection, overlaps.union
@@ -153,11 +178,23 @@ def inconsistency_error(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     return overlaps.box_correct != overlaps.mask_correct, overlaps.ones
 
 
+def metrics_of(tasks: Collection[str]) -> dict[str, Metric]:
+    """The registered metrics of some tasks, "REC" or "RES"; those of "both" need both."""
+    complete = {"REC", "RES"} <= {*tasks}
+    return {
+        name: metric
+        for name, metric in METRICS.items()
+        if metric.task in tasks or (metric.task == "both" and complete)
+    }
+
+
 class Metrics:
     """Sums of all registered metrics over a set.
 
     Args:
         det_thresh: IoU that a correct box exceeds.
+        tasks: tasks whose metrics are computed: "REC" and "RES", by default both. The metrics of
+            task "both" need both.
 
     Attributes:
         n_expressions: number of expressions added.
@@ -165,10 +202,10 @@ class Metrics:
             `Metric.sums`; 0 before the first update.
     """
 
-    def __init__(self, det_thresh: float = 0.5) -> None:
+    def __init__(self, det_thresh: float = 0.5, tasks: Collection[str] = ("REC", "RES")) -> None:
         self.det_thresh = float(det_thresh)
         self.n_expressions = 0
-        self.sums: dict[str, np.ndarray] = {name: np.zeros(()) for name in METRICS}
+        self.sums: dict[str, np.ndarray] = {name: np.zeros(()) for name in metrics_of(tasks)}
 
     def update(
         self,
@@ -281,7 +318,7 @@ def format_table(result: Result, title: str, det_thresh: float = 0.5) -> str:
     """Formats a result as a table, in percent.
 
     Args:
-        result: of `Metrics.result`.
+        result: of `Metrics.result`; metrics that it does not contain are left out.
         title: first line, such as the name of the set.
         det_thresh: threshold of the box accuracy.
 
@@ -291,13 +328,13 @@ def format_table(result: Result, title: str, det_thresh: float = 0.5) -> str:
     lines = [title, f"  {result['n_expressions']:,} expressions"]
     for task in TASKS:
         rows = [
-            row
+            (label, value, "".join(f" = {alias}" for alias in metric.aliases))
             for metric in METRICS.values()
-            if metric.task == task
-            for row in metric.labeled(result, det_thresh)
+            if metric.task == task and metric.name in result
+            for label, value in metric.labeled(result, det_thresh)
         ]
-        for index, (label, value) in enumerate(rows):
-            lines.append(f"  {'' if index else task:<5}{label:<20}{100 * value:>7.2f} %")
+        for index, (label, value, also) in enumerate(rows):
+            lines.append(f"  {'' if index else task:<5}{label:<20}{100 * value:>7.2f} %{also}")
     return "\n".join(lines)
 
 

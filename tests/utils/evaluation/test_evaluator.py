@@ -112,12 +112,18 @@ def plain_loop(network, tiny_set):
 
 
 def summary(rows, det_thresh):
-    det = np.array([row["det_iou"] for row in rows]) > det_thresh
+    boxes = np.array([row["det_iou"] for row in rows])
+    det = boxes > det_thresh
     seg = np.array([row["seg_iou"] for row in rows])
     total = {key: sum(row[key] for row in rows) for key in ("intersection", "union")}
     return {
         "n_expressions": len(rows),
         "det_acc": det.mean(),
+        "box_acc": {
+            "0.75": (boxes > 0.75).mean(),
+            "0.9": (boxes > 0.9).mean(),
+            "0.5:0.95": np.mean([(boxes > t).mean() for t in PRECISION_THRESHOLDS]),
+        },
         "seg_iou": seg.mean(),
         "overall_iou": total["intersection"] / total["union"],
         "seg_prec": {f"{t:g}": (seg > t).mean() for t in PRECISION_THRESHOLDS},

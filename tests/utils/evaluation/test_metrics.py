@@ -67,6 +67,7 @@ def test_result_of_a_small_set():
     assert result["seg_iou"] == pytest.approx(1.7 / 4)
     assert result["overall_iou"] == pytest.approx(116 / 260)
     assert result["ie_score"] == 0.5
+    assert result["box_acc"] == {"0.75": 0.5, "0.9": 0.0, "0.5:0.95": pytest.approx(0.4)}
     assert list(result["seg_prec"]) == [f"{t:g}" for t in PRECISION_THRESHOLDS]
     assert result["seg_prec"]["0.5"] == 0.5
     assert result["seg_prec"]["0.75"] == 0.25
@@ -80,6 +81,38 @@ def test_thresholds_are_strict():
     assert result["det_acc"] == 0.5
     assert result["seg_prec"]["0.5"] == 0.5
     assert result["ie_score"] == 0.0
+
+
+def test_box_accuracies_of_exact_overlaps():
+    """Overlaps of exactly a threshold are above it, by the epsilon of `detection_iou`."""
+    wholes = np.array([[0, 0, 100, 100]] * 4)
+    parts = np.array([[0, 0, 100, height] for height in (75, 90, 95, 74)])
+    metrics = Metrics()
+    ious = detection_iou(wholes, parts)
+    metrics.update(ious, *[np.zeros(4)] * 3)
+    # Of the thresholds 0.5 to 0.95, the overlaps exceed 6, 9, 10 and 5.
+    assert metrics.result()["box_acc"] == {
+        "0.75": 0.75, "0.9": 0.5, "0.5:0.95": pytest.approx(30 / 40),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tasks", "names"),
+    [
+        (["REC"], {"det_acc", "box_acc"}),
+        (["RES"], {"seg_iou", "overall_iou", "seg_prec"}),
+        (["RES", "REC"], {*METRICS}),
+    ],
+)
+def test_metrics_of_one_task(tasks, names):
+    metrics = Metrics(tasks=tasks)
+    metrics.update([0.9, 0.2], [0.3, 0.6], [30, 6], [100, 10])
+    result = metrics.result()
+    assert result.keys() == {"n_expressions"} | names
+    table = format_table(result, "one task")
+    assert ("Acc@0.75" in table) == ("REC" in tasks)
+    assert ("gIoU" in table) == ("RES" in tasks)
+    assert ("inconsistency" in table) == (len(tasks) == 2)
 
 
 def test_merged_sums_of_workers_equal_those_of_one():
@@ -126,8 +159,8 @@ def test_table_shows_percent(result):
     table = format_table(result, "refcoco val")
     assert table.splitlines()[:2] == ["refcoco val", "  1,234 expressions"]
     assert "Acc@0.5              100.00 %" in table
-    assert "mean IoU              72.35 %" in table
-    assert "overall IoU           25.00 %" in table
+    assert "mean IoU              72.35 % = mIoU = gIoU\n" in table
+    assert "overall IoU           25.00 % = oIoU = cIoU\n" in table
     assert "Prec@0.75              0.00 %" in table
     assert "both inconsistency (IE)     0.00 %" in table
     assert "Acc@0.25" in format_table(result, "", det_thresh=0.25)
@@ -137,16 +170,17 @@ def test_every_metric_is_printed_and_logged(result):
     table = format_table(result, "refcoco val")
     rows = [row[7:27].strip() for row in table.splitlines()[2:]]
     precisions = [f"Prec@{threshold:g}" for threshold in PRECISION_THRESHOLDS]
-    assert rows == ["Acc@0.5", "mean IoU", "overall IoU", *precisions, "inconsistency (IE)"]
+    boxes = ["Acc@0.75", "Acc@0.9", "Acc@0.5:0.95"]
+    assert rows == ["Acc@0.5", *boxes, "mean IoU", "overall IoU", *precisions, "inconsistency (IE)"]
     assert [row[2:6].strip() for row in table.splitlines()[2:]] == [
-        "REC", "RES", *[""] * 11, "both",
+        "REC", *[""] * 3, "RES", *[""] * 11, "both",
     ]  # fmt: skip
     assert format_summary(result, 0.3) == (
         "Acc@0.3 100.00 %, mean IoU 72.35 %, overall IoU 25.00 %, inconsistency (IE) 0.00 %"
     )
     numbers = flat_result(result)
     assert list(numbers) == [
-        "n_expressions", "det_acc", "seg_iou", "overall_iou", *precisions, "ie_score",
+        "n_expressions", "det_acc", *boxes, "seg_iou", "overall_iou", *precisions, "ie_score",
     ]  # fmt: skip
     assert numbers["Prec@0.7"] == 1.0
 
@@ -165,7 +199,7 @@ def test_a_registered_metric_appears_everywhere(monkeypatch):
     assert flat_result(result, 0.75)["union @0.75 of half"] == 3.0
     table = format_table(result, "").splitlines()
     assert table[2].split() == ["REC", "Acc@0.5", "0.00", "%"]
-    assert table[3].split() == ["union", "@0.5", "of", "masks", "600.00", "%"]
+    assert table[6].split() == ["union", "@0.5", "of", "masks", "600.00", "%"]
     with pytest.raises(ValueError, match="registered already"):
         metric("area", task="RES", label="")(mean_union)
     with pytest.raises(ValueError, match="'depth' is not one of"):
