@@ -52,6 +52,7 @@ def main() -> None:
         Path(arguments.output),
         arguments.name,
         dump=arguments.dump,
+        dump_masks=arguments.dump_masks,
         pictures=arguments.pictures,
         overwrite=arguments.overwrite,
         check_loaded=settings.check_unchanged,
@@ -80,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write one JSON line per expression to FILE; with several --splits, to FILE with "
         "_<split> appended to its stem",
+    )
+    parser.add_argument(
+        "--dump_masks",
+        action="store_true",
+        help="add the predicted masks to the lines of --dump, as run lengths of COCO",
     )
     parser.add_argument(
         "--pictures",

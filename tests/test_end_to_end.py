@@ -142,6 +142,7 @@ def test_evaluation_writes_text_pictures_and_dump(tested):
     for row in dump:
         assert set(row) == {
             "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
+            "ref_id", "true_box_xyxy", "intersection", "union",
         }  # fmt: skip
         assert 0 <= row["score"] <= 1
     result = json.loads((folder / "results/tiny/result.json").read_text())

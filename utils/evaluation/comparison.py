@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -10,56 +9,8 @@ from data.loading.image_groups import LoadedImage
 from data.loading.letterbox import letterbox_box, unletterbox_box
 from data.loading.masks import Masks
 from utils.evaluation.metrics import detection_iou, mask_iou
+from utils.evaluation.results.measurement import Measurement, encode_mask
 from utils.prediction.masks import place_mask
-
-# The fields of a line of test.py's --dump.
-DUMPED = (
-    "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """The prediction for one expression, compared with the ground truth.
-
-    Attributes:
-        index: position of the expression in the set.
-        image: file name.
-        expression: the words.
-        box_xyxy: (4,) float, in pixels of the original image.
-        box_xyxy_input: (4,) int, rounded, in pixels of the letterboxed input.
-        score: confidence of the box in 0..1.
-        det_iou, seg_iou: IoU of the box and of the mask.
-        intersection, union: of the masks, in pixels.
-        true_box_xyxy: (4,) int, in pixels of the original image.
-        mask, true_mask: (h, w) at the size of the image; None unless they were requested.
-    """
-
-    index: int
-    image: str
-    expression: str
-    box_xyxy: tuple[float, ...]
-    box_xyxy_input: tuple[int, ...]
-    score: float
-    det_iou: float
-    seg_iou: float
-    intersection: int
-    union: int
-    true_box_xyxy: tuple[int, ...]
-    mask: np.ndarray | None = None
-    true_mask: np.ndarray | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields `DUMPED`."""
-        return {
-            "image": self.image,
-            "expression": self.expression,
-            "box_xyxy": [round(float(v), 3) for v in self.box_xyxy],
-            "box_xyxy_input": [int(v) for v in self.box_xyxy_input],
-            "score": self.score,
-            "det_iou": self.det_iou,
-            "seg_iou": self.seg_iou,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +38,7 @@ def compare(
     segment_thresh: float,
     use_nls: bool,
     keep_masks: bool = False,
+    encode_masks: bool = False,
 ) -> Iterator[Measurement]:
     """Compares the predictions for one image with its boxes and masks.
 
@@ -97,6 +49,7 @@ def compare(
         masks: the true masks.
         segment_thresh, use_nls: how masks are predicted.
         keep_masks: whether measurements contain the masks.
+        encode_masks: whether measurements contain the run lengths of the predicted masks.
 
     Yields:
         A `Measurement` for each expression, in the order of the referents.
@@ -128,7 +81,10 @@ def compare(
                 intersection=intersection,
                 union=union,
                 true_box_xyxy=referent.box_xyxy_px,
+                mask_id=referent.mask_id,
+                category=referent.category,
                 mask=mask if keep_masks else None,
                 true_mask=true_mask if keep_masks else None,
+                run_lengths=encode_mask(mask) if encode_masks else None,
             )
             k += 1

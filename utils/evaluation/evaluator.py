@@ -24,8 +24,9 @@ from data.loading.pipeline import Words
 from data.preparation.manifest import open_sets
 from data.support.progress import Progress
 from data.support.threads import thread_pool
-from utils.evaluation.comparison import GroundedImage, Measurement, compare
+from utils.evaluation.comparison import GroundedImage, compare
 from utils.evaluation.metrics import Metrics, Result
+from utils.evaluation.results.measurement import Measurement
 from utils.evaluation.text_features import TextFeatureCache, in_batches
 from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
@@ -46,6 +47,7 @@ class Evaluator:
         prefetch: batches of images that are loaded in advance.
         on_bad_sample: "error", or "skip" to leave out the expressions of images of which a file
             cannot be used.
+        encode_masks: whether measurements contain the run lengths of the predicted masks.
         groups: the images of the set with their referents.
         bad_images: the images that the last evaluation left out, with the reasons.
     """
@@ -62,6 +64,7 @@ class Evaluator:
     workers: int = 8
     prefetch: int = 2
     on_bad_sample: str = "error"
+    encode_masks: bool = False
     groups: list[ImageGroup] = field(init=False)
     bad_images: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -205,10 +208,9 @@ class Evaluator:
 
     def _compare(self, grounded: GroundedImage, keep_masks: bool) -> list[Measurement]:
         """Compares the predictions for one image with the ground truth."""
+        how = (self.segment_thresh, self.use_nls, keep_masks, self.encode_masks)
         try:
-            return list(
-                compare(grounded, self.masks, self.segment_thresh, self.use_nls, keep_masks)
-            )
+            return list(compare(grounded, self.masks, *how))
         except DataError as error:
             if self.on_bad_sample != "skip":
                 raise

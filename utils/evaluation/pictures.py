@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from data.loading.images import read_image
-from utils.evaluation.comparison import Measurement
 from utils.evaluation.evaluator import Evaluator
+from utils.evaluation.results.measurement import Measurement
 from utils.prediction.grounder import Grounder
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.panels import contact_sheet

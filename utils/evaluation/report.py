@@ -1,67 +1,37 @@
 """The body of test.py: evaluates weights on a set and writes the results."""
 
-import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import NoSpaceError, UserError
-from config.files import check_folder, file_sha256, first_free, numbered, write_bytes
-from config.json_text import MAX_LINE_BYTES, parse_json
+from config.errors import UserError
+from config.files import file_sha256
 from config.run_files.missing import EVALUATION, missing_files, missing_text
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.errors import skipped_text
 from data.loading.masks import FILE_NAME as MASKS
 from utils.environment import device_line, parameters_line, versions
-from utils.evaluation.comparison import DUMPED, Measurement
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
-from utils.evaluation.published import is_splits_table
-from utils.evaluation.result_folder import (
-    ANCHORS,
-    LOCK,
-    PICTURES,
-    RESULT,
-    TEXT,
-    ResultFolder,
-    changes,
-)
+from utils.evaluation.result_folder import ANCHORS, PICTURES, TEXT, ResultFolder, changes
+from utils.evaluation.results.measurement import Measurement, in_order
+from utils.evaluation.results.writing import Task, check_dump, files_of, write_results
 from utils.prediction.expressions import words_contents, words_text
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
 from utils.visualization.png import png_bytes
 
-DUMP = "dump.jsonl"  # The dump beside results that had to be written to another folder.
 # The settings that scores depend on; they are written beside them.
 RECORDED_SETTINGS = (
     "evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "backbone",
     "text_encoder", "rnn_cell", "aspp_dilations", "input_size", "word_len", "word_embed",
     "det_acc_thresh", "segment_thresh", "use_nls", "precision", "on_bad_sample",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Task:
-    """A set to evaluate on, and where its results go.
-
-    Attributes:
-        set_path: annotation file.
-        folder: where result.txt and result.json are written.
-        dump: file for one JSON line per expression, in the order of the set; None for no file.
-        table: file of `utils.evaluation.published.sealed` that may list the result among others;
-            removed if other results replace this one.
-    """
-
-    set_path: str
-    folder: Path
-    dump: Path | None = None
-    table: Path | None = None
 
 
 def report(
@@ -71,6 +41,7 @@ def report(
     dump: str | os.PathLike | None = None,
     pictures: int = 0,
     overwrite: bool = False,
+    dump_masks: bool = False,
 ) -> str:
     """Evaluates weights on config.evaluate_set, prints the results and writes them.
 
@@ -82,6 +53,7 @@ def report(
         pictures: number of best, median and worst predictions to draw in pictures.png.
         overwrite: whether to replace results of other weights, settings or data, and an earlier
             dump.
+        dump_masks: whether the lines of the dump contain the predicted masks.
 
     Returns:
         The table of the results.
@@ -91,7 +63,9 @@ def report(
             cannot be written, or it exists and must not be replaced.
     """
     task = Task(config.evaluate_set, Path(folder), None if dump is None else Path(dump))
-    (result,) = report_tasks(config, [task], weights, pictures, overwrite)
+    (result,) = report_tasks(
+        config, [task], weights, pictures, overwrite, dump_masks=dump_masks
+    )
     return _table(config, task, result)
 
 
@@ -102,13 +76,14 @@ def report_tasks(
     pictures: int = 0,
     overwrite: bool = False,
     check_loaded: Callable[[], object] | None = None,
+    dump_masks: bool = False,
 ) -> list[Result]:
     """Evaluates weights on several sets with one network, prints the results and writes them.
 
     Args:
         config: the settings; those of all sets, except evaluate_set.
         tasks: the sets.
-        weights, pictures, overwrite: as those of `report`.
+        weights, pictures, overwrite, dump_masks: as those of `report`.
         check_loaded: called once the weights are loaded; raises an error if they are not those of
             the config.
 
@@ -127,14 +102,15 @@ def report_tasks(
         raise UserError(missing_text(missing.values()))
     sources = _sources(config, tasks)
     for task, source in zip(tasks, sources, strict=True):
-        _check_dump(task, overwrite)
-        ResultFolder(task.folder, source).check(_names(task, pictures), overwrite)
+        check_dump(task, overwrite)
+        ResultFolder(task.folder, source).check(files_of(task, pictures), overwrite)
     print(device_line())
     evaluators = [build_evaluator(_of(config, task)) for task in tasks]
     for task, source, evaluator in zip(tasks, sources, evaluators, strict=True):
+        evaluator.encode_masks = dump_masks
         source["data_sha256"] |= words_contents(config, evaluator.words)
         # Now with the words.
-        ResultFolder(task.folder, source).check(_names(task, pictures), overwrite)
+        ResultFolder(task.folder, source).check(files_of(task, pictures), overwrite)
         counts = f"{evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images"
         print(f"data: {counts}{words_text(evaluator.words)}")
     grounder = load_grounder(config)
@@ -171,7 +147,7 @@ def _evaluate(
     keep = measurements.append if task.dump is not None or pictures else None
     label = f"evaluate {Path(task.set_path).stem}"
     result = evaluator.evaluate(grounder, config.word_len, label, on_measured=keep)
-    measurements.sort(key=lambda case: case.index)
+    measurements = in_order(measurements)
     table = _table(config, task, result)
     print(table)  # Before files are written, which may fail.
     skipped = evaluator.skipped()
@@ -190,40 +166,8 @@ def _evaluate(
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
         files[PICTURES] = png_bytes(sheet)
-    _write(task, source, details, files, dumped, overwrite)
+    write_results(task, source, details, files, dumped, overwrite)
     return result
-
-
-def _write(
-    task: Task,
-    source: Mapping[str, Any],
-    details: Mapping[str, Any],
-    files: dict[str, bytes],
-    dumped: bytes,
-    overwrite: bool,
-) -> None:
-    """Writes the results of a task.
-
-    Raises:
-        UserError: during the evaluation, something appeared that they must not replace. They are
-            in another folder then, which the message names.
-        NoSpaceError, OSError: a file cannot be written.
-    """
-    beside = task.dump is not None and _is_beside(task.dump, task.folder)
-    with_dump = files if task.dump is None else files | {task.dump.name if beside else DUMP: dumped}
-    stale = [path for path in (task.table,) if path is not None and is_splits_table(path)]
-    folder = ResultFolder(task.folder, source)
-    try:
-        _check_dump(task, overwrite)
-        folder.write(details, with_dump if beside else files, overwrite, stale)
-    except NoSpaceError:
-        raise
-    except UserError as error:
-        kept = first_free(itertools.islice(numbered(task.folder), 1, None))
-        ResultFolder(kept, source).write(details, with_dump, overwrite=False)
-        raise UserError(f"{error}; the results of this evaluation are in {kept}/") from None
-    if task.dump is not None and not beside:
-        write_bytes(task.dump, dumped)
 
 
 def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
@@ -255,50 +199,3 @@ def _check_sources(
                 f"{task.set_path} and {config.evaluate_model}: {', '.join(changed)} changed while "
                 "they were loaded; run the same command again"
             )
-
-
-def _names(task: Task, pictures: int) -> list[str]:
-    """The files that a task writes beside its result.json."""
-    names = [TEXT, *([PICTURES] if pictures else [])]
-    if task.dump is not None and _is_beside(task.dump, task.folder):
-        names.append(task.dump.name)
-    return names
-
-
-def _is_beside(dump: Path, folder: Path) -> bool:
-    """Whether a dump is written to the folder of the results."""
-    return dump.resolve().parent == folder.resolve()
-
-
-def _check_dump(task: Task, overwrite: bool) -> None:
-    """Checks that the dump of a task can be written and replaces nothing but an earlier dump.
-
-    Raises:
-        UserError: it cannot, or it would.
-    """
-    if task.dump is None:
-        return
-    check_folder(task.dump.parent)
-    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES, LOCK)]
-    if task.dump.resolve() in results:
-        raise UserError(f"--dump {task.dump}: is a file of the results; name another file")
-    if not os.path.lexists(task.dump):
-        return
-    if not _is_dump(task.dump):
-        raise UserError(f"{task.dump}: exists and is not a dump of test.py; name another file")
-    if not overwrite:
-        raise UserError(
-            f"{task.dump}: exists already; name another file, or replace it by --overwrite"
-        )
-
-
-def _is_dump(path: Path) -> bool:
-    """Whether a file is empty or begins like those that --dump writes; no link is."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        line = file.readline(MAX_LINE_BYTES)
-    try:
-        return not line or parse_json(line, path).keys() == {*DUMPED}
-    except (UserError, AttributeError):
-        return False

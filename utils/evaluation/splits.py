@@ -8,7 +8,8 @@ from config.errors import UserError
 from config.files import write_bytes
 from config.schema import Config
 from utils.evaluation.published import is_splits_table, published_scores, sealed, splits_table
-from utils.evaluation.report import Task, report_tasks
+from utils.evaluation.report import report_tasks
+from utils.evaluation.results.writing import Task
 
 
 def report_splits(
@@ -19,6 +20,7 @@ def report_splits(
     name: str | None = None,
     *,
     dump: str | None = None,
+    dump_masks: bool = False,
     pictures: int = 0,
     overwrite: bool = False,
     check_loaded: Callable[[], object] | None = None,
@@ -37,6 +39,7 @@ def report_splits(
         name: folder of the result in `output`, or the beginning of the names for several splits;
             by default that of the data set.
         dump: file for one JSON line per expression; the split is appended for several of them.
+        dump_masks: whether the lines of the dump contain the predicted masks.
         pictures: number of best, median and worst predictions to draw per split.
         overwrite: whether to replace results of other weights, settings or data.
         check_loaded: of `utils.evaluation.report.report_tasks`.
@@ -44,6 +47,8 @@ def report_splits(
     Raises:
         As `utils.evaluation.report.report`.
     """
+    if dump_masks and dump is None:
+        raise UserError("--dump_masks adds masks to the lines of --dump; name its file with --dump")
     evaluate_set = Path(config.evaluate_set)
     dataset = evaluate_set.parent.name
     chosen = list(dict.fromkeys(splits)) or [evaluate_set.stem]
@@ -62,7 +67,9 @@ def report_splits(
     tabulated = len(chosen) > 1 or bool(scores.keys() & {*chosen})
     if tabulated:
         _check_table(table_path)
-    results = report_tasks(config, tasks, weights, pictures, overwrite, check_loaded)
+    results = report_tasks(
+        config, tasks, weights, pictures, overwrite, check_loaded, dump_masks
+    )
     if tabulated:
         by_split = dict(zip(chosen, results, strict=True))
         table = splits_table(by_split, weights, dataset, config.det_acc_thresh)

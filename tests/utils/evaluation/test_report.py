@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from config.errors import NoSpaceError, UserError
 from data.loading.errors import DataError
@@ -15,10 +16,10 @@ from data.loading.masks import write_masks
 from model.weights import WeightsError, save_weights
 from tests.tiny import NETWORK
 from utils.evaluation import report as report_module
-from utils.evaluation.comparison import DUMPED
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.report import report
 from utils.evaluation.result_folder import LOCK
+from utils.evaluation.results.measurement import DUMPED, EARLIER
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,31 @@ def test_dump_has_one_line_per_expression_in_the_order_of_the_set(reported, tiny
     ious = [line["seg_iou"] for line in lines]
     assert np.mean(ious) == pytest.approx(written["seg_iou"])
     assert np.mean([line["det_iou"] > 0.2 for line in lines]) == pytest.approx(written["det_acc"])
+
+
+def test_dump_has_the_truth_and_the_pixels_of_each_mask(reported, tiny_set):
+    expected = [(r.mask_id, list(r.box_xyxy_px)) for r in tiny_set.val for _ in r.expressions]
+    lines = reported[3]
+    assert [(line["ref_id"], line["true_box_xyxy"]) for line in lines] == expected
+    for line in lines:
+        assert line["seg_iou"] == pytest.approx(line["intersection"] / line["union"], abs=1e-9)
+        assert "mask" not in line
+
+
+def test_masks_are_dumped_on_request(reported, tiny_set, weights, tmp_path):
+    config, _, _, lines = reported
+    dump = tmp_path / "dump.jsonl"
+    report(config, tmp_path / "result", weights, dump, dump_masks=True)
+    referents = [r for r in tiny_set.val for _ in r.expressions]
+    for text, plain, referent in zip(dump.read_text().splitlines(), lines, referents, strict=True):
+        line = json.loads(text)
+        mask = coco_mask.decode(line.pop("mask"))
+        assert line.keys() == plain.keys()
+        truth = np.load(tiny_set.masks / f"{referent.mask_id}.npy")
+        assert mask.shape == truth.shape
+        assert (line["intersection"], line["union"]) == ((mask & truth).sum(), (mask | truth).sum())
+    with pytest.raises(UserError, match=r"exists already; .*--overwrite"):
+        report(config, tmp_path / "result", weights, dump)
 
 
 def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
@@ -184,9 +210,10 @@ def test_old_pictures_and_dumps_never_stay_beside_new_figures(tiny_set, weights,
     assert {*contents(folder)} == {"notes.txt", "result.json", "result.txt"}
 
 
-def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path):
+@pytest.mark.parametrize("fields", [DUMPED, EARLIER, (*DUMPED, "mask")])
+def test_a_dump_is_replaced_only_on_request(tiny_set, weights, tmp_path, fields):
     dump = tmp_path / "dump.jsonl"
-    dump.write_text(json.dumps(dict.fromkeys(DUMPED, 0)) + "\n")
+    dump.write_text(json.dumps(dict.fromkeys(fields, 0)) + "\n")
     before = dump.read_bytes()
     with pytest.raises(UserError, match=r"dump\.jsonl: exists already; .*--overwrite"):
         report(tiny_set.config(), tmp_path / "result", weights, dump)

@@ -12,6 +12,7 @@ from config.run_files.released import SCORES
 from config.schema import PROJECT_ROOT, load_config
 from model.weights import save_weights
 from tests.model.weights.weight_fixtures import fresh_pair, write_published
+from tests.tiny import network_config
 from utils.evaluation import report as report_module
 from utils.evaluation import splits as splits_module
 from utils.evaluation.published import is_splits_table, sealed, splits_table
@@ -267,3 +268,8 @@ def test_a_dump_is_not_the_table_of_the_splits(tiny_set, tmp_path):
             tiny_set.config(), "w.h5", ["val"], tmp_path, "mine", dump=str(table), overwrite=True
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_need_a_dump(tmp_path):
+    with pytest.raises(UserError, match=r"--dump_masks .*; name its file with --dump"):
+        report_splits(network_config(), "none.h5", ["val"], tmp_path, dump_masks=True)

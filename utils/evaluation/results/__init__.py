@@ -1,0 +1,5 @@
+"""What an evaluation measures and writes. Start with `writing.py`, which writes a result.
+
+`measurement.py` is the prediction for one expression compared with the truth, and its line in a
+dump.
+"""
