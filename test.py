@@ -56,6 +56,7 @@ def main() -> None:
         pictures=arguments.pictures,
         overwrite=arguments.overwrite,
         check_loaded=settings.check_unchanged,
+        breakdown=arguments.breakdown,
     )
 
 
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="draw the N best, N median and N worst predictions",
+    )
+    parser.add_argument(
+        "--breakdown",
+        action="store_true",
+        help="print metrics by size and category of the object and by length and words of the "
+        "expression, with 95 %% intervals; result.json always contains them",
     )
     parser.add_argument(
         "--overwrite",

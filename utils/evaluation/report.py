@@ -1,6 +1,5 @@
 """The body of test.py: evaluates weights on a set and writes the results."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +14,13 @@ from data.loading.anchors import read_anchors
 from data.loading.errors import skipped_text
 from data.loading.masks import FILE_NAME as MASKS
 from utils.environment import device_line, parameters_line, versions
+from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
 from utils.evaluation.pictures import best_median_worst
 from utils.evaluation.result_folder import ANCHORS, PICTURES, TEXT, ResultFolder, changes
-from utils.evaluation.results.measurement import Measurement, in_order
-from utils.evaluation.results.writing import Task, check_dump, files_of, write_results
+from utils.evaluation.results.measurement import Measurement, dump_lines, in_order
+from utils.evaluation.results.writing import Task, check_dump, files_of, result_text, write_results
 from utils.prediction.expressions import words_contents, words_text
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
@@ -42,6 +42,7 @@ def report(
     pictures: int = 0,
     overwrite: bool = False,
     dump_masks: bool = False,
+    breakdown: bool = False,
 ) -> str:
     """Evaluates weights on config.evaluate_set, prints the results and writes them.
 
@@ -54,6 +55,8 @@ def report(
         overwrite: whether to replace results of other weights, settings or data, and an earlier
             dump.
         dump_masks: whether the lines of the dump contain the predicted masks.
+        breakdown: whether to print and write the table of
+            `utils.evaluation.breakdown.figures.format_breakdown`, too.
 
     Returns:
         The table of the results.
@@ -64,7 +67,7 @@ def report(
     """
     task = Task(config.evaluate_set, Path(folder), None if dump is None else Path(dump))
     (result,) = report_tasks(
-        config, [task], weights, pictures, overwrite, dump_masks=dump_masks
+        config, [task], weights, pictures, overwrite, dump_masks=dump_masks, breakdown=breakdown
     )
     return _table(config, task, result)
 
@@ -77,13 +80,14 @@ def report_tasks(
     overwrite: bool = False,
     check_loaded: Callable[[], object] | None = None,
     dump_masks: bool = False,
+    breakdown: bool = False,
 ) -> list[Result]:
     """Evaluates weights on several sets with one network, prints the results and writes them.
 
     Args:
         config: the settings; those of all sets, except evaluate_set.
         tasks: the sets.
-        weights, pictures, overwrite, dump_masks: as those of `report`.
+        weights, pictures, overwrite, dump_masks, breakdown: as those of `report`.
         check_loaded: called once the weights are loaded; raises an error if they are not those of
             the config.
 
@@ -120,7 +124,7 @@ def report_tasks(
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
     return [
-        _evaluate(config, task, evaluator, grounder, source, pictures, overwrite)
+        _evaluate(config, task, evaluator, grounder, source, pictures, overwrite, breakdown)
         for task, evaluator, source in zip(tasks, evaluators, sources, strict=True)
     ]
 
@@ -141,12 +145,12 @@ def _evaluate(
     source: dict[str, Any],
     pictures: int,
     overwrite: bool,
+    breakdown: bool,
 ) -> Result:
     """Evaluates on one set and writes its results."""
     measurements: list[Measurement] = []
-    keep = measurements.append if task.dump is not None or pictures else None
     label = f"evaluate {Path(task.set_path).stem}"
-    result = evaluator.evaluate(grounder, config.word_len, label, on_measured=keep)
+    result = evaluator.evaluate(grounder, config.word_len, label, on_measured=measurements.append)
     measurements = in_order(measurements)
     table = _table(config, task, result)
     print(table)  # Before files are written, which may fail.
@@ -156,13 +160,13 @@ def _evaluate(
         what = f"{len(skipped):,} image{'s' * (len(skipped) > 1)} with {count:,} expressions"
         print(skipped_text(what, [image["reason"] for image in skipped]), file=sys.stderr)
 
-    details = {**result, "skipped": skipped, **source, "versions": versions()}
-    lines = [f"{key} = {value}" for key, value in source["settings"].items()]
-    text = table + "\n\n" + "\n".join(lines) + "\n"
-    files, dumped = {TEXT: text.encode()}, b""
-    if task.dump is not None:
-        rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
-        dumped = "".join(row + "\n" for row in rows).encode()
+    parts = figures(measurements, config.det_acc_thresh)
+    details = {**result, **parts, "skipped": skipped, **source, "versions": versions()}
+    if breakdown:
+        print(f"\n{(groups := format_breakdown(details, config.det_acc_thresh))}")
+        table += f"\n\n{groups}"
+    files = {TEXT: result_text(table, source["settings"])}
+    dumped = dump_lines(measurements) if task.dump is not None else b""
     if pictures:
         sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
         files[PICTURES] = png_bytes(sheet)

@@ -24,6 +24,7 @@ def report_splits(
     pictures: int = 0,
     overwrite: bool = False,
     check_loaded: Callable[[], object] | None = None,
+    breakdown: bool = False,
 ) -> None:
     """Evaluates weights on splits of the data set of config.evaluate_set.
 
@@ -43,6 +44,7 @@ def report_splits(
         pictures: number of best, median and worst predictions to draw per split.
         overwrite: whether to replace results of other weights, settings or data.
         check_loaded: of `utils.evaluation.report.report_tasks`.
+        breakdown: whether to print and write metrics of parts of each split, too.
 
     Raises:
         As `utils.evaluation.report.report`.
@@ -68,7 +70,7 @@ def report_splits(
     if tabulated:
         _check_table(table_path)
     results = report_tasks(
-        config, tasks, weights, pictures, overwrite, check_loaded, dump_masks
+        config, tasks, weights, pictures, overwrite, check_loaded, dump_masks, breakdown
     )
     if tabulated:
         by_split = dict(zip(chosen, results, strict=True))

@@ -135,6 +135,27 @@ def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
     assert re.fullmatch(r"parameters: [\d,]+ trained, [\d,]+ frozen", parameters)
 
 
+def test_groups_and_intervals_are_written_and_on_request_printed(reported, weights, capsys):
+    config, folder, table, lines = reported
+    written = json.loads((folder / "result.json").read_text())
+    low, high = written["intervals_95"]["seg_iou"]
+    assert low < written["seg_iou"] < high
+    sizes = written["breakdown"]["size"]
+    assert sum(group["n_expressions"] for group in sizes.values()) == len(lines) == 12
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (row["true_box_xyxy"] for row in lines)]
+    small = [row["seg_iou"] for row, area in zip(lines, areas, strict=True) if area < 32**2]
+    assert sizes["small"]["n_expressions"] == len(small) > 0
+    assert sizes["small"]["seg_iou"] == pytest.approx(np.mean(small))
+    assert "size of the object" not in (folder / "result.txt").read_text()
+    capsys.readouterr()
+    assert report(config, folder, weights, breakdown=True) == table
+    shown = capsys.readouterr().out.split(table)[1]
+    assert "size of the object\n  small" in shown
+    text = (folder / "result.txt").read_text()
+    assert text.startswith(table + shown.rstrip())
+    assert "segment_thresh = 0.4\n" in text
+
+
 def test_pictures(reported):
     with Image.open(reported[1] / "pictures.png") as sheet:
         assert sheet.width > 200

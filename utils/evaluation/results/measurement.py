@@ -1,5 +1,6 @@
 """The prediction for one expression compared with the truth, and its line in a dump."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,3 +104,9 @@ def is_dump(path: Path) -> bool:
 def in_order(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Measurements in the order of the set."""
     return sorted(measurements, key=lambda case: case.index)
+
+
+def dump_lines(measurements: Sequence[Measurement]) -> bytes:
+    """The content of a dump, one line per measurement."""
+    rows = (json.dumps(case.to_json(), ensure_ascii=False) for case in measurements)
+    return "".join(row + "\n" for row in rows).encode()

@@ -75,6 +75,12 @@ def write_results(
         write_bytes(task.dump, dumped)
 
 
+def result_text(table: str, settings: Mapping[str, Any]) -> bytes:
+    """The content of result.txt: the table and the settings it depends on."""
+    lines = [f"{key} = {value}" for key, value in settings.items()]
+    return (table + "\n\n" + "\n".join(lines) + "\n").encode()
+
+
 def files_of(task: Task, pictures: int) -> list[str]:
     """The files that a task writes beside its result.json; `pictures` as for test.py."""
     names = [TEXT, *([PICTURES] if pictures else [])]

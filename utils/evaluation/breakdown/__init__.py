@@ -1,0 +1,5 @@
+"""Metrics of parts of a set, with confidence intervals. Start with `figures.py`.
+
+`groups.py` registers how expressions are divided, `words.py` holds the words and categories that
+they are divided by, and `bootstrap.py` computes the intervals.
+"""

@@ -1,0 +1,197 @@
+"""Metrics of parts of a set, and 95 % intervals of the metrics, from the measured expressions."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from utils.evaluation.breakdown.bootstrap import RESAMPLES, SEED, ratio_intervals
+from utils.evaluation.breakdown.groups import DIVISIONS, Division
+from utils.evaluation.metrics import Metric, Overlaps, metrics_of
+from utils.evaluation.results.measurement import Measurement
+
+BREAKDOWN, INTERVALS = "breakdown", "intervals_95"
+COUNT = "n_expressions"
+_NUMBER_WIDTH = 24
+_COLUMNS_AT_ONCE = 256  # Which bounds the memory for the sums per image.
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The terms of all metrics for each expression of a set.
+
+    Attributes:
+        metrics: the metrics by name. Their values, k in all, are columns; a metric with parts has
+            several.
+        numerators, denominators: (n, k) float64.
+        epsilon: (k,), added to both sums.
+        images: (n,) int, number of the image of each expression, from 0.
+    """
+
+    metrics: dict[str, Metric]
+    numerators: np.ndarray
+    denominators: np.ndarray
+    epsilon: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def of(
+        cls, measurements: Sequence[Measurement], det_thresh: float, tasks: Collection[str]
+    ) -> "Terms":
+        """The terms of measured expressions; arguments as those of `figures`."""
+        overlaps = Overlaps(
+            det_thresh,
+            *(
+                np.array([getattr(case, name) or 0 for case in measurements], np.float64)
+                for name in ("det_iou", "seg_iou", "intersection", "union")
+            ),
+        )
+        metrics = metrics_of(tasks)
+        pairs = [
+            np.broadcast_arrays(*map(_columns, metric.terms(overlaps)))
+            for metric in metrics.values()
+        ]
+        epsilon = [
+            metric.epsilon for metric, pair in zip(metrics.values(), pairs, strict=True)
+            for _ in range(pair[0].shape[1])
+        ]  # fmt: skip
+        return cls(
+            metrics,
+            np.concatenate([above for above, _ in pairs], axis=1),
+            np.concatenate([below for _, below in pairs], axis=1),
+            np.array(epsilon),
+            np.unique([case.image for case in measurements], return_inverse=True)[1],
+        )
+
+    def figures_of(self, groups: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+        """Number of expressions, metrics and intervals of groups, each given as (n,) bool."""
+        found = {}
+        at_once = max(1, _COLUMNS_AT_ONCE // len(self.epsilon))
+        names = list(groups)
+        for start in range(0, len(names), at_once):
+            some = names[start : start + at_once]
+            sums = [self._per_image(groups[name]) for name in some]  # each (2, images, k)
+            above, below = np.concatenate(sums, axis=2)
+            bounds = ratio_intervals(above, below, np.tile(self.epsilon, len(some)))
+            for name, pair in zip(some, np.split(bounds, len(some), axis=1), strict=True):
+                found[name] = self._named(groups[name], pair)
+        return found
+
+    def _per_image(self, chosen: np.ndarray) -> np.ndarray:
+        """(2, images, k) sums over the chosen expressions of each image."""
+        sums = np.zeros((2, self.images.max() + 1, len(self.epsilon)))
+        np.add.at(sums[0], self.images[chosen], self.numerators[chosen])
+        np.add.at(sums[1], self.images[chosen], self.denominators[chosen])
+        return sums
+
+    def _named(self, chosen: np.ndarray, bounds: np.ndarray) -> dict[str, Any]:
+        """The figures of chosen expressions, with `bounds` (2, k) of their intervals."""
+        totals = np.stack([t[chosen].sum(axis=0) for t in (self.numerators, self.denominators)])
+        values: dict[str, Any] = {COUNT: int(chosen.sum())}
+        intervals: dict[str, Any] = {}
+        start = 0
+        for name, metric in self.metrics.items():
+            columns = slice(start, start + max(1, len(metric.parts)))
+            start = columns.stop
+            sums, pairs = totals[:, columns], [_plain(pair) for pair in bounds[:, columns].T]
+            values[name] = metric.value(sums if metric.parts else sums[:, 0])
+            intervals[name] = (
+                dict(zip(metric.parts, pairs, strict=True)) if metric.parts else pairs[0]
+            )
+        return values | {INTERVALS: intervals}
+
+
+def figures(
+    measurements: Sequence[Measurement],
+    det_thresh: float,
+    tasks: Collection[str] = ("REC", "RES"),
+) -> dict[str, Any]:
+    """Intervals of the metrics of a set, and metrics and intervals of its groups.
+
+    Args:
+        measurements: of all expressions of the set, at least one.
+        det_thresh: IoU that a correct box exceeds.
+        tasks: tasks whose metrics are computed, see `utils.evaluation.metrics.metrics_of`.
+
+    Returns:
+        dict for result.json: "bootstrap" describes the intervals, "intervals_95" holds [low, high]
+        of each metric, and "breakdown" the groups of each division with "n_expressions", metrics
+        and intervals. All are fractions of one.
+    """
+    terms = Terms.of(measurements, det_thresh, tasks)
+    whole = terms.figures_of({"": np.ones(len(measurements), bool)})[""]
+    return {
+        "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED},
+        INTERVALS: whole[INTERVALS],
+        BREAKDOWN: {
+            name: terms.figures_of(members(division, measurements))
+            for name, division in DIVISIONS.items()
+        },
+    }
+
+
+def members(division: Division, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
+    """The groups of a division that have members → (n,) bool, which expressions are members."""
+    named = [{*division.groups_of(case)} for case in measurements]
+    masks = {
+        group: np.array([group in names for names in named])
+        for group in {name for names in named for name in names}
+    }
+    order = {group: place for place, group in enumerate(division.groups)}
+
+    def place(group: str) -> tuple[int, int, str]:
+        return order.get(group, len(order)), -int(masks[group].sum()), group
+
+    return {group: masks[group] for group in sorted(masks, key=place)}
+
+
+def format_breakdown(found: dict[str, Any], det_thresh: float = 0.5) -> str:
+    """Formats the intervals and groups of `figures` as a table, in percent.
+
+    Only the metrics that have a single value are shown.
+
+    Args:
+        found: of `figures`, together with the metrics of the whole set and "n_expressions".
+        det_thresh: threshold of the box accuracy.
+
+    Returns:
+        Lines without a line break at the end.
+    """
+    metrics = [m for m in metrics_of(("REC", "RES")).values() if m.name in found and not m.parts]
+    labels = [m.label.format(det_thresh=f"{det_thresh:g}", part="") for m in metrics]
+    rows: list[tuple[str, list[str]]] = [("", ["expressions", *labels])]
+    rows.append(("all", _cells(found, metrics)))
+    for name, groups in found[BREAKDOWN].items():
+        rows.append((DIVISIONS[name].label if name in DIVISIONS else name, []))
+        rows += [(f"  {group}", _cells(values, metrics)) for group, values in groups.items()]
+    width = max(len(title) for title, _ in rows)
+    return "\n".join(
+        f"{title:{width}}{''.join(_aligned(at, cell) for at, cell in enumerate(cells))}".rstrip()
+        for title, cells in rows
+    )
+
+
+def _aligned(at: int, cell: str) -> str:
+    return f"{cell:>{_NUMBER_WIDTH if at else 13}}"
+
+
+def _cells(values: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    return [f"{values[COUNT]:,}"] + [
+        f"{100 * values[m.name]:.2f}{_bounds(values[INTERVALS][m.name])}" for m in metrics
+    ]
+
+
+def _bounds(pair: Sequence[float | None]) -> str:
+    low, high = pair
+    return "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def _plain(pair: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else float(value) for value in pair]
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    """(n, parts) of (n,) or (n, parts)."""
+    return np.asarray(values, np.float64).reshape(len(values), -1)
