@@ -4,6 +4,7 @@ inconsistency error.
     python test.py --weights log/refcoco/best.weights.h5 --splits val testA testB
     python test.py --weights data/weights/mcn_refcoco_darknet.h5 --splits val testA testB
     python test.py --config config/config.json --set evaluate_set=data/anns/refcoco/testA.txt
+    python test.py --predictions predictions.jsonl --splits val
 
 Weights are a file that train.py wrote or a checkpoint of the authors (.h5, which
 `python data/download.py mcn-refcoco-darknet` fetches). The settings come from --config, otherwise
@@ -13,6 +14,10 @@ neither --weights nor --config, the weights are evaluate_model of config/config.
 
 --splits names annotation files beside evaluate_set, without .txt. They are evaluated by one
 network; a table compares them, for checkpoints of the authors with the published figures.
+
+--predictions scores what any system predicted, without a network. docs/evaluation.md describes the
+files that are read, and defines all measures. The data are those of --config, by default
+config/config.json, and the folder is <output>/<data set>_<file>_<split>/ without --name.
 
 Writes result.txt and result.json to <output>/<data set>_<split>/, and the table of several splits
 to <output>/<data set>_splits.txt. Results there of other weights, settings or data are replaced
@@ -24,19 +29,29 @@ is taken during their evaluation are written to <folder>.2. --overwrite also rep
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from config.command_line import (
+    DEFAULT_CONFIG,
     add_config_arguments,
     add_output_argument,
     add_weights_argument,
+    not_empty,
     not_negative,
     run,
 )
 from config.quiet import quiet_tensorflow
+from config.schema import PROJECT_ROOT, load_config
 
 
 def main() -> None:
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.predictions is not None:
+        if arguments.weights is not None:
+            parser.error("--predictions needs no network; leave out --weights")
+        _score(arguments)
+        return
     from utils.prediction.run_folder import settings_of_weights
 
     settings = settings_of_weights(arguments.weights, arguments.config, arguments.overrides)
@@ -48,22 +63,40 @@ def main() -> None:
     report_splits(
         settings.config,
         settings.weights,
-        arguments.splits,
-        Path(arguments.output),
-        arguments.name,
-        dump=arguments.dump,
-        dump_masks=arguments.dump_masks,
-        pictures=arguments.pictures,
-        overwrite=arguments.overwrite,
+        *_where(arguments),
+        **_options(arguments),
         check_loaded=settings.check_unchanged,
-        breakdown=arguments.breakdown,
     )
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    """Scores the predictions of another system, without TensorFlow."""
+    from utils.evaluation.scoring.report import report_predictions
+
+    config = load_config(arguments.config or PROJECT_ROOT / DEFAULT_CONFIG, arguments.overrides)
+    report_predictions(config, arguments.predictions, *_where(arguments), **_options(arguments))
+
+
+def _where(arguments: argparse.Namespace) -> tuple[list[str], Path, str | None]:
+    return arguments.splits, Path(arguments.output), arguments.name
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("dump", "dump_masks", "pictures", "overwrite", "breakdown")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, of_weights=True)
     add_weights_argument(parser, help="weights to evaluate (default: evaluate_model of --config)")
+    parser.add_argument(
+        "--predictions",
+        type=not_empty,
+        metavar="FILE",
+        help="score predictions that any system wrote to FILE, JSON lines or a JSON list, instead "
+        "of a network; with several --splits, also FILE with _<split> appended to its stem",
+    )
     parser.add_argument(
         "--splits",
         nargs="+",

@@ -12,11 +12,13 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from config.quiet import quiet_tensorflow
 from config.schema import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    import keras
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
 OPENCV = ("opencv-python-headless", "opencv-python")
@@ -29,11 +31,15 @@ def versions() -> dict[str, str | None]:
     The value is None for a package that is not installed, and for "git" if the project is not a
     git repository.
     """
+    return {"device": _device(), **package_versions()}
+
+
+def package_versions() -> dict[str, str | None]:
+    """The `versions` without the device; TensorFlow is not imported."""
     packages = {package.lower(): _package_version(package) for package in PACKAGES}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": _device(),
         **packages,
         "opencv": next(filter(None, map(_package_version, OPENCV)), None),
         "git": git_revision(PROJECT_ROOT),
@@ -45,7 +51,7 @@ def device_line() -> str:
     return f"device: {_device()}"
 
 
-def parameters_line(model: keras.Model) -> str:
+def parameters_line(model: "keras.Model") -> str:
     """Describes the size of a network: "parameters: 30,657,298 trained, 40,620,640 frozen".
 
     Moving statistics of BatchNorm count as frozen.
@@ -95,5 +101,5 @@ def _device() -> str:
     return f"CPU, {threads} threads"
 
 
-def _count(weights: Iterable[keras.Variable]) -> int:
+def _count(weights: "Iterable[keras.Variable]") -> int:
     return sum(math.prod(weight.shape) for weight in weights)

@@ -3,5 +3,5 @@
 `text_features.py` encodes expressions, `comparison.py` compares predictions with the ground truth,
 `metrics.py` registers the metrics, `report.py` is the body of test.py, and `pictures.py` draws
 evaluated predictions. `results` is what an evaluation measures and writes,
-`breakdown` computes metrics of parts of a set.
+`breakdown` computes metrics of parts of a set, and `scoring` scores predictions of other systems.
 """

@@ -1,16 +1,13 @@
 """Pictures of evaluated expressions: predicted and true box and mask over the image."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from data.loading.images import read_image
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.results.measurement import Measurement
+from utils.evaluation.results.pictures import draw_measurement, sheet_of
 from utils.prediction.grounder import Grounder
-from utils.visualization.drawing import draw_prediction
-from utils.visualization.panels import contact_sheet
 
 
 def draw_panels(
@@ -31,7 +28,7 @@ def draw_panels(
     measured = sorted(
         chosen.measure(grounder, word_len, keep_masks=True), key=lambda case: case.index
     )
-    return [_draw_panel(evaluator.image_path, case) for case in measured]
+    return [draw_measurement(evaluator.image_path, case) for case in measured]
 
 
 def best_median_worst(
@@ -53,25 +50,6 @@ def best_median_worst(
     Returns:
         (H, W, 3) uint8, RGB.
     """
-    quality = np.array([case.det_iou + case.seg_iou for case in measured])
-    ranked = np.argsort(-quality, kind="stable")
-    count = min(count, len(ranked))
-    middle = (len(ranked) - count) // 2
-    rows = [ranked[:count], ranked[middle : middle + count], ranked[-count:]]
-    indices = [measured[number].index for number in np.concatenate(rows)]
-    panels = draw_panels(evaluator, grounder, word_len, indices)
-    return contact_sheet(panels, count, f"best, median and worst {count} of {len(ranked)}")
-
-
-def _draw_panel(image_path, case):
-    return draw_prediction(
-        np.asarray(read_image(Path(image_path) / case.image)),
-        case.expression,
-        case.box_xyxy,
-        case.mask,
-        case.true_box_xyxy,
-        case.true_mask,
-        case.score,
-        case.det_iou,
-        case.seg_iou,
+    return sheet_of(
+        measured, count, lambda indices: draw_panels(evaluator, grounder, word_len, indices)
     )

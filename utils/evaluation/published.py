@@ -47,7 +47,7 @@ def splits_table(
     """Formats the results on several splits of a data set as one table, in percent.
 
     Args:
-        results: split → result of `Metrics.result`.
+        results: split → result of `Metrics.result`, possibly of one task only.
         weights: the evaluated file.
         dataset: name of the data set, as that of the folder of its annotations.
         det_thresh: threshold of the box accuracy.
@@ -71,9 +71,9 @@ def splits_table(
     for split, result in results.items():
         cells = []
         for index, metric in enumerate(METRICS):
-            ours = round(100 * result[metric], 2)
-            figures = [f"{ours:.2f}"]
-            if compared and split in scores:
+            ours = round(100 * result[metric], 2) if metric in result else None
+            figures = [] if ours is None else [f"{ours:.2f}"]
+            if ours is not None and compared and split in scores:
                 theirs = scores[split][index]
                 figures += [f"{theirs:.2f}", f"{ours - theirs:+.2f}"]
             figures += ["–"] * (len(columns) - len(figures))

@@ -22,6 +22,8 @@ RESULT, TEXT, PICTURES, LOCK = "result.json", "result.txt", "pictures.png", ".re
 FILES, ANCHORS = "files", "anchors_px"
 # What results of former versions do not have.
 LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
+# Files whose contents count, not their names.
+NAMES_OF_FILES = ("evaluate_model", "predictions")
 
 
 class ResultFolder:
@@ -151,7 +153,7 @@ def changes(found: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
     changed = [
         key
         for key, value in source["settings"].items()
-        if key != "evaluate_model" and settings.get(key) != value
+        if key not in NAMES_OF_FILES and settings.get(key) != value
         if key not in LATER_SETTINGS or key in settings
     ]
     changed += [

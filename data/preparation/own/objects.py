@@ -162,7 +162,7 @@ def _filled_box(box: PixelBox, image: ImageFile, masks_from_boxes: bool) -> np.n
 def _mask_of(entry: Entry, image: ImageFile, notes: list[str]) -> np.ndarray:
     """Decodes the mask of an entry to uint8 (height, width), 0 or 1, with at least one 1."""
     if entry.mask_key == "mask":
-        mask = _read_mask_image(entry.mask, image, notes)
+        mask = read_mask_image(entry.mask, image, notes)
     else:
         try:
             mask = decode_segmentation(entry.mask, image.width, image.height)
@@ -187,7 +187,21 @@ def _extends_beyond(segmentation: Any, image: ImageFile) -> bool:
     )
 
 
-def _read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarray:
+def read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarray:
+    """Reads a mask from an image file.
+
+    Args:
+        path: the file.
+        image: the image that the mask belongs to.
+        notes: receives a note if the file has more than two values.
+
+    Returns:
+        (height, width) uint8, 1 where the file is neither black nor transparent.
+
+    Raises:
+        EntryError: there is no such file, it is damaged, of a format that changes values, or of
+            another size than the image.
+    """
     try:
         with opened_image(path) as file:
             _check_mask_image(path, file, image)

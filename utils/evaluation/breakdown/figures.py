@@ -44,7 +44,7 @@ class Terms:
         overlaps = Overlaps(
             det_thresh,
             *(
-                np.array([getattr(case, name) or 0 for case in measurements], np.float64)
+                np.array([getattr(case, name) for case in measurements], np.float64)
                 for name in ("det_iou", "seg_iou", "intersection", "union")
             ),
         )

@@ -38,6 +38,8 @@ class Measurement:
         mask_id, category: of the referent, see `data.loading.annotations.Referent`.
         mask, true_mask: (h, w) at the size of the image; None unless they were requested.
         run_lengths: of the mask, see `encode_mask`; None unless they were requested.
+        tasks: "REC" if the box was compared, "RES" if the mask was; the IoU of the other one has
+            no meaning.
     """
 
     index: int
@@ -56,22 +58,24 @@ class Measurement:
     mask: np.ndarray | None = None
     true_mask: np.ndarray | None = None
     run_lengths: dict[str, Any] | None = None
+    tasks: tuple[str, ...] = ("REC", "RES")
 
     def to_json(self) -> dict[str, Any]:
         """The fields `DUMPED`, and "mask" if there are run lengths."""
         box, box_input = self.box_xyxy, self.box_xyxy_input
+        with_box, with_mask = "REC" in self.tasks, "RES" in self.tasks
         row = {
             "image": self.image,
             "expression": self.expression,
             "box_xyxy": None if box is None else [round(float(v), 3) for v in box],
             "box_xyxy_input": None if box_input is None else [int(v) for v in box_input],
             "score": self.score,
-            "det_iou": self.det_iou,
-            "seg_iou": self.seg_iou,
+            "det_iou": self.det_iou if with_box else None,
+            "seg_iou": self.seg_iou if with_mask else None,
             "ref_id": self.mask_id,
             "true_box_xyxy": [int(v) for v in self.true_box_xyxy],
-            "intersection": self.intersection,
-            "union": self.union,
+            "intersection": self.intersection if with_mask else None,
+            "union": self.union if with_mask else None,
         }
         return row if self.run_lengths is None else row | {MASK: self.run_lengths}
 

@@ -63,8 +63,7 @@ def test_groups_that_are_computed_apart_have_the_same_figures(monkeypatch, found
 
 
 def test_metrics_of_one_task():
-    cases = [case(index, det_iou=0.7, seg_iou=None, intersection=None, union=None)
-             for index in range(2)]  # fmt: skip
+    cases = [case(index, det_iou=0.7) for index in range(2)]
     found = figures(cases, 0.5, ["REC"])
     assert found["intervals_95"].keys() == {"det_acc", "box_acc"}
     assert found["breakdown"]["size"]["small"]["det_acc"] == 1

@@ -1,0 +1,261 @@
+"""The body of `test.py --predictions`: scores predictions on sets and writes the results."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config.errors import UserError
+from config.files import file_sha256
+from config.run_files.missing import MissingFile, missing_files, missing_text
+from config.schema import Config
+from data.loading.annotations import Referent, read_annotations
+from data.loading.errors import skipped_text
+from data.loading.masks import FILE_NAME as MASKS
+from data.loading.masks import open_masks
+from data.preparation.manifest import check_pairing
+from utils.environment import package_versions
+from utils.evaluation.breakdown.figures import figures, format_breakdown
+from utils.evaluation.metrics import Metrics, Result, format_table
+from utils.evaluation.result_folder import PICTURES, TEXT, ResultFolder
+from utils.evaluation.results.measurement import Measurement, dump_lines
+from utils.evaluation.results.pictures import draw_measurement, sheet_of
+from utils.evaluation.results.tasks import SplitTasks
+from utils.evaluation.results.writing import (
+    Task,
+    check_dump,
+    files_of,
+    result_text,
+    write_results,
+)
+from utils.evaluation.scoring.matching import Matches, match
+from utils.evaluation.scoring.rows import Row, read_rows
+from utils.evaluation.scoring.scorer import Scorer
+from utils.visualization.png import png_bytes
+
+# The settings that the scores of predictions depend on, and those of images and masks.
+RECORDED_SETTINGS = ("evaluate_set", "det_acc_thresh", "on_bad_sample")
+OF_IMAGES = ("image_path", "seg_gt_path")
+
+
+def report_predictions(
+    config: Config,
+    predictions: str | os.PathLike,
+    splits: Sequence[str],
+    output: Path,
+    name: str | None = None,
+    *,
+    dump: str | None = None,
+    dump_masks: bool = False,
+    pictures: int = 0,
+    overwrite: bool = False,
+    breakdown: bool = False,
+) -> list[Result]:
+    """Scores predictions on splits of the data set of config.evaluate_set.
+
+    Prints and writes the results of each split and, if there are several, one table. Boxes are
+    scored if a row has one, masks likewise; what is not scored has no metrics.
+
+    Args:
+        config: the settings; those of a network do not matter, except input_size for a dump.
+        predictions: file of predictions, see `utils.evaluation.scoring.rows`. With several splits,
+            `<stem>_<split>` beside it for each of them if it does not exist itself.
+        splits, output, dump, dump_masks, pictures, overwrite, breakdown: as those of
+            `utils.evaluation.splits.report_splits`.
+        name: folder of the result, as there; by default it begins with the data set and the name of
+            the file.
+
+    Returns:
+        The result of each split.
+
+    Raises:
+        DataError, UserError, OSError: predictions or data cannot be used, a file cannot be
+            written, or it exists and must not be replaced.
+    """
+    if dump_masks and dump is None:
+        raise UserError("--dump_masks adds masks to the lines of --dump; name its file with --dump")
+    path = Path(predictions)
+    base = f"{Path(config.evaluate_set).parent.name}_{path.stem}"
+    chosen = SplitTasks(config.evaluate_set, splits, output, name, dump, base)
+    chosen.check_table(path, config.det_acc_thresh)
+    _check_files(config, chosen.tasks, ["evaluate_set"])
+    sets = [read_annotations(task.set_path) for task in chosen.tasks]
+    found = _matched(path, chosen.splits, sets)
+    scored = [
+        _Scored(config, task, *matched, referents)
+        for task, matched, referents in zip(chosen.tasks, found, sets, strict=True)
+    ]
+    for one in scored:
+        check_dump(one.task, overwrite)
+        ResultFolder(one.task.folder, one.source).check(files_of(one.task, pictures), overwrite)
+    warnings = [text for _, _, matches, _ in found for text in matches.warnings()]
+    warnings += [text for one in scored for text in one.warnings]
+    for warning in dict.fromkeys(warnings):
+        print(f"warning: {warning}", file=sys.stderr)
+    results = [one.report(pictures, overwrite, breakdown, dump_masks) for one in scored]
+    chosen.report(results, path, config.det_acc_thresh)
+    return results
+
+
+def _check_files(config: Config, tasks: Sequence[Task], keys: Sequence[str]) -> None:
+    """Raises `UserError` that lists the files of config keys that do not exist."""
+    missing: dict[str, MissingFile] = {}
+    for task in tasks:
+        for file in missing_files(config.replace(evaluate_set=task.set_path), keys):
+            if file.key in keys:  # Word vectors are not needed.
+                missing[str(file)] = file
+    if missing:
+        raise UserError(missing_text(missing.values()))
+
+
+def _matched(
+    path: Path, splits: Sequence[str], sets: Sequence[Sequence[Referent]]
+) -> list[tuple[Path, tuple[str, ...], Matches, int]]:
+    """For each set: the file of its predictions, their tasks, the matches, and its number there."""
+    if len(splits) == 1 or path.exists():
+        rows = read_rows(path)
+        matches, tasks = match(rows, sets), _tasks_of(path, rows)
+        return [(path, tasks, matches, number) for number in range(len(sets))]
+    files = [path.with_stem(f"{path.stem}_{split}") for split in splits]
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise UserError(
+            f"{path}: no such file, and neither is {', '.join(missing)}; name a file with the "
+            "predictions for all splits, or one of which each split has its own"
+        )
+    found = []
+    for file, referents in zip(files, sets, strict=True):
+        rows = read_rows(file)
+        found.append((file, _tasks_of(file, rows), match(rows, [referents]), 0))
+    return found
+
+
+def _tasks_of(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The tasks that rows hold predictions for."""
+    holds = {
+        "REC": any(row.box_xyxy_px is not None for row in rows),
+        "RES": any(row.mask is not None for row in rows),
+    }
+    tasks = tuple(task for task, is_held in holds.items() if is_held)
+    if not tasks:
+        raise UserError(
+            f"{path}: holds neither boxes nor masks; add 'box_xyxy' or 'bbox', 'mask', or both"
+        )
+    return tasks
+
+
+class _Scored:
+    """The predictions for one set, what their results follow from, and warnings about them."""
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        path: Path,
+        tasks: tuple[str, ...],
+        matches: Matches,
+        number: int,
+        referents: Sequence[Referent],
+    ) -> None:
+        self.config, self.task, self.tasks = config, task, tasks
+        rows = matches.sets[number].rows
+        in_input = any(row is not None and row.box_xyxy_input is not None for row in rows)
+        with_masks = "RES" in tasks
+        needed = [*(["image_path"] if in_input or with_masks else []),
+                  *(["seg_gt_path"] if with_masks else [])]  # fmt: skip
+        _check_files(config, [task], needed)
+        if with_masks:
+            check_pairing(task.set_path, config.seg_gt_path)
+        masks = open_masks(config.seg_gt_path) if with_masks else None
+        self._scorer = Scorer(
+            referents,
+            rows,
+            tasks,
+            config.image_path,
+            masks,
+            config.input_size,
+            config.on_bad_sample,
+        )
+        incomplete = _incomplete(rows, tasks)
+        self.warnings = [
+            f"{task.set_path}: {count:,} expressions have a prediction without a {what}, which "
+            "counts as wrong"
+            for what, count in incomplete.items()
+            if count
+        ]
+        self._counts = matches.to_json(number) | {f"without_{k}": n for k, n in incomplete.items()}
+        keys = (*RECORDED_SETTINGS, *needed, *(["input_size"] if in_input else []))
+        settings = {key: getattr(config, key) for key in keys}
+        file = Path(config.seg_gt_path) / MASKS
+        self.source: dict[str, Any] = {
+            "settings": {"predictions": str(path)} | settings | {"evaluate_set": task.set_path},
+            "weights_sha256": None,
+            "data_sha256": {
+                "predictions": file_sha256(path),
+                "evaluate_set": file_sha256(task.set_path),
+                MASKS: file_sha256(file) if with_masks and file.is_file() else None,
+            },
+        }
+
+    def report(self, pictures: int, overwrite: bool, breakdown: bool, dump_masks: bool) -> Result:
+        """Scores the predictions, prints the result and writes it."""
+        thresh, task = self.config.det_acc_thresh, self.task
+        self._scorer.encode_masks = dump_masks and task.dump is not None
+        measured = self._scorer.measure(self.config.workers, f"score {Path(task.set_path).stem}")
+        result = _result(measured, thresh, self.tasks)
+        table = format_table(result, task.set_path, thresh)
+        print(table)  # Before files are written, which may fail.
+        skipped = self._skipped()
+        parts = figures(measured, thresh, self.tasks)
+        details = {
+            **result,
+            **parts,
+            "predictions": self._counts,
+            "skipped": skipped,
+            **self.source,
+            "versions": package_versions(),
+        }
+        if breakdown:
+            print(f"\n{(groups := format_breakdown(details, thresh))}")
+            table += f"\n\n{groups}"
+        files = {TEXT: result_text(table, self.source["settings"])}
+        if pictures:
+            files[PICTURES] = png_bytes(sheet_of(measured, pictures, self._draw))
+        dumped = dump_lines(measured) if task.dump is not None else b""
+        write_results(task, self.source, details, files, dumped, overwrite)
+        return result
+
+    def _draw(self, indices: Sequence[int]) -> list[np.ndarray]:
+        cases = self._scorer.measure_some(indices)
+        return [draw_measurement(self.config.image_path, case) for case in cases]
+
+    def _skipped(self) -> list[dict[str, Any]]:
+        """The images that were left out; printed, too."""
+        cases, bad = self._scorer.cases(), self._scorer.bad_images
+        skipped = [
+            {"image": image, "expressions": len(cases[image]), "reason": reason}
+            for image, reason in sorted(bad.items())
+        ]
+        if skipped:
+            count = sum(len(cases[image]) for image in bad)
+            what = f"{len(bad):,} image{'s' * (len(bad) > 1)} with {count:,} expressions"
+            print(skipped_text(what, bad.values()), file=sys.stderr)
+        return skipped
+
+
+def _incomplete(rows: Sequence[Row | None], tasks: Sequence[str]) -> dict[str, int]:
+    """How many rows lack a box or mask although others have one."""
+    given = [row for row in rows if row is not None]
+    boxes = sum(row.box_xyxy_px is None for row in given) if "REC" in tasks else 0
+    masks = sum(row.mask is None for row in given) if "RES" in tasks else 0
+    return {"box": boxes, "mask": masks}
+
+
+def _result(measured: Sequence[Measurement], det_thresh: float, tasks: Sequence[str]) -> Result:
+    metrics = Metrics(det_thresh, tasks)
+    names = ("det_iou", "seg_iou", "intersection", "union")
+    metrics.update(*(np.array([getattr(case, name) for case in measured]) for name in names))
+    return metrics.result()
