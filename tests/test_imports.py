@@ -64,6 +64,7 @@ SCRIPTS = (
 # Commands run as `python -m`; scripts of data/ can be run so, too.
 MODULE_COMMANDS = (
     "model.weights",
+    "utils.evaluation.compare",
     "utils.export",
     "utils.pretrain",
     "utils.reproduce",
@@ -73,6 +74,7 @@ COMMANDS = {
     "utils.pretrain",
     "utils.reproduce",
     "utils.showcase",
+    "utils.evaluation.compare",
     "utils.export.__main__",
     "model.weights.__main__",
     *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s),

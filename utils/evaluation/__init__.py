@@ -4,4 +4,5 @@
 `metrics.py` registers the metrics, `report.py` is the body of test.py, and `pictures.py` draws
 evaluated predictions. `results` is what an evaluation measures and writes,
 `breakdown` computes metrics of parts of a set, and `scoring` scores predictions of other systems.
+`compare.py` is a command that compares two dumps.
 """

@@ -2,4 +2,5 @@
 
 `groups.py` registers how expressions are divided, `words.py` holds the words and categories that
 they are divided by, and `bootstrap.py` computes the intervals.
+`differences.py` compares the metrics and expressions of two dumps.
 """

@@ -37,18 +37,11 @@ class Terms:
     images: np.ndarray
 
     @classmethod
-    def of(
-        cls, measurements: Sequence[Measurement], det_thresh: float, tasks: Collection[str]
-    ) -> "Terms":
-        """The terms of measured expressions; arguments as those of `figures`."""
-        overlaps = Overlaps(
-            det_thresh,
-            *(
-                np.array([getattr(case, name) for case in measurements], np.float64)
-                for name in ("det_iou", "seg_iou", "intersection", "union")
-            ),
-        )
-        metrics = metrics_of(tasks)
+    def of(cls, overlaps: Overlaps, images: Sequence[str], metrics: dict[str, Metric]) -> "Terms":
+        """The terms of n expressions, of which the overlaps and the names of the images are given.
+
+        Values of equal names are those of one image; images are numbered in alphabetical order.
+        """
         pairs = [
             np.broadcast_arrays(*map(_columns, metric.terms(overlaps)))
             for metric in metrics.values()
@@ -62,7 +55,7 @@ class Terms:
             np.concatenate([above for above, _ in pairs], axis=1),
             np.concatenate([below for _, below in pairs], axis=1),
             np.array(epsilon),
-            np.unique([case.image for case in measurements], return_inverse=True)[1],
+            np.unique(images, return_inverse=True)[1],
         )
 
     def figures_of(self, groups: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -72,14 +65,14 @@ class Terms:
         names = list(groups)
         for start in range(0, len(names), at_once):
             some = names[start : start + at_once]
-            sums = [self._per_image(groups[name]) for name in some]  # each (2, images, k)
+            sums = [self.per_image(groups[name]) for name in some]  # each (2, images, k)
             above, below = np.concatenate(sums, axis=2)
             bounds = ratio_intervals(above, below, np.tile(self.epsilon, len(some)))
             for name, pair in zip(some, np.split(bounds, len(some), axis=1), strict=True):
                 found[name] = self._named(groups[name], pair)
         return found
 
-    def _per_image(self, chosen: np.ndarray) -> np.ndarray:
+    def per_image(self, chosen: np.ndarray) -> np.ndarray:
         """(2, images, k) sums over the chosen expressions of each image."""
         sums = np.zeros((2, self.images.max() + 1, len(self.epsilon)))
         np.add.at(sums[0], self.images[chosen], self.numerators[chosen])
@@ -120,7 +113,10 @@ def figures(
         of each metric, and "breakdown" the groups of each division with "n_expressions", metrics
         and intervals. All are fractions of one.
     """
-    terms = Terms.of(measurements, det_thresh, tasks)
+    names = ("det_iou", "seg_iou", "intersection", "union")
+    columns = ([getattr(case, name) for case in measurements] for name in names)
+    overlaps = Overlaps(det_thresh, *(np.array(column, np.float64) for column in columns))
+    terms = Terms.of(overlaps, [case.image for case in measurements], metrics_of(tasks))
     whole = terms.figures_of({"": np.ones(len(measurements), bool)})[""]
     return {
         "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED},

@@ -1,0 +1,154 @@
+"""Differences of two dumps, against a plain paired bootstrap and by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from config.errors import UserError
+from tests.utils.evaluation.cases import case
+from utils.evaluation.breakdown.differences import (
+    changed,
+    differences,
+    format_change,
+    format_differences,
+    pair,
+    read_dump,
+)
+from utils.evaluation.results.measurement import EARLIER
+
+
+def line(index=0, **changes):
+    return case(index, **changes).to_json()
+
+
+def earlier(row):
+    return {key: row[key] for key in EARLIER}
+
+
+@pytest.fixture
+def dumps():
+    """Two systems on 40 expressions of 12 images, the second one better."""
+    rng = np.random.default_rng(1)
+    first, second = [], []
+    for index in range(40):
+        name, union = f"{index % 12}.png", int(rng.integers(50, 500))
+        a, b = rng.integers(0, union, 2)
+        box = rng.uniform(0, 1)
+        for rows, pixels, iou in ((first, a, box), (second, max(a, b), min(box + 0.2, 1))):
+            rows.append(line(index, image=name, det_iou=iou, seg_iou=pixels / union,
+                             intersection=int(pixels), union=union))  # fmt: skip
+    return first, second
+
+
+def plain_bootstrap(dumps, value):
+    """Differences of `value` of lists of rows, over the images that the intervals draw."""
+    first, second = dumps
+    names = sorted({row["image"] for row in first})
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(10):
+        for drawn in generator.integers(0, len(names), (100, len(names))):
+            some = [
+                [row for image in drawn for row in rows if row["image"] == names[image]]
+                for rows in (first, second)
+            ]
+            found.append(value(some[1]) - value(some[0]))
+    return np.percentile(found, [2.5, 97.5])
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("Acc@0.6", lambda rows: np.mean([row["det_iou"] > 0.6 for row in rows])),
+        ("mean IoU", lambda rows: np.mean([row["seg_iou"] for row in rows])),
+        ("overall IoU", lambda rows: sum(row["intersection"] for row in rows)
+         / sum(row["union"] for row in rows)),
+    ],
+)  # fmt: skip
+def test_intervals_are_those_of_a_paired_bootstrap(dumps, label, value):
+    (found,) = [one for one in differences(pair(*dumps), 0.6) if one.label == label]
+    assert (found.first, found.second) == pytest.approx([value(rows) for rows in dumps], abs=1e-9)
+    low, high = plain_bootstrap(dumps, value)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+    assert found.is_clear == (low > 0)
+
+
+def test_equal_dumps_do_not_differ(dumps):
+    pairs = pair(dumps[0], list(reversed(dumps[0])))
+    assert all((one.low, one.high) == (0, 0) for one in differences(pairs, 0.5))
+    assert not any(one.is_clear for one in differences(pairs, 0.5))
+    assert changed(pairs, "REC", 0.5) == ([], [])
+
+
+def test_lines_are_paired_by_image_referent_and_expression():
+    first = [line(0), line(1), line(0, image="b.png"), line(0), line(7)]
+    second = [line(1, det_iou=0.1), line(0, det_iou=0.2), line(0, det_iou=0.3), line(9)]
+    pairs = pair(first, second)
+    assert [row["det_iou"] for row in pairs.second] == [0.2, 0.1, 0.3]
+    assert pairs.only_first == ['b.png: "red box"', 'a.png: "red box"']
+    assert pairs.only_second == ['a.png: "red box"']
+
+
+def test_dumps_of_earlier_versions_have_no_mask_ids_and_pixels():
+    first, second = [line(0), line(1)], [earlier(line(0, det_iou=0.1)), earlier(line(1))]
+    pairs = pair(first, second)
+    assert [row["det_iou"] for row in pairs.second] == [0.1, 0.8]
+    labels = [one.label for one in differences(pairs, 0.5)]
+    assert "mean IoU" in labels
+    assert "overall IoU" not in labels
+
+
+def test_only_what_both_have_is_compared():
+    boxes = [line(0, tasks=("REC",))]
+    pairs = pair(boxes, [line(0)])
+    assert pairs.tasks == ("REC",)
+    assert [one.label for one in differences(pairs, 0.5)] == [
+        "Acc@0.5", "Acc@0.75", "Acc@0.9", "Acc@0.5:0.95",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="one dump has boxes and the other one masks"):
+        pair(boxes, [line(0, tasks=("RES",))])
+    with pytest.raises(
+        UserError, match=r'no expression in common: .* a\.png: "red box", .* b\.png'
+    ):
+        pair(boxes, [line(0, image="b.png")])
+
+
+def test_expressions_that_changed_come_with_the_largest_change_first():
+    first = [line(i, det_iou=iou, seg_iou=0.5) for i, iou in enumerate((0.5, 0.4, 0.9, 0.6, 0.2))]
+    second = [line(i, det_iou=iou, seg_iou=0.6) for i, iou in enumerate((0.6, 0.9, 0.5, 0.7, 0.1))]
+    pairs = pair(first, second)
+    assert changed(pairs, "REC", 0.5) == ([1, 0], [2])
+    assert changed(pairs, "RES", 0.9) == ([0, 1, 2, 3, 4], [])
+    assert pairs.change(1) == pytest.approx(0.6)
+    assert format_change(pairs, 1) == (
+        'a.png: "red box": box IoU 0.40 -> 0.90, mask IoU 0.50 -> 0.60'
+    )
+
+
+def test_the_table_marks_clear_differences(dumps):
+    lines = format_differences(differences(pair(*dumps), 0.5)).splitlines()
+    assert lines[0].split() == ["A", "B", "B", "-", "A", "95", "%", "interval"]
+    (mean,) = [row for row in lines if row.startswith("mean IoU")]
+    assert mean.endswith("] *")
+    values = [np.mean([row["seg_iou"] for row in rows]) for rows in dumps]
+    assert mean.split()[2:4] == [f"{100 * value:.2f}" for value in values]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"d\.jsonl: holds no expression"),
+        ("{}\n", r"d\.jsonl:1: is not a line of a dump; write one with test\.py --dump"),
+        (json.dumps(line()) + "\n[\n", r"d\.jsonl:[23]: not valid JSON"),
+        (json.dumps(line() | {"det_iou": "x"}), r"d\.jsonl:1: key 'det_iou' is \"x\", must be an"),
+        (json.dumps(line() | {"seg_iou": 1.5}), r"d\.jsonl:1: key 'seg_iou' is 1.5, must be an"),
+        (json.dumps(line() | {"union": -1}), r"d\.jsonl:1: key 'union' is -1, must be an overlap"),
+        (json.dumps(line() | {"image": 3}), r"d\.jsonl:1: key 'image' is 3, must be a text"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "d.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_dump(path)
