@@ -23,6 +23,7 @@ from config.schema import load_config
 
 def main() -> None:
     arguments = _parser().parse_args()
+    from data.preparation.wording import plural
     from utils.evaluation.breakdown.differences import (
         changed,
         differences,
@@ -42,7 +43,7 @@ def main() -> None:
         if alone:
             print(f"warning: only {name} has {counted(alone)}", file=sys.stderr)
     images = len({row["image"] for row in pairs.first})
-    print(f"{len(pairs.first):,} expressions in {images:,} images\n")
+    print(f"{plural(len(pairs.first), 'expression')} in {plural(images, 'image')}\n")
     thresh = config.det_acc_thresh
     print(format_differences(differences(pairs, thresh)))
     for task in pairs.tasks:

@@ -46,7 +46,7 @@ def test_differences_and_changes_are_printed(dumps, run, capsys):
     run(*dumps)
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert lines[:3] == [f"A: {dumps[0]}", f"B: {dumps[1]}", "3 expressions in 1 images"]
+    assert lines[:3] == [f"A: {dumps[0]}", f"B: {dumps[1]}", "3 expressions in 1 image"]
     (accuracy,) = [line for line in lines if line.startswith("Acc@0.5 ")]
     assert accuracy.split()[:4] == ["Acc@0.5", "100.00", "66.67", "-33.33"]
     at = lines.index("boxes above IoU 0.5 only in A: 1")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from data.loading.errors import skipped_text
 from data.loading.masks import FILE_NAME as MASKS
 from data.loading.masks import open_masks
 from data.preparation.manifest import check_pairing
+from data.preparation.wording import plural
 from utils.environment import package_versions
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.metrics import Metrics, Result, format_table
@@ -32,7 +33,7 @@ from utils.evaluation.results.writing import (
     write_results,
 )
 from utils.evaluation.scoring.matching import Matches, match
-from utils.evaluation.scoring.rows import Row, read_rows
+from utils.evaluation.scoring.rows import Row, check_file, read_rows
 from utils.evaluation.scoring.scorer import Scorer
 from utils.visualization.png import png_bytes
 
@@ -82,13 +83,17 @@ def report_predictions(
     chosen = SplitTasks(config.evaluate_set, splits, output, name, dump, base)
     chosen.check_table(path, config.det_acc_thresh)
     _check_files(config, chosen.tasks, ["evaluate_set"])
+    files = _files_of(path, chosen.splits)
+    before = {str(file): file_sha256(file) for file in files}
+    before |= {task.set_path: file_sha256(task.set_path) for task in chosen.tasks}
     sets = [read_annotations(task.set_path) for task in chosen.tasks]
-    found = _matched(path, chosen.splits, sets)
+    found = _matched(files, sets)
     scored = [
         _Scored(config, task, *matched, referents)
         for task, matched, referents in zip(chosen.tasks, found, sets, strict=True)
     ]
     for one in scored:
+        one.check_unchanged(before)
         check_dump(one.task, overwrite)
         ResultFolder(one.task.folder, one.source).check(files_of(one.task, pictures), overwrite)
     warnings = [text for _, _, matches, _ in found for text in matches.warnings()]
@@ -111,14 +116,11 @@ def _check_files(config: Config, tasks: Sequence[Task], keys: Sequence[str]) -> 
         raise UserError(missing_text(missing.values()))
 
 
-def _matched(
-    path: Path, splits: Sequence[str], sets: Sequence[Sequence[Referent]]
-) -> list[tuple[Path, tuple[str, ...], Matches, int]]:
-    """For each set: the file of its predictions, their tasks, the matches, and its number there."""
+def _files_of(path: Path, splits: Sequence[str]) -> list[Path]:
+    """The files of predictions: one for all splits, or else one for each of them."""
     if len(splits) == 1 or path.exists():
-        rows = read_rows(path)
-        matches, tasks = match(rows, sets), _tasks_of(path, rows)
-        return [(path, tasks, matches, number) for number in range(len(sets))]
+        check_file(path)
+        return [path]
     files = [path.with_stem(f"{path.stem}_{split}") for split in splits]
     missing = [str(file) for file in files if not file.exists()]
     if missing:
@@ -126,6 +128,19 @@ def _matched(
             f"{path}: no such file, and neither is {', '.join(missing)}; name a file with the "
             "predictions for all splits, or one of which each split has its own"
         )
+    for file in files:
+        check_file(file)
+    return files
+
+
+def _matched(
+    files: Sequence[Path], sets: Sequence[Sequence[Referent]]
+) -> list[tuple[Path, tuple[str, ...], Matches, int]]:
+    """For each set: the file of its predictions, their tasks, the matches, and its number there."""
+    if len(files) == 1:
+        rows = read_rows(files[0])
+        matches, tasks = match(rows, sets), _tasks_of(files[0], rows)
+        return [(files[0], tasks, matches, number) for number in range(len(sets))]
     found = []
     for file, referents in zip(files, sets, strict=True):
         rows = read_rows(file)
@@ -181,8 +196,8 @@ class _Scored:
         )
         incomplete = _incomplete(rows, tasks)
         self.warnings = [
-            f"{task.set_path}: {count:,} expressions have a prediction without a {what}, which "
-            "counts as wrong"
+            f"{task.set_path}: {plural(count, 'prediction')} without a {what}, which counts as "
+            "wrong"
             for what, count in incomplete.items()
             if count
         ]
@@ -199,6 +214,15 @@ class _Scored:
                 MASKS: file_sha256(file) if with_masks and file.is_file() else None,
             },
         }
+
+    def check_unchanged(self, before: Mapping[str, str]) -> None:
+        """Raises `UserError` if a file has another SHA-256 than before it was read."""
+        hashes, settings = self.source["data_sha256"], self.source["settings"]
+        for key in ("predictions", "evaluate_set"):
+            if hashes[key] != before[settings[key]]:
+                raise UserError(
+                    f"{settings[key]}: changed while it was read; run the same command again"
+                )
 
     def report(self, pictures: int, overwrite: bool, breakdown: bool, dump_masks: bool) -> Result:
         """Scores the predictions, prints the result and writes it."""
@@ -241,7 +265,7 @@ class _Scored:
         ]
         if skipped:
             count = sum(len(cases[image]) for image in bad)
-            what = f"{len(bad):,} image{'s' * (len(bad) > 1)} with {count:,} expressions"
+            what = f"{plural(len(bad), 'image')} with {plural(count, 'expression')}"
             print(skipped_text(what, bad.values()), file=sys.stderr)
         return skipped
 

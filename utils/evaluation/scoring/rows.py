@@ -94,11 +94,16 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _objects(path: Path) -> Iterator[tuple[str, Any]]:
-    """("file:line", value) of each line, or ("file: entry number", value) of a list."""
+def check_file(path: Path) -> None:
+    """Raises `UserError` if there is no such file, or it is a folder, pipe or device."""
     if not path.is_file():
         kind = "not a file" if path.exists() else "no such file"
         raise UserError(f"{path}: {kind}; --predictions names a file of JSON lines or a JSON list")
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Any]]:
+    """("file:line", value) of each line, or ("file: entry number", value) of a list."""
+    check_file(path)
     if not _begins_a_list(path):
         for number, line in read_lines(path, UserError):
             yield f"{path}:{number}", parse_json(line, path, number, UserError)

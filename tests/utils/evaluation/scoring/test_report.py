@@ -14,8 +14,12 @@ from data.loading.errors import DataError
 from model.weights import save_weights
 from tests.test_imports import ROOT
 from tests.tiny import IMAGES
+from tests.utils.prediction.results import prediction
 from utils.evaluation.report import report
+from utils.evaluation.scoring import report as scoring_report
 from utils.evaluation.scoring.report import report_predictions
+from utils.evaluation.scoring.rows import read_rows
+from utils.prediction.prediction import to_record
 
 
 def plain_iou(a, b):
@@ -186,7 +190,7 @@ def test_missing_predictions_are_wrong_and_named(tiny_set, predicted, tmp_path, 
         f"warning: expressions without a prediction, which count as wrong: 2 ({first}; " in printed
     )
     assert f"first ones count: 1 ({path}:11)" in printed
-    assert "1 expressions have a prediction without a mask, which counts as wrong" in printed
+    assert "val.txt: 1 prediction without a mask, which counts as wrong" in printed
 
 
 @pytest.fixture
@@ -271,6 +275,38 @@ def test_results_of_other_predictions_are_replaced_only_on_request(tiny_set, pre
 def test_predictions_that_cannot_be_used(tiny_set, predicted, tmp_path, change, message):
     path = write(tmp_path / "p.jsonl", [predicted[0][0] | change])
     with pytest.raises(UserError, match=message):
+        score(tiny_set, path, tmp_path)
+    assert not (tmp_path / "scored").exists()
+
+
+def test_records_of_predict_are_read_as_they_are(tiny_set, predicted, tmp_path):
+    rows, _, _ = predicted
+    records = []
+    for row in rows:
+        mask = coco_mask.decode(row["mask"]).astype(bool)
+        found = prediction(row["expression"], box_xyxy=np.array(row["box_xyxy"], float), mask=mask)
+        records.append(to_record(tiny_set.images / row["image"], found) | {"mask": "1_mask.png"})
+    nothing = prediction(rows[0]["expression"], mask=np.ones((60, 80), bool), min_score=0.9)
+    records[0] = to_record(rows[0]["image"], nothing)
+    result, written = score(tiny_set, write(tmp_path / "p.jsonl", records), tmp_path)
+    expected, _ = score(tiny_set, write(tmp_path / "q.jsonl", rows[1:]), tmp_path / "other")
+    assert result == expected
+    assert written["predictions"]["without_box"] == 1
+    assert written["predictions"]["missing"]["count"] == 0
+
+
+def test_predictions_that_change_while_they_are_read_are_refused(
+    tiny_set, predicted, tmp_path, monkeypatch
+):
+    path = write(tmp_path / "p.jsonl", predicted[0])
+
+    def meanwhile(file):
+        rows = read_rows(file)
+        write(file, predicted[0][:3])
+        return rows
+
+    monkeypatch.setattr(scoring_report, "read_rows", meanwhile)
+    with pytest.raises(UserError, match=r"p\.jsonl: changed while it was read; run the same"):
         score(tiny_set, path, tmp_path)
     assert not (tmp_path / "scored").exists()
 
