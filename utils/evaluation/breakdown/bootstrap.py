@@ -11,6 +11,7 @@ import numpy as np
 
 RESAMPLES, SEED = 1000, 0
 PERCENTILES = (2.5, 97.5)  # An interval of 95 %.
+FEWEST_IMAGES = 2
 _AT_ONCE = 100  # Resamples whose weights are in memory together.
 
 
@@ -25,10 +26,12 @@ def ratio_intervals(
 
     Returns:
         float64 (2, k), the 2.5th and 97.5th percentile over `RESAMPLES` resamples of the images,
-        drawn with a fixed seed. Resamples whose denominator is 0 are left out; NaN if all are.
+        drawn with a fixed seed. Resamples whose denominator is 0 are left out; NaN if fewer than
+        `FEWEST_IMAGES` have another one, because one image says nothing about others.
     """
-    ratios = resampled_ratios(numerators, denominators, epsilon)  # (RESAMPLES, k)
-    return percentiles(ratios)
+    bounds = percentiles(resampled_ratios(numerators, denominators, epsilon))
+    bounds[:, (denominators > 0).sum(axis=0) < FEWEST_IMAGES] = np.nan
+    return bounds
 
 
 def resampled_ratios(

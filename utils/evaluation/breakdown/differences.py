@@ -2,6 +2,7 @@
 expressions.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from config.errors import UserError, shown
 from config.json_text import parse_json, read_lines
-from utils.evaluation.breakdown.bootstrap import percentiles, resampled_ratios
+from utils.evaluation.breakdown.bootstrap import FEWEST_IMAGES, percentiles, resampled_ratios
 from utils.evaluation.breakdown.figures import Terms
 from utils.evaluation.metrics import CONSISTENCY_THRESHOLD, Metric, Overlaps, metrics_of
 from utils.evaluation.results.measurement import is_dumped
@@ -55,7 +56,7 @@ class Difference:
     Attributes:
         label: of the metric.
         first, second: its values.
-        low, high: 95 % interval of the difference.
+        low, high: 95 % interval of the difference; NaN if all expressions are of one image.
     """
 
     label: str
@@ -97,6 +98,8 @@ def _check(place: str, row: dict[str, Any]) -> None:
     for key in ("image", "expression"):
         if not isinstance(row[key], str):
             raise UserError(f"{place}: key {key!r} is {shown(row[key])}, must be a text")
+    if type(row.get("ref_id", 0)) is not int:
+        raise UserError(f"{place}: key 'ref_id' is {shown(row['ref_id'])}, must be a mask-id")
     for key in (*_IOUS.values(), *_PIXELS):
         value = row.get(key)
         if value is not None and (
@@ -173,7 +176,10 @@ def differences(pairs: Pairs, det_thresh: float) -> list[Difference]:
         above, below = terms.per_image(np.ones(len(rows), bool))
         resampled.append(resampled_ratios(above, below, terms.epsilon))
         values.append((above.sum(axis=0) + terms.epsilon) / (below.sum(axis=0) + terms.epsilon))
-    low, high = percentiles(resampled[1] - resampled[0])
+    bounds = percentiles(resampled[1] - resampled[0])
+    if len({row["image"] for row in pairs.first}) < FEWEST_IMAGES:
+        bounds[:] = np.nan
+    low, high = bounds
     labels = [label for metric in metrics.values() for label in _labels(metric, det_thresh)]
     return [
         Difference(label, *map(float, numbers))
@@ -220,11 +226,10 @@ def format_differences(found: Sequence[Difference]) -> str:
     """Formats differences as a table, in percent; `*` marks those whose interval excludes zero."""
     lines = [f"{'':<20}{'A':>8}{'B':>8}{'B - A':>9}   95 % interval"]
     for one in found:
-        low, high = 100 * one.low, 100 * one.high
-        mark = " *" if one.is_clear else ""
+        bounds = f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]{' *' if one.is_clear else ''}"
         lines.append(
             f"{one.label:<20}{100 * one.first:>8.2f}{100 * one.second:>8.2f}"
-            f"{100 * (one.second - one.first):>+9.2f}   [{low:+.2f}, {high:+.2f}]{mark}"
+            f"{100 * (one.second - one.first):>+9.2f}   {'-' if math.isnan(one.low) else bounds}"
         )
     return "\n".join(lines)
 

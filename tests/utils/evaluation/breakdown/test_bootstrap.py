@@ -48,9 +48,15 @@ def test_images_without_the_group_are_left_out():
     drawn = ~np.isnan(ratios[:, 0])
     assert 0.6 < drawn.mean() < 0.8  # 1 - (2/3)³ = 0.704
     assert (ratios[drawn, 0] == 1).all()
-    bounds = ratio_intervals(above, below)
-    assert bounds[:, 0].tolist() == [1, 1]
-    assert np.isnan(bounds[:, 1]).all()
+    assert np.isnan(ratios[:, 1]).all()
+
+
+@pytest.mark.parametrize(("images", "known"), [(0, False), (1, False), (2, True)])
+def test_one_image_has_no_interval(images, known):
+    values = np.zeros((5, 1))
+    values[:images] = 1
+    bounds = ratio_intervals(values, values)[:, 0]
+    assert bounds.tolist() == [1, 1] if known else np.isnan(bounds).all()
 
 
 def test_the_interval_of_a_mean_has_the_width_of_statistics():

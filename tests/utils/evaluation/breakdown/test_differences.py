@@ -81,6 +81,16 @@ def test_equal_dumps_do_not_differ(dumps):
     assert changed(pairs, "REC", 0.5) == ([], [])
 
 
+def test_one_image_has_no_interval():
+    found = differences(pair([line(0), line(1)], [line(0, det_iou=0.1), line(1)]), 0.5)
+    assert (found[0].first, found[0].second) == (1, 0.5)
+    assert np.isnan([found[0].low, found[0].high]).all()
+    assert not found[0].is_clear
+    assert format_differences(found).splitlines()[1].split() == [
+        "Acc@0.5", "100.00", "50.00", "-50.00", "-",
+    ]  # fmt: skip
+
+
 def test_lines_are_paired_by_image_referent_and_expression():
     first = [line(0), line(1), line(0, image="b.png"), line(0), line(7)]
     second = [line(1, det_iou=0.1), line(0, det_iou=0.2), line(0, det_iou=0.3), line(9)]
@@ -144,6 +154,10 @@ def test_the_table_marks_clear_differences(dumps):
         (json.dumps(line() | {"det_iou": "x"}), r"d\.jsonl:1: key 'det_iou' is \"x\", must be an"),
         (json.dumps(line() | {"seg_iou": 1.5}), r"d\.jsonl:1: key 'seg_iou' is 1.5, must be an"),
         (json.dumps(line() | {"union": -1}), r"d\.jsonl:1: key 'union' is -1, must be an overlap"),
+        (
+            json.dumps(line() | {"ref_id": []}),
+            r"d\.jsonl:1: key 'ref_id' is \[\], must be a mask-id",
+        ),
         (json.dumps(line() | {"image": 3}), r"d\.jsonl:1: key 'image' is 3, must be a text"),
     ],
 )
