@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import skipped_text
 from data.loading.masks import FILE_NAME as MASKS
 from data.loading.masks import open_masks
-from data.preparation.manifest import check_pairing
+from data.preparation.manifest import FILE_NAME as MANIFEST
+from data.preparation.manifest import check_pairing, unchanged
 from data.preparation.wording import plural
 from utils.environment import package_versions
 from utils.evaluation.breakdown.figures import figures, format_breakdown
@@ -84,16 +85,16 @@ def report_predictions(
     chosen.check_table(path, config.det_acc_thresh)
     _check_files(config, chosen.tasks, ["evaluate_set"])
     files = _files_of(path, chosen.splits)
-    before = {str(file): file_sha256(file) for file in files}
-    before |= {task.set_path: file_sha256(task.set_path) for task in chosen.tasks}
-    sets = [read_annotations(task.set_path) for task in chosen.tasks]
-    found = _matched(files, sets)
-    scored = [
-        _Scored(config, task, *matched, referents)
-        for task, matched, referents in zip(chosen.tasks, found, sets, strict=True)
-    ]
+    set_paths, mask_folder = [task.set_path for task in chosen.tasks], Path(config.seg_gt_path)
+    folders = (Path(set_paths[0]).parent, mask_folder)
+    with unchanged(*files, *set_paths, mask_folder / MASKS, *(f / MANIFEST for f in folders)):
+        sets = [read_annotations(path) for path in set_paths]
+        found = _matched(files, sets)
+        scored = [
+            _Scored(config, task, *matched, referents)
+            for task, matched, referents in zip(chosen.tasks, found, sets, strict=True)
+        ]
     for one in scored:
-        one.check_unchanged(before)
         check_dump(one.task, overwrite)
         ResultFolder(one.task.folder, one.source).check(files_of(one.task, pictures), overwrite)
     warnings = [text for _, _, matches, _ in found for text in matches.warnings()]
@@ -214,15 +215,6 @@ class _Scored:
                 MASKS: file_sha256(file) if with_masks and file.is_file() else None,
             },
         }
-
-    def check_unchanged(self, before: Mapping[str, str]) -> None:
-        """Raises `UserError` if a file has another SHA-256 than before it was read."""
-        hashes, settings = self.source["data_sha256"], self.source["settings"]
-        for key in ("predictions", "evaluate_set"):
-            if hashes[key] != before[settings[key]]:
-                raise UserError(
-                    f"{settings[key]}: changed while it was read; run the same command again"
-                )
 
     def report(self, pictures: int, overwrite: bool, breakdown: bool, dump_masks: bool) -> Result:
         """Scores the predictions, prints the result and writes it."""

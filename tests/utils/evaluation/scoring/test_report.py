@@ -306,7 +306,7 @@ def test_predictions_that_change_while_they_are_read_are_refused(
         return rows
 
     monkeypatch.setattr(scoring_report, "read_rows", meanwhile)
-    with pytest.raises(UserError, match=r"p\.jsonl: changed while it was read; run the same"):
+    with pytest.raises(UserError, match=r"p\.jsonl changed while it was read; run the same"):
         score(tiny_set, path, tmp_path)
     assert not (tmp_path / "scored").exists()
 
