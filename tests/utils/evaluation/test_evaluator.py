@@ -348,4 +348,5 @@ def test_dump_lines(tiny_set, grounder):
     assert all(type(v) is int for v in line["box_xyxy_input"])
     assert list(line) == [
         "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
+        "ref_id", "true_box_xyxy", "intersection", "union",
     ]  # fmt: skip
