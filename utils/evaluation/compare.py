@@ -79,7 +79,7 @@ def _draw(pairs: Any, count: int, image_path: str, sheet: Path) -> None:
         for name, row in zip("AB", (pairs.first[index], pairs.second[index]), strict=True)
     ]
     title = f"the {len(panels) // 2} of {len(order)} expressions that changed most"
-    write_bytes(sheet, png_bytes(contact_sheet(panels, 2, title)), replace=False)
+    write_bytes(sheet, png_bytes(contact_sheet({"": panels}, 2, title)), replace=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Pictures of evaluated expressions: predicted and true box and mask over the image."""
+"""Pictures of what a network predicts for the expressions of a set."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import numpy as np
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.results.measurement import Measurement
 from utils.evaluation.results.pictures import draw_measurement, sheet_of
+from utils.prediction.expressions import unseen_words
 from utils.prediction.grounder import Grounder
 
 
@@ -28,28 +29,31 @@ def draw_panels(
     measured = sorted(
         chosen.measure(grounder, word_len, keep_masks=True), key=lambda case: case.index
     )
-    return [draw_measurement(evaluator.image_path, case) for case in measured]
+    return [
+        draw_measurement(
+            evaluator.image_path, case, *unseen_words(evaluator.words, case.expression, word_len)
+        )
+        for case in measured
+    ]
 
 
-def best_median_worst(
+def draw_sheet(
     evaluator: Evaluator,
     grounder: Grounder,
     word_len: int,
     measured: Sequence[Measurement],
     count: int,
+    name: str,
 ) -> np.ndarray:
-    """Draws the `count` best, median and worst expressions of a set, one row each.
-
-    Expressions are ranked by the mean of box and mask IoU.
+    """Draws the `count` best, median and worst expressions of a set, under one heading each.
 
     Args:
         evaluator, grounder, word_len: as in `draw_panels`.
-        measured: `Measurement` of every expression that was evaluated.
-        count: pictures per row; fewer if the set is smaller.
+        measured, count, name: as in `utils.evaluation.results.pictures.sheet_of`.
 
     Returns:
         (H, W, 3) uint8, RGB.
     """
     return sheet_of(
-        measured, count, lambda indices: draw_panels(evaluator, grounder, word_len, indices)
+        measured, count, name, lambda indices: draw_panels(evaluator, grounder, word_len, indices)
     )

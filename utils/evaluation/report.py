@@ -17,9 +17,10 @@ from utils.environment import device_line, parameters_line, versions
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
-from utils.evaluation.pictures import best_median_worst
+from utils.evaluation.pictures import draw_sheet
 from utils.evaluation.result_folder import ANCHORS, PICTURES, TEXT, ResultFolder, changes
 from utils.evaluation.results.measurement import Measurement, dump_lines, in_order
+from utils.evaluation.results.pictures import set_name
 from utils.evaluation.results.writing import Task, check_dump, files_of, result_text, write_results
 from utils.prediction.expressions import words_contents, words_text
 from utils.prediction.grounder import Grounder, load_grounder
@@ -168,7 +169,8 @@ def _evaluate(
     files = {TEXT: result_text(table, source["settings"])}
     dumped = dump_lines(measurements) if task.dump is not None else b""
     if pictures:
-        sheet = best_median_worst(evaluator, grounder, config.word_len, measurements, pictures)
+        name = set_name(task.set_path)
+        sheet = draw_sheet(evaluator, grounder, config.word_len, measurements, pictures, name)
         files[PICTURES] = png_bytes(sheet)
     write_results(task, source, details, files, dumped, overwrite)
     return result

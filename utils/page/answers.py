@@ -62,11 +62,14 @@ class Answer:
         box = prediction.box_xyxy * (width / prediction.mask.shape[1])
         return draw_prediction(
             self.shown,
-            prediction.expression if found else f"nothing found: {prediction.expression}",
+            prediction.expression,
             box if found else None,
             mask if found else None,
             score=prediction.score,
             width=max(height, width),
+            unknown_words=prediction.unknown_words,
+            unread_words=prediction.unread_words,
+            nothing_found=not found,
         )
 
     @property

@@ -102,11 +102,10 @@ class ExpressionReader:
         self._table: Callable[[Sequence[str]], WordTable | WordPieces]
         if config.text_input == "pieces":
             pieces = build_word_pieces(config.bert_path)
-            self._table, self._split = lambda _: pieces, self._split_pieces
+            self._table = lambda _: pieces
         else:
             supply = WordSupply(config.word_embed, config.embed_dim)
             self._table = lambda expressions: supply.table(map(self._read_words, expressions))
-            self._split = self._split_words
 
     def read(self, expressions: Sequence[str]) -> Reading:
         """Turns one or more expressions into network input.
@@ -118,7 +117,7 @@ class ExpressionReader:
         table = self._table(expressions)
         ids = np.stack([table.encode(expression, self.word_len) for expression in expressions])
         unknown, unread = zip(
-            *(self._split(table, expression) for expression in expressions), strict=True
+            *(unseen_words(table, text, self.word_len) for text in expressions), strict=True
         )
         return Reading(table.lookup(ids), list(unknown), list(unread))
 
@@ -126,25 +125,42 @@ class ExpressionReader:
         """The part of an expression that the network sees; only its words are looked up."""
         return " ".join(tokenize(expression)[: self.word_len])
 
-    def _split_words(self, table, expression):
-        """(unknown words, unread words) of an expression."""
-        words = tokenize(expression)
-        read, unread = words[: self.word_len], words[self.word_len :]
-        return tuple(word for word in read if word not in table.index), tuple(unread)
 
-    def _split_pieces(self, pieces, expression):
-        """As `_split_words`, for BERT. A word counts as read if all of its pieces are."""
-        words = tokenize(expression)
-        room = self.word_len - 2  # [CLS] and [SEP] occupy two of the positions.
-        unknown: list[str] = []
-        for n_read, word in enumerate(words):
-            ids = pieces.pieces(word)
-            room -= len(ids)
-            if room < 0:
-                return tuple(unknown), tuple(words[n_read:])
-            if pieces.unknown_id in ids:
-                unknown.append(word)
-        return tuple(unknown), ()
+def unseen_words(
+    words: object, expression: str, word_len: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words of an expression that the network does not see.
+
+    Args:
+        words: of `build_words`; nothing is known about any other object.
+        expression: the expression.
+        word_len: number of words, or word pieces, that are read.
+
+    Returns:
+        The words among those read that have no vector or word piece, and the words beyond the first
+        `word_len`. A word counts as read if all of its pieces are.
+    """
+    if isinstance(words, WordPieces):
+        return _unseen_of_pieces(words, expression, word_len)
+    if not isinstance(words, WordTable):
+        return (), ()
+    tokens = tokenize(expression)
+    read, unread = tokens[:word_len], tokens[word_len:]
+    return tuple(word for word in read if word not in words.index), tuple(unread)
+
+
+def _unseen_of_pieces(pieces, expression, word_len):
+    words = tokenize(expression)
+    room = word_len - 2  # [CLS] and [SEP] occupy two of the positions.
+    unknown: list[str] = []
+    for n_read, word in enumerate(words):
+        ids = pieces.pieces(word)
+        room -= len(ids)
+        if room < 0:
+            return tuple(unknown), tuple(words[n_read:])
+        if pieces.unknown_id in ids:
+            unknown.append(word)
+    return tuple(unknown), ()
 
 
 def words_text(words: object) -> str:

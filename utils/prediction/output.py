@@ -34,8 +34,7 @@ RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 FILES = PICTURE, MASK = "picture", "mask"  # Keys of a record.
 LONGEST_STEM = 150
 NAMELESS = "photograph"
-LONGEST_CAPTION = 2000  # Pictures show less, and measuring a text takes time.
-NARROWEST_PICTURE, WIDEST_PICTURE = 480, 1280
+NARROWEST_PICTURE, WIDEST_PICTURE = 480, 2048
 
 _PNG_NAME = re.compile(r".*_\d+(_mask)?\.png", re.DOTALL)
 _PARTIAL_NAME = re.compile(rf"\.predictions\.{_PNG_NAME.pattern}\.tmp", re.DOTALL)
@@ -320,13 +319,16 @@ def _is_printable(record: dict[str, Any]) -> bool:
 
 
 def _draw(photograph, prediction):
-    found, caption = prediction.found, prediction.expression[:LONGEST_CAPTION]
+    found = prediction.found
     width = int(np.clip(max(photograph.shape[:2]), NARROWEST_PICTURE, WIDEST_PICTURE))
     return draw_prediction(
         photograph,
-        caption if found else f"nothing found: {caption}",
+        prediction.expression,
         prediction.box_xyxy if found else None,
         prediction.mask if found else None,
         score=prediction.score,
         width=width,
+        unknown_words=prediction.unknown_words,
+        unread_words=prediction.unread_words,
+        nothing_found=not found,
     )

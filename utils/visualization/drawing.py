@@ -1,8 +1,8 @@
 """Pictures of predictions: boxes and masks over the photograph, with a caption below.
 
 Predictions are orange with solid lines, the ground truth is blue with dashed lines, so that the
-two differ in color and in style. Every line has a dark edge, which keeps it visible on bright and
-on dark backgrounds.
+two differ in color and in style. Neither hides or recolors what an expression speaks of: lines lie
+outside of boxes and masks, and the fill of a predicted mask is faint.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from utils.visualization.palette import BACKDROP, EDGE, PREDICTED, TRUTH
-from utils.visualization.typesetting import draw_caption
+from utils.visualization.outlines import draw_box, draw_mask_outline, pen_of
+from utils.visualization.palette import PAPER, PREDICTED, TRUTH
+from utils.visualization.typesetting import Caption, draw_caption
 
-MASK_OPACITY = 0.35
-EDGE_OPACITY = 0.55
-DASH_PERIOD = 2.2
-SUBPIXEL_BITS = 4
+MASK_OPACITY = 0.12
+NARROWEST = 0.5  # The width of a picture is at least this part of its size: room for the caption.
 
 Box = np.ndarray | Sequence[float]
 
@@ -32,10 +31,14 @@ def draw_prediction(
     det_iou: float | None = None,
     seg_iou: float | None = None,
     width: int = 480,
+    unknown_words: Sequence[str] = (),
+    unread_words: Sequence[str] = (),
+    nothing_found: bool = False,
 ) -> np.ndarray:
     """Draws the prediction for one expression, with a caption.
 
-    The photograph is scaled to fit a square of `width` pixels; smaller ones are enlarged.
+    The photograph is scaled until its longer side has `width` pixels; smaller ones are enlarged.
+    Lines and letters grow with `width`.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -45,10 +48,15 @@ def draw_prediction(
         true_box_xyxy_px, true_mask: the ground truth in the same form, or None.
         score: confidence of the box in 0..1, or None to omit it.
         det_iou, seg_iou: IoU of box and mask with the ground truth, or None to omit them.
-        width: width of the picture in pixels.
+        width: width of pictures that are not upright, and height of upright ones without their
+            caption, in pixels.
+        unknown_words, unread_words: words that the caption marks as those that the network does
+            not know, and does not read, see `utils.prediction.prediction.Prediction`.
+        nothing_found: whether the caption says that nothing was found.
 
     Returns:
-        (h, width, 3) uint8, RGB.
+        (h, w, 3) uint8, RGB. The picture is as wide as the scaled photograph; only those that are
+        more than twice as high as wide have margins.
 
     Raises:
         ValueError: the image is not uint8 RGB, or a mask has another size.
@@ -56,37 +64,43 @@ def draw_prediction(
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    scale = width / max(image.shape[:2])
-    canvas = _resize(image, scale, width)
-    thickness = max(width / 200, 2.0)
+    canvas = _resize(image, width)
+    scale = np.tile(np.divide(canvas.shape[1::-1], image.shape[1::-1]), 2)  # x, y, x, y
+    pen, thin = pen_of(width), pen_of(width, thin=True)
     if pred_mask is not None:
         mask = _scaled_mask(pred_mask, image, canvas.shape)
-        canvas = _tint(canvas, mask, PREDICTED)
-        _draw_paths(canvas, _contours(mask), PREDICTED, 0.8 * thickness)
+        _tint(canvas, mask)
+        draw_mask_outline(canvas, mask, PREDICTED, thin)
     if pred_box_xyxy_px is not None:
-        _draw_paths(canvas, [_corners(pred_box_xyxy_px, scale, canvas)], PREDICTED, thickness)
+        draw_box(canvas, np.asarray(pred_box_xyxy_px) * scale, PREDICTED, pen)
     # The truth comes last: between its dashes the prediction shows even where both coincide.
     if true_mask is not None:
-        contours = _contours(_scaled_mask(true_mask, image, canvas.shape))
-        _draw_paths(canvas, contours, TRUTH, 0.8 * thickness, dash=3.5 * thickness)
+        mask = _scaled_mask(true_mask, image, canvas.shape)
+        draw_mask_outline(canvas, mask, TRUTH, thin, dashed=True)
     if true_box_xyxy_px is not None:
-        corners = _corners(true_box_xyxy_px, scale, canvas)
-        _draw_paths(canvas, [corners], TRUTH, thickness, dash=5 * thickness)
-    prediction_shown = pred_box_xyxy_px is not None or pred_mask is not None
-    truth_shown = true_box_xyxy_px is not None or true_mask is not None
-    figures = {"score": score, "box IoU": det_iou, "mask IoU": seg_iou}
-    caption = draw_caption(expression, figures, prediction_shown, truth_shown, width)
-    return np.concatenate([_centered(canvas, width), caption])
+        draw_box(canvas, np.asarray(true_box_xyxy_px) * scale, TRUTH, pen, dashed=True)
+    caption = Caption(
+        expression,
+        {"score": score, "box IoU": det_iou, "mask IoU": seg_iou},
+        prediction_shown=pred_box_xyxy_px is not None or pred_mask is not None,
+        truth_shown=true_box_xyxy_px is not None or true_mask is not None,
+        unknown_words=tuple(unknown_words),
+        unread_words=tuple(unread_words),
+        nothing_found=nothing_found,
+    )
+    canvas = _widened(canvas, round(NARROWEST * width))
+    return np.concatenate([canvas, draw_caption(caption, canvas.shape[1], width)])
 
 
-def _resize(image, scale, width):
-    new_height, new_width = (max(round(side * scale), 1) for side in image.shape[:2])
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    scale = size / max(image.shape[:2])
+    height, width = (min(max(round(side * scale), 1), size) for side in image.shape[:2])
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    size = (min(new_width, width), min(new_height, width))
-    return cv2.resize(image, size, interpolation=method)
+    # A copy even of an image that already has the size: lines are drawn into it.
+    return np.array(cv2.resize(image, (width, height), interpolation=method))
 
 
-def _scaled_mask(mask, image, shape):
+def _scaled_mask(mask: np.ndarray, image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Resizes a mask to the picture, with a smooth outline: bool."""
     mask = np.asarray(mask)
     if mask.shape != image.shape[:2]:
@@ -95,69 +109,16 @@ def _scaled_mask(mask, image, shape):
     if shape[0] > mask.shape[0]:
         # Without the blur, enlarged pixels would show as a staircase.
         soft = cv2.GaussianBlur(soft, (0, 0), 0.5 * shape[0] / mask.shape[0])
-    return soft >= 0.5
+    return np.asarray(soft >= 0.5)
 
 
-def _tint(canvas, mask, color):
-    tinted = canvas.astype(np.float32)
-    tinted[mask] += MASK_OPACITY * (np.asarray(color, np.float32) - tinted[mask])
-    return np.rint(tinted).astype(np.uint8)
+def _tint(canvas: np.ndarray, mask: np.ndarray) -> None:
+    inside = canvas[mask].astype(np.float32)
+    canvas[mask] = np.rint(inside + MASK_OPACITY * (np.asarray(PREDICTED, np.float32) - inside))
 
 
-def _contours(mask):
-    """Outlines of a mask, including holes: list of float (n, 2) x, y, closed."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return [_closed(points[:, 0, :].astype(np.float64)) for points in contours]
-
-
-def _corners(box_xyxy_px, scale, canvas):
-    """A box as a closed path on the picture, clipped to its border."""
-    x1, y1, x2, y2 = np.asarray(box_xyxy_px, np.float64) * scale
-    height, width = canvas.shape[:2]
-    x1, x2 = np.clip([x1, x2], 1, width - 2)
-    y1, y2 = np.clip([y1, y2], 1, height - 2)
-    return _closed(np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]))
-
-
-def _closed(points):
-    return np.concatenate([points, points[:1]])
-
-
-def _draw_paths(canvas, paths, color, thickness, dash=None):
-    """Draws closed paths with a dark edge; `dash` is the length of a dash, None for solid lines."""
-    pieces = paths if dash is None else [piece for path in paths for piece in _dashes(path, dash)]
-    fixed = [np.rint(piece * 2**SUBPIXEL_BITS).astype(np.int32) for piece in pieces]
-    inner = max(round(thickness), 1)
-    edge, inside = (np.asarray(paint, np.float32) for paint in (EDGE, color))
-    for width, paint, opacity in ((inner + 2, edge, EDGE_OPACITY), (inner, inside, 1.0)):
-        coverage = np.zeros(canvas.shape[:2], np.uint8)
-        cv2.polylines(coverage, fixed, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
-        touched = coverage > 0
-        alpha = opacity / 255 * coverage[touched][:, None].astype(np.float32)
-        canvas[touched] = np.rint(canvas[touched] * (1 - alpha) + alpha * paint)
-
-
-def _dashes(path, dash):
-    """Cuts a path into dashes with wide gaps, part of which their round ends fill."""
-    along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
-    length = along[-1]
-    if length <= 0:
-        return []
-    count = max(round(length / (DASH_PERIOD * dash)), 1)
-    period = length / count
-    pieces = []
-    for start in np.arange(count) * period:
-        end = start + period / DASH_PERIOD
-        inside = along[(along > start) & (along < end)]
-        places = np.concatenate([[start], inside, [end]])
-        pieces.append(np.stack([np.interp(places, along, path[:, k]) for k in (0, 1)], axis=1))
-    return pieces
-
-
-def _centered(canvas, width):
-    """Centers the picture in a strip of full width."""
-    left = (width - canvas.shape[1]) // 2
-    strip = np.empty((canvas.shape[0], width, 3), np.uint8)
-    strip[:] = BACKDROP
-    strip[:, left : left + canvas.shape[1]] = canvas
-    return strip
+def _widened(canvas: np.ndarray, width: int) -> np.ndarray:
+    """Adds margins to a picture that is narrower than `width`."""
+    missing = max(width - canvas.shape[1], 0)
+    margins = ((0, 0), (missing // 2, missing - missing // 2), (0, 0))
+    return np.pad(canvas, margins, constant_values=PAPER[0])

@@ -14,16 +14,17 @@ SKY_BLUE: Color = (86, 180, 233)
 DARK_GRAY: Color = (60, 60, 60)
 
 PREDICTED, TRUTH = ORANGE, SKY_BLUE
-NOTE, ERROR = SKY_BLUE, VERMILION
+NOTE, ERROR, MARK = SKY_BLUE, VERMILION, VERMILION
 # Yellow, the eighth color of the palette, is too faint on white.
 CURVES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, DARK_GRAY)
 
 PAPER: Color = (255, 255, 255)
-BACKDROP: Color = (238, 239, 241)
 GRID: Color = (228, 230, 234)
 INK: Color = (28, 30, 34)
 FAINT_INK: Color = (104, 108, 116)
-EDGE: Color = (20, 20, 24)
+# The casings of outlines: of the two, at least one contrasts with any color.
+INNER_CASING: Color = (255, 255, 255)
+OUTER_CASING: Color = (0, 0, 0)
 
 
 def hex_code(color: Color, opacity: float = 1.0) -> str:

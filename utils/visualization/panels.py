@@ -1,6 +1,6 @@
 """Arranges pictures of predictions on sheets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,15 +9,16 @@ from utils.visualization.typesetting import draw_title
 
 
 def contact_sheet(
-    panels: Sequence[np.ndarray], columns: int, title: str | None = None
+    sections: Mapping[str, Sequence[np.ndarray]], columns: int, title: str | None = None
 ) -> np.ndarray:
-    """Arranges panels side by side, row by row.
+    """Arranges panels side by side, row by row, in sections with headings.
 
     Args:
-        panels: (h, w, 3) uint8 each, as `utils.visualization.drawing.draw_prediction` returns
-            them; sizes may differ.
+        sections: heading → panels, each (h, w, 3) uint8, as
+            `utils.visualization.drawing.draw_prediction` returns them; sizes may differ. An empty
+            heading is omitted.
         columns: number of panels per row.
-        title: text above the panels.
+        title: text above everything.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -25,27 +26,29 @@ def contact_sheet(
     Raises:
         ValueError: there are no panels, or columns is not positive.
     """
-    if not panels or columns < 1:
-        raise ValueError(f"a sheet needs panels and columns, got {len(panels)} and {columns}")
-    columns = min(columns, len(panels))
-    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    width = max(panel.shape[1] for panel in panels)
-    gap = max(width // 30, 4)
-    heights = [max(panel.shape[0] for panel in row) for row in rows]
+    n_panels = max(map(len, sections.values()), default=0)
+    if not n_panels or columns < 1:
+        raise ValueError(f"a sheet needs panels and columns, got {n_panels} and {columns}")
+    columns = min(columns, n_panels)
+    width = max(panel.shape[1] for panels in sections.values() for panel in panels)
+    gap, size = max(width // 30, 4), max(round(width / 18), 14)
     total_width = columns * (width + gap) + gap
-    if title:
-        head = draw_title(title, total_width, gap, size=max(round(width / 18), 14))
-    else:
-        head = _blank(gap, total_width)
-    sheet = _blank(sum(heights) + gap * len(rows), total_width)
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row):
-            left = gap + column * (width + gap)
-            sheet[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
-        top += height + gap
-    return np.concatenate([head, sheet])
+    parts = [draw_title(title, total_width, gap, size)] if title else [_blank(gap, total_width)]
+    for heading, panels in sections.items():
+        if heading:
+            parts.append(draw_title(heading, total_width, gap, round(0.8 * size)))
+        for start in range(0, len(panels), columns):
+            parts.append(_row(panels[start : start + columns], width, gap, total_width))
+    return np.concatenate(parts)
 
 
-def _blank(height, width):
+def _row(panels: Sequence[np.ndarray], width: int, gap: int, total_width: int) -> np.ndarray:
+    row = _blank(max(panel.shape[0] for panel in panels) + gap, total_width)
+    for column, panel in enumerate(panels):
+        left = gap + column * (width + gap)
+        row[: panel.shape[0], left : left + panel.shape[1]] = panel
+    return row
+
+
+def _blank(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), PAPER, np.uint8)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tiny import NETWORK
+from tests.tiny import NETWORK, UNKNOWN_WORD
 from utils.evaluation.evaluator import build_evaluator
-from utils.evaluation.pictures import best_median_worst, draw_panels
+from utils.evaluation.pictures import draw_panels, draw_sheet
+from utils.evaluation.results.pictures import heading, rank
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.panels import contact_sheet
 
@@ -24,10 +25,13 @@ def evaluated(tiny_set, grounder):
 
 
 def picture(case, tiny_set):
+    words = case.expression.split()
     return draw_prediction(
         np.asarray(Image.open(tiny_set.images / case.image).convert("RGB")),
         case.expression, case.box_xyxy, case.mask, case.true_box_xyxy, case.true_mask,
         case.score, case.det_iou, case.seg_iou,
+        unknown_words=[word for word in words if word == UNKNOWN_WORD],
+        unread_words=words[WORD_LEN:],
     )  # fmt: skip
 
 
@@ -52,10 +56,18 @@ def test_best_median_and_worst(evaluated, tiny_set):
         for case, rank in zip(measured, ranks, strict=True)
     ]
     best_first = sorted(range(12), key=lambda index: ranks[index])
-    expected = [*best_first[:2], *best_first[5:7], *best_first[-2:]]
-    sheet = best_median_worst(evaluator, grounder, WORD_LEN, graded, 2)
-    panels = draw_panels(evaluator, grounder, WORD_LEN, expected)
-    wanted = contact_sheet(panels, 2, "best, median and worst 2 of 12")
+    expected = {"best": best_first[:2], "median": best_first[5:7], "worst": best_first[-2:]}
+    ranked = rank(graded, 2)
+    assert {kind: [case.index for case in cases] for kind, cases in ranked.items()} == expected
+    # Ranks 0 and 1: box IoU 1 and 0.95, mask IoU 0.5 and 0.475.
+    text = "best 2 of 12: mean box IoU 0.97, mean mask IoU 0.49"
+    assert heading("best", ranked["best"], 12) == text
+    sheet = draw_sheet(evaluator, grounder, WORD_LEN, graded, 2, "tiny val")
+    panels = {
+        heading(kind, ranked[kind], 12): draw_panels(evaluator, grounder, WORD_LEN, indices)
+        for kind, indices in expected.items()
+    }
+    wanted = contact_sheet(panels, 2, "tiny val: 12 expressions")
     assert sheet.shape == wanted.shape
     assert np.mean(sheet != wanted) < 0.01
 
@@ -63,6 +75,8 @@ def test_best_median_and_worst(evaluated, tiny_set):
 def test_a_set_smaller_than_the_row(evaluated):
     evaluator, grounder, measured = evaluated
     part = evaluator.restricted([0, 1])
-    sheet = best_median_worst(part, grounder, WORD_LEN, measured[:2], 5)
+    ranked = rank(measured[:2], 5)
+    assert [len(cases) for cases in ranked.values()] == [2, 2, 2]
+    sheet = draw_sheet(part, grounder, WORD_LEN, measured[:2], 5, "tiny val")
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3

@@ -48,11 +48,11 @@ def test_an_answer(predictor, tiny_set):
     assert not np.array_equal(answer.attention_mask, answer.attention_box)
     picture = answer.picture
     assert picture.shape[1] == SMALLEST_SIDE
-    # The box is drawn at its position, scaled to the picture on the page.
+    # The box is drawn around its position, scaled to the picture on the page.
     left, top, _, bottom = answer.prediction.box_xyxy * SMALLEST_SIDE / 200
     orange = np.abs(picture[:height].astype(int) - PREDICTED).max(axis=-1) < 12
     middle = round((top + bottom) / 2)
-    assert orange[middle - 2 : middle + 3, max(round(left) - 3, 0) : round(left) + 5].any()
+    assert orange[middle - 2 : middle + 3, max(round(left) - 14, 0) : round(left) + 6].any()
     facts = answer.facts
     assert f"<dd>{answer.prediction.score:.2f}</dd>" in facts
     assert "pixels of 200×70" in facts

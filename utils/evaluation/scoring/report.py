@@ -24,7 +24,7 @@ from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.metrics import Metrics, Result, format_table
 from utils.evaluation.result_folder import PICTURES, TEXT, ResultFolder
 from utils.evaluation.results.measurement import Measurement, dump_lines
-from utils.evaluation.results.pictures import draw_measurement, sheet_of
+from utils.evaluation.results.pictures import draw_measurement, set_name, sheet_of
 from utils.evaluation.results.tasks import SplitTasks
 from utils.evaluation.results.writing import (
     Task,
@@ -239,7 +239,8 @@ class _Scored:
             table += f"\n\n{groups}"
         files = {TEXT: result_text(table, self.source["settings"])}
         if pictures:
-            files[PICTURES] = png_bytes(sheet_of(measured, pictures, self._draw))
+            sheet = sheet_of(measured, pictures, set_name(task.set_path), self._draw)
+            files[PICTURES] = png_bytes(sheet)
         dumped = dump_lines(measured) if task.dump is not None else b""
         write_results(task, self.source, details, files, dumped, overwrite)
         return result
