@@ -25,6 +25,7 @@ MAY_IMPORT = {
 # What a module may import beyond that, with the reason.
 EXCEPTIONS = {
     "data.download": ({"model.weights.inspection"}, "identifies weight files by their content"),
+    "data.view": ({"utils.visualization"}, "draws boxes and masks as all other pictures show them"),
 }
 # The packages of a wing from top to bottom: each may import those of the same line and below, in
 # no circle. "" are modules at the wing's own level that are no commands.
@@ -60,6 +61,7 @@ SCRIPTS = (
     "data/download.py",
     "data/import_jsonl.py",
     "data/make_demo.py",
+    "data/view.py",
 )
 # Commands run as `python -m`; scripts of data/ can be run so, too.
 MODULE_COMMANDS = (

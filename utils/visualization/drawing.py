@@ -1,8 +1,8 @@
 """Pictures of predictions: boxes and masks over the photograph, with a caption below.
 
-Predictions are orange with solid lines, the ground truth is blue with dashed lines, so that the
-two differ in color and in style. Neither hides or recolors what an expression speaks of: lines lie
-outside of boxes and masks, and the fill of a predicted mask is faint.
+Predictions are orange with solid lines, the ground truth beside them is blue with dashed lines, so
+that the two differ in color and in style. Neither hides or recolors what an expression speaks of:
+lines lie outside of boxes and masks, and the fill of a predicted mask is faint.
 """
 
 from collections.abc import Sequence
@@ -61,6 +61,38 @@ def draw_prediction(
     Raises:
         ValueError: the image is not uint8 RGB, or a mask has another size.
     """
+    canvas = draw_overlay(
+        image, pred_box_xyxy_px, pred_mask, true_box_xyxy_px, true_mask, width=width
+    )
+    caption = Caption(
+        expression,
+        {"score": score, "box IoU": det_iou, "mask IoU": seg_iou},
+        prediction_shown=pred_box_xyxy_px is not None or pred_mask is not None,
+        truth_shown=true_box_xyxy_px is not None or true_mask is not None,
+        unknown_words=tuple(unknown_words),
+        unread_words=tuple(unread_words),
+        nothing_found=nothing_found,
+    )
+    canvas = _widened(canvas, round(NARROWEST * width))
+    return np.concatenate([canvas, draw_caption(caption, canvas.shape[1], width)])
+
+
+def draw_overlay(
+    image: np.ndarray,
+    pred_box_xyxy_px: Box | None = None,
+    pred_mask: np.ndarray | None = None,
+    true_box_xyxy_px: Box | None = None,
+    true_mask: np.ndarray | None = None,
+    width: int = 480,
+) -> np.ndarray:
+    """Draws boxes and masks as `draw_prediction` does, without a caption or margins.
+
+    Args, Raises:
+        As those of `draw_prediction`.
+
+    Returns:
+        (h, w, 3) uint8, RGB: the scaled photograph, whose longer side has `width` pixels.
+    """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"image must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
@@ -74,22 +106,13 @@ def draw_prediction(
     if pred_box_xyxy_px is not None:
         draw_box(canvas, np.asarray(pred_box_xyxy_px) * scale, PREDICTED, pen)
     # The truth comes last: between its dashes the prediction shows even where both coincide.
+    dashed = pred_mask is not None or pred_box_xyxy_px is not None
     if true_mask is not None:
         mask = _scaled_mask(true_mask, image, canvas.shape)
-        draw_mask_outline(canvas, mask, TRUTH, thin, dashed=True)
+        draw_mask_outline(canvas, mask, TRUTH, thin, dashed)
     if true_box_xyxy_px is not None:
-        draw_box(canvas, np.asarray(true_box_xyxy_px) * scale, TRUTH, pen, dashed=True)
-    caption = Caption(
-        expression,
-        {"score": score, "box IoU": det_iou, "mask IoU": seg_iou},
-        prediction_shown=pred_box_xyxy_px is not None or pred_mask is not None,
-        truth_shown=true_box_xyxy_px is not None or true_mask is not None,
-        unknown_words=tuple(unknown_words),
-        unread_words=tuple(unread_words),
-        nothing_found=nothing_found,
-    )
-    canvas = _widened(canvas, round(NARROWEST * width))
-    return np.concatenate([canvas, draw_caption(caption, canvas.shape[1], width)])
+        draw_box(canvas, np.asarray(true_box_xyxy_px) * scale, TRUTH, pen, dashed)
+    return canvas
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

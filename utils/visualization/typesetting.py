@@ -89,11 +89,11 @@ def draw_caption(caption: Caption, width: int, size: int) -> np.ndarray:
         draw.text(place, line, font=font, fill=INK)
         _draw_marks(draw, place, line, [(a - start, b - start, kind) for a, b, kind in marks], font)
         start += len(line) + text[start + len(line) :].startswith(" ")
-    y = legend_top + row / 2
+    y, dashed = legend_top + row / 2, caption.prediction_shown
     for entries in legend:
         x = float(margin)
         for name in entries:
-            x = _draw_legend_entry(draw, (x, y), name, small_font)
+            x = _draw_legend_entry(draw, (x, y), name, small_font, dashed)
         y += row
     draw.text((margin, y), notes, font=small_font, fill=FAINT_INK, anchor="lm")
     return np.asarray(strip)
@@ -152,7 +152,8 @@ def _legend_rows(caption, font, width):
         UNKNOWN: not set(read).isdisjoint(caption.unknown_words),
         UNREAD: bool(caption.unread_words),
     }
-    rows, used = [], 0.0
+    rows: list[list[str]] = []
+    used = 0.0
     for name in (name for name, is_shown in shown.items() if is_shown):
         needed = _entry_width(name, font)
         if not rows or used + needed - font.size > width:
@@ -167,8 +168,11 @@ def _entry_width(name, font):
     return SAMPLE_LENGTH * font.size + font.size / 2 + font.getlength(name) + font.size
 
 
-def _draw_legend_entry(draw, place, name, font):
-    """Draws a sample of a line or mark and its name; returns the x coordinate of the next entry."""
+def _draw_legend_entry(draw, place, name, font, dashed):
+    """Draws a sample of a line or mark and its name; returns the x coordinate of the next entry.
+
+    The line of the truth is `dashed` beside a prediction.
+    """
     x, y = place
     length, thickness = SAMPLE_LENGTH * font.size, max(font.size // 5, 2)
     if name == UNREAD:
@@ -176,7 +180,8 @@ def _draw_legend_entry(draw, place, name, font):
     elif name == UNKNOWN:
         _draw_dots(draw, (x, y), length, max(thickness // 2, 1))
     else:
-        color, dashes = (PREDICTED, SOLID) if name == PREDICTION else (TRUTH, DASHED)
+        color = PREDICTED if name == PREDICTION else TRUTH
+        dashes = DASHED if dashed and name == GROUND_TRUTH else SOLID
         casing = max(thickness // 3, 1)
         for grown, paint in ((2 * casing, OUTER_CASING), (casing, INNER_CASING), (0, color)):
             for start, end in dashes:

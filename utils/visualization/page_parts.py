@@ -1,0 +1,73 @@
+"""The style and the script of `utils.visualization.gallery`."""
+
+from utils.visualization.palette import BLUE, FAINT_INK, GRID, INK, PAPER, SKY_BLUE, hex_code
+
+DARK_PAPER, DARK_INK, DARK_FAINT_INK, DARK_GRID = "#17181b", "#eceef1", "#a9aeb7", "#3a3d44"
+
+STYLE = f"""
+:root {{ --paper: {hex_code(PAPER)}; --ink: {hex_code(INK)}; --faint: {hex_code(FAINT_INK)};
+  --line: {hex_code(GRID)}; --focus: {hex_code(BLUE)}; color-scheme: light dark; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --paper: {DARK_PAPER}; --ink: {DARK_INK}; --faint: {DARK_FAINT_INK};
+    --line: {DARK_GRID}; --focus: {hex_code(SKY_BLUE)}; }} }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; max-width: 100rem; padding: 1rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.4 system-ui, sans-serif; overflow-wrap: anywhere; }}
+h1 {{ font-size: 1.4rem; margin: 0 0 .5rem; }}
+header p {{ margin: .25rem 0; color: var(--faint); max-width: 60rem; }}
+form {{ display: flex; flex-wrap: wrap; gap: .75rem 1.25rem; align-items: end; padding: .75rem 0; }}
+form[hidden] {{ display: none; }}
+label, fieldset {{ display: flex; flex-direction: column; gap: .2rem; border: 0; margin: 0;
+  padding: 0; font-size: .875rem; color: var(--faint); }}
+fieldset {{ flex-direction: row; flex-wrap: wrap; }}
+legend {{ padding: 0; }}
+input, select, button {{ font: inherit; font-size: 1rem; color: var(--ink); padding: .3rem .5rem;
+  background: var(--paper); border: 1px solid var(--faint); border-radius: .25rem; }}
+input[type=number] {{ width: 5.5rem; }}
+:focus-visible {{ outline: 3px solid var(--focus); outline-offset: 2px; }}
+main {{ display: grid; gap: 1.25rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }}
+figure {{ margin: 0; border-bottom: 1px solid var(--line); padding-bottom: .5rem; }}
+figure[hidden] {{ display: none; }}
+img {{ display: block; max-width: 100%; height: auto; }}
+figcaption ul {{ list-style: none; margin: .4rem 0 0; padding: 0; }}
+figcaption p {{ margin: .1rem 0; font-size: .875rem; color: var(--faint); white-space: pre-wrap; }}
+u {{ text-decoration: underline dotted 2px; text-underline-offset: 3px; }}
+"""
+
+SCRIPT = """
+"use strict";
+const form = document.querySelector("form");
+const count = document.getElementById("count");
+const figures = [...document.querySelectorAll("figure")].map((element) => ({
+  element,
+  words: element.dataset.words,
+  groups: JSON.parse(element.dataset.groups),
+  values: JSON.parse(element.dataset.values),
+}));
+function filter() {
+  const words = form.elements.words.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  const groups = [...form.querySelectorAll("[data-group]")].filter((choice) => choice.value);
+  const bounds = [...form.querySelectorAll("[data-value]")].filter((bound) => bound.value !== "");
+  let shown = 0;
+  for (const figure of figures) {
+    const visible =
+      words.every((word) => figure.words.includes(word)) &&
+      groups.every((choice) => figure.groups[choice.dataset.group] === choice.value) &&
+      bounds.every((bound) => {
+        const value = figure.values[bound.dataset.value];
+        if (value === undefined) return Number(bound.value) === Number(bound.defaultValue);
+        return bound.dataset.bound === "least"
+          ? value >= Number(bound.value) : value <= Number(bound.value);
+      });
+    figure.element.hidden = !visible;
+    shown += visible;
+  }
+  count.textContent = `${shown} of ${figures.length} pictures`;
+}
+form.hidden = false;
+form.addEventListener("input", filter);
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(filter));
+filter();
+"""
