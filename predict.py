@@ -15,7 +15,8 @@ photographs mean nothing, and it knows only the words for its shapes.
 {"image": "a.jpg", "expression": "the dog"} per expression. Photographs are rotated as their EXIF
 data say, and boxes are x1, y1, x2, y2 in pixels of the rotated photograph. For each expression,
 the folder --output receives <image>_<n>.png with box, mask and caption, <image>_<n>_mask.png, and
-a line of predictions.jsonl with box, score and mask (COCO run lengths).
+a line of predictions.jsonl with box, score and mask (COCO run lengths). index.html, a page for the
+browser, shows all results of the folder, filtered by words and score.
 
 The network always returns exactly one box per expression, the one with the highest score of all.
 The score is the sigmoid of the confidence that the network outputs for this box. It is not the

@@ -126,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         type=not_negative,
         default=0,
         metavar="N",
-        help="draw the N best, N median and N worst predictions",
+        help="draw the N best, N median and N worst predictions: at most 24 of each in pictures.png, "
+        "and all on a page with filters by IoU and inconsistency, index.html",
     )
     parser.add_argument(
         "--breakdown",

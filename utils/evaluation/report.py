@@ -17,7 +17,7 @@ from utils.environment import device_line, parameters_line, versions
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
-from utils.evaluation.pictures import draw_sheet
+from utils.evaluation.pictures import draw_pictures
 from utils.evaluation.result_folder import ANCHORS, PICTURES, TEXT, ResultFolder, changes
 from utils.evaluation.results.measurement import Measurement, dump_lines, in_order
 from utils.evaluation.results.pictures import set_name
@@ -25,6 +25,7 @@ from utils.evaluation.results.writing import Task, check_dump, files_of, result_
 from utils.prediction.expressions import words_contents, words_text
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.run_folder import check_weights_exist
+from utils.visualization.gallery import INDEX
 from utils.visualization.png import png_bytes
 
 # The settings that scores depend on; they are written beside them.
@@ -52,7 +53,8 @@ def report(
         folder: where result.txt and result.json are written.
         weights: weight file; config.evaluate_model if None.
         dump: file for one JSON line per expression, in the order of the set; None for no file.
-        pictures: number of best, median and worst predictions to draw in pictures.png.
+        pictures: number of best, median and worst predictions to draw in pictures.png, of at most
+            24 each, and on the page index.html.
         overwrite: whether to replace results of other weights, settings or data, and an earlier
             dump.
         dump_masks: whether the lines of the dump contain the predicted masks.
@@ -170,8 +172,10 @@ def _evaluate(
     dumped = dump_lines(measurements) if task.dump is not None else b""
     if pictures:
         name = set_name(task.set_path)
-        sheet = draw_sheet(evaluator, grounder, config.word_len, measurements, pictures, name)
-        files[PICTURES] = png_bytes(sheet)
+        sheet, page = draw_pictures(
+            evaluator, grounder, config.word_len, measurements, pictures, name
+        )
+        files |= {PICTURES: png_bytes(sheet), INDEX: page}
     write_results(task, source, details, files, dumped, overwrite)
     return result
 

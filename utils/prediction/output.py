@@ -28,7 +28,9 @@ from utils.prediction.jobs import Job
 from utils.prediction.photographs import Source, path_text, source_of, source_path
 from utils.prediction.prediction import Prediction, mask_of, to_record
 from utils.visualization.drawing import draw_prediction
+from utils.visualization.gallery import INDEX, is_gallery
 from utils.visualization.png import png_bytes
+from utils.visualization.results_page import results_page
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 FILES = PICTURE, MASK = "picture", "mask"  # Keys of a record.
@@ -49,9 +51,10 @@ class Output:
     """The folder of results: a picture, a mask and a record for each expression and photograph.
 
     Files are named `<image>_<n>.png` and `<image>_<n>_mask.png`. The lines of `predictions.jsonl`
-    are the records and name these files. A folder holds the results of one network; those of
-    earlier runs stay, so that a run that was interrupted can continue. No other file is ever
-    replaced or removed, nor one that has changed since: records have checksums of their files.
+    are the records and name these files; `index.html` shows all of them. A folder holds the results
+    of one network; those of earlier runs stay, so that a run that was interrupted can continue. No
+    other file is ever replaced or removed, nor one that has changed since: records have checksums
+    of their files.
 
     Args:
         folder: the folder; created by `opened`.
@@ -61,8 +64,8 @@ class Output:
 
     Raises:
         UserError: the results would be mixed with the photographs or with results of another
-            network, or predictions.jsonl is a file of another kind or a link.
-        OSError: predictions.jsonl cannot be read.
+            network, or predictions.jsonl or index.html is a file of another kind or a link.
+        OSError: one of these two cannot be read.
     """
 
     _records: FileIO  # open within `opened`
@@ -81,6 +84,7 @@ class Output:
             raise UserError(f"{self.folder} holds the photographs: name another --output")
         for _ in self._earlier():
             pass
+        self._check_index()
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -88,12 +92,13 @@ class Output:
 
         Removes results for photographs of the jobs if these have changed or a picture or mask is
         missing, and all earlier results if they are to be overwritten. Other photographs are not
-        read: a run whose jobs include them does this.
+        read: a run whose jobs include them does this. Writes `index.html` at the end of the block,
+        unless that raises.
 
         Raises:
             UserError: another process writes to the folder, or has done so with another network
-                since this object was created.
-            NoSpaceError, OSError: predictions.jsonl cannot be written.
+                since this object was created, or has put another index.html there.
+            NoSpaceError, OSError: predictions.jsonl or index.html cannot be written.
         """
         message = f"another predict.py is writing to {self.folder}: name another --output"
         with locked(self.folder / LOCK, message):
@@ -111,6 +116,7 @@ class Output:
                 write_bytes(self._path, memoryview(kept))
             with self._path.open("r+b", buffering=0) as self._records:
                 yield
+            self._write_index()
 
     def missing(self, job: Job) -> list[str]:
         """The expressions of a job that have no record yet, each once."""
@@ -189,6 +195,7 @@ class Output:
             if _PARTIAL_NAME.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         remove_partial_files(self._path)
+        remove_partial_files(self.folder / INDEX)
 
     def _earlier(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yields the records of earlier runs and their lines, and checks whose they are."""
@@ -199,6 +206,25 @@ class Output:
                     "--min_score: name another --output, or replace them with --overwrite"
                 )
             yield record, line
+
+    def _check_index(self) -> None:
+        """Raises UserError if the page of the results would replace anything but an earlier one."""
+        path = self.folder / INDEX
+        check_place(path)
+        if os.path.lexists(path) and not is_gallery(path):
+            raise UserError(
+                f"{path}: was not written by predict.py, or has changed since; move it, or name "
+                "another --output"
+            )
+
+    def _write_index(self) -> None:
+        """Writes the page of all results in the folder, or removes it if there are none."""
+        self._check_index()
+        content = results_page(self.folder, (record for record, _ in _read_records(self._path)))
+        if content is None:
+            (self.folder / INDEX).unlink(missing_ok=True)
+        elif not (self.folder / INDEX).exists() or (self.folder / INDEX).read_bytes() != content:
+            write_bytes(self.folder / INDEX, content)
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
         """Appends records; removes what was written of them if the disk becomes full."""

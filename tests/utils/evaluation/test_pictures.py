@@ -1,6 +1,9 @@
 """Which pictures are drawn, and in which order."""
 
 import dataclasses
+import html
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ from PIL import Image
 
 from tests.tiny import NETWORK, UNKNOWN_WORD
 from utils.evaluation.evaluator import build_evaluator
-from utils.evaluation.pictures import draw_panels, draw_sheet
+from utils.evaluation.pictures import draw_panels, draw_pictures
+from utils.evaluation.results import pictures
 from utils.evaluation.results.pictures import heading, rank
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.panels import contact_sheet
@@ -62,7 +66,7 @@ def test_best_median_and_worst(evaluated, tiny_set):
     # Ranks 0 and 1: box IoU 1 and 0.95, mask IoU 0.5 and 0.475.
     text = "best 2 of 12: mean box IoU 0.97, mean mask IoU 0.49"
     assert heading("best", ranked["best"], 12) == text
-    sheet = draw_sheet(evaluator, grounder, WORD_LEN, graded, 2, "tiny val")
+    sheet, page = draw_pictures(evaluator, grounder, WORD_LEN, graded, 2, "tiny val")
     panels = {
         heading(kind, ranked[kind], 12): draw_panels(evaluator, grounder, WORD_LEN, indices)
         for kind, indices in expected.items()
@@ -70,6 +74,41 @@ def test_best_median_and_worst(evaluated, tiny_set):
     wanted = contact_sheet(panels, 2, "tiny val: 12 expressions")
     assert sheet.shape == wanted.shape
     assert np.mean(sheet != wanted) < 0.01
+    shown = re.findall("<li>(.*?)</li>", page.decode())
+    texts = [re.sub("<[^>]*>", "", text) for text in shown]
+    indices = [index for kind in expected.values() for index in kind]
+    assert texts == [measured[index].expression for index in indices]
+    assert page.decode().count("data:image/jpeg;base64,") == 6
+
+
+def test_the_page_says_what_is_inconsistent(evaluated):
+    evaluator, grounder, measured = evaluated
+    _, page = draw_pictures(evaluator, grounder, WORD_LEN, measured, 12, "tiny val")
+    figures = page.decode().split("<figure")[1:]
+    assert len(figures) == 12  # Each expression once, although all are of all three kinds.
+    by_text = {}
+    for figure in figures:
+        groups, values = (
+            json.loads(html.unescape(re.search(f'data-{name}="(.*?)"', figure)[1]))
+            for name in ("groups", "values")
+        )
+        by_text[html.unescape(re.search('data-words="(.*?)"', figure)[1])] = groups, values
+    for case in measured:
+        groups, values = by_text[case.expression]
+        box, mask = case.det_iou > 0.5, case.seg_iou > 0.5
+        assert groups["Consistency"] == ("consistent" if box == mask else "inconsistent")
+        names = ["wrong", "right"]
+        assert groups["Answer"] == f"box {names[box]}, mask {names[mask]}"
+        assert values["Box IoU"] == pytest.approx(case.det_iou, abs=1e-4)
+        assert values["Mask IoU"] == pytest.approx(case.seg_iou, abs=0.01)
+
+
+def test_a_sheet_shows_few_and_the_page_all(evaluated, monkeypatch):
+    evaluator, grounder, measured = evaluated
+    monkeypatch.setattr(pictures, "MOST_ON_SHEET", 1)
+    sheet, page = draw_pictures(evaluator, grounder, WORD_LEN, measured, 3, "tiny val")
+    assert page.decode().count("<figure") == 9
+    assert sheet.shape[1] == 480 + 2 * 16  # one column and the gaps of 1/30 beside it
 
 
 def test_a_set_smaller_than_the_row(evaluated):
@@ -77,6 +116,7 @@ def test_a_set_smaller_than_the_row(evaluated):
     part = evaluator.restricted([0, 1])
     ranked = rank(measured[:2], 5)
     assert [len(cases) for cases in ranked.values()] == [2, 2, 2]
-    sheet = draw_sheet(part, grounder, WORD_LEN, measured[:2], 5, "tiny val")
+    sheet, page = draw_pictures(part, grounder, WORD_LEN, measured[:2], 5, "tiny val")
+    assert page.decode().count("<figure") == 2
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3

@@ -224,7 +224,7 @@ def test_old_pictures_and_dumps_never_stay_beside_new_figures(tiny_set, weights,
     (folder / "notes.txt").write_text("mine")
     report(tiny_set.config(), folder, weights)
     assert {*contents(folder)} == {
-        "dump.jsonl", "notes.txt", "pictures.png", "result.json", "result.txt",
+        "dump.jsonl", "index.html", "notes.txt", "pictures.png", "result.json", "result.txt",
     }  # fmt: skip
     other.write_bytes(Path(weights).read_bytes() + b"more")
     report(tiny_set.config(), folder, other, overwrite=True)
@@ -304,12 +304,14 @@ def test_results_that_appear_during_the_evaluation_are_kept_and_so_are_its_own(
         report(tiny_set.config(), folder, weights, dump, pictures=1)
     assert before.items() <= everything().items()
     kept = tmp_path / "result.2"
-    assert {*contents(kept)} == {"result.json", "result.txt", "pictures.png", "dump.jsonl"}
+    assert {*contents(kept)} == {
+        "result.json", "result.txt", "pictures.png", "index.html", "dump.jsonl",
+    }  # fmt: skip
     assert len((kept / "dump.jsonl").read_text().splitlines()) == 12
     assert dump.exists() == (what == "dump")
 
 
-@pytest.mark.parametrize("name", ["result.json", "result.txt", "pictures.png", LOCK])
+@pytest.mark.parametrize("name", ["result.json", "result.txt", "pictures.png", "index.html", LOCK])
 def test_a_dump_is_no_file_of_the_results(tiny_set, weights, tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}: is a file of the results"):
         report(tiny_set.config(), tmp_path, weights, tmp_path / name, overwrite=True)

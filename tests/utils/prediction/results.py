@@ -31,7 +31,9 @@ def prediction(expression, **changes):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    """Names in a folder of results, without index.html, which follows from the others."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return sorted(names - {"index.html"})
 
 
 def records_in(folder):

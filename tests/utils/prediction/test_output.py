@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,52 @@ def test_photographs_are_not_mixed_with_results(tmp_path):
     with pytest.raises(UserError, match="holds the photographs"):
         Output(tmp_path, [Job(tmp_path / name, ("red",)) for name in ("a.jpg", "b.jpg")], "n")
     Output(tmp_path, [Job(tmp_path / "a.png", ("red",))], "n")
+
+
+def pictures_of(folder):
+    """Expression → picture of the page in a folder of results."""
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img src="([^"]*)".*?<li>(.*?)</li>', page)
+    return {expression: picture for picture, expression in pictures}
+
+
+def test_the_page_shows_all_results_of_the_folder(tmp_path, predicted):
+    folder = tmp_path / "out"
+    predicted(("a b.jpg", ["red"]))
+    predicted(("b.jpg", ["<blue>", "green"]))
+    assert pictures_of(folder) == {
+        "red": "./a%20b_1.png", "&lt;blue&gt;": "./b_1.png", "green": "./b_2.png",
+    }  # fmt: skip
+    written = (folder / "index.html").stat().st_mtime_ns
+    assert predicted(("b.jpg", ["green"])) == 0
+    assert (folder / "index.html").stat().st_mtime_ns == written
+    predicted(("c.jpg", ["white"]), network="another", overwrite=True)
+    assert pictures_of(folder) == {"white": "./c_1.png"}
+    (folder / "c_1.png").write_text("mine")
+    predicted(("d.jpg", ["red"]), network="another")
+    assert list(pictures_of(folder)) == ["red"]  # The other has no picture any more.
+    with Output(folder, [], "a third", overwrite=True).opened():
+        pass
+    assert not (folder / "index.html").exists()
+
+
+def test_a_page_that_predict_did_not_write_is_never_replaced(tmp_path, predicted):
+    folder = tmp_path / "out"
+    predicted(("a.jpg", ["red"]))
+    page = (folder / "index.html").read_bytes()
+    for content in (page.replace(b"red", b"big"), b"<p>mine</p>", b""):
+        (folder / "index.html").write_bytes(content)
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match=r"index\.html: was not written by predict\.py"):
+                predicted(("b.jpg", ["red"]), overwrite=overwrite)
+        assert (folder / "index.html").read_bytes() == content
+    assert files(folder) == ["a_1.png", "a_1_mask.png", "predictions.jsonl"]
+    (folder / "index.html").unlink()
+    output = Output(folder, [], "a network")
+    refusal = pytest.raises(UserError, match=r"index\.html: was not written by predict\.py")
+    with refusal, output.opened():
+        (folder / "index.html").write_text("put there meanwhile")
+    assert (folder / "index.html").read_text() == "put there meanwhile"
 
 
 def test_a_long_expression_is_drawn_and_recorded(tmp_path, predicted):

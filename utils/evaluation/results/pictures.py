@@ -1,7 +1,8 @@
 """Pictures of measured expressions: predicted and true box and mask over the image."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +13,95 @@ from config.schema import PROJECT_ROOT
 from data.loading.images import read_image
 from data.preparation.json_fields import EntryError, entry_at, four_numbers
 from data.preparation.segmentation import SegmentationError, decode_segmentation
+from utils.evaluation.metrics import CONSISTENCY_THRESHOLD
 from utils.evaluation.results.measurement import MASK, Measurement
-from utils.visualization.drawing import draw_prediction
+from utils.visualization.drawing import draw_overlay, draw_prediction
+from utils.visualization.gallery import Card, embedded, gallery
 from utils.visualization.panels import contact_sheet
 
 BEST, MEDIAN, WORST = "best", "median", "worst"
-MOST_COLUMNS = 6
+MOST_COLUMNS, MOST_ON_SHEET = 6, 24
+LEGEND = "Predictions are solid orange lines around the object, the ground truth is dashed blue."
+INCONSISTENT = "An answer is inconsistent if exactly one of box and mask is right."
 
 Ranked = dict[str, list[Measurement]]
+UnseenWords = tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def draw_measurement(
-    image_path: str | os.PathLike,
-    case: Measurement,
-    unknown_words: Sequence[str] = (),
-    unread_words: Sequence[str] = (),
-) -> np.ndarray:
-    """Draws one expression, with the masks that the measurement contains.
+def _all_seen(expression: str) -> UnseenWords:
+    return (), ()
 
-    Args:
+
+@dataclass(frozen=True)
+class Painter:
+    """Draws measured expressions, with the masks that the measurements contain.
+
+    Attributes:
         image_path: folder of the images.
-        case: the measurement.
-        unknown_words, unread_words: see `utils.visualization.drawing.draw_prediction`.
-
-    Returns:
-        (h, w, 3) uint8, RGB.
-
-    Raises:
-        DataError: the image cannot be read.
+        det_thresh: IoU above which a box is right.
+        unseen_words: returns the words of an expression to mark as unknown and as unread, see
+            `utils.prediction.expressions.unseen_words`; by default, none are.
     """
-    return draw_prediction(
-        np.asarray(read_image(Path(image_path) / case.image)),
-        case.expression,
-        case.box_xyxy,
-        case.mask,
-        case.true_box_xyxy,
-        case.true_mask,
-        case.score,
-        case.det_iou if "REC" in case.tasks else None,
-        case.seg_iou if "RES" in case.tasks else None,
-        unknown_words=unknown_words,
-        unread_words=unread_words,
-    )
+
+    image_path: str | os.PathLike
+    det_thresh: float
+    unseen_words: Callable[[str], UnseenWords] = _all_seen
+
+    def panel(self, case: Measurement) -> np.ndarray:
+        """Draws a picture with a caption.
+
+        Returns:
+            (h, w, 3) uint8, RGB.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        unknown, unread = self.unseen_words(case.expression)
+        return draw_prediction(
+            self._image(case),
+            case.expression,
+            case.box_xyxy,
+            case.mask,
+            case.true_box_xyxy,
+            case.true_mask,
+            case.score,
+            case.det_iou if "REC" in case.tasks else None,
+            case.seg_iou if "RES" in case.tasks else None,
+            unknown_words=unknown,
+            unread_words=unread,
+        )
+
+    def card(self, case: Measurement, kind: str) -> Card:
+        """The entry on a page; `kind` is one of `rank`. Raises as `panel`."""
+        picture = draw_overlay(
+            self._image(case), case.box_xyxy, case.mask, case.true_box_xyxy, case.true_mask
+        )
+        right, values = dict[str, bool](), dict[str, float]()
+        if "REC" in case.tasks:
+            right["box"], values["Box IoU"] = case.det_iou > self.det_thresh, case.det_iou
+        if "RES" in case.tasks:
+            right["mask"], values["Mask IoU"] = case.seg_iou > CONSISTENCY_THRESHOLD, case.seg_iou
+        if case.score is not None:
+            values["Score"] = case.score
+        answer = ", ".join(f"{part} {'right' if ok else 'wrong'}" for part, ok in right.items())
+        groups = {"Rank": kind, "Answer": answer}
+        if len(right) == 2:
+            is_consistent = right["box"] == right["mask"]
+            groups["Consistency"] = "consistent" if is_consistent else "inconsistent"
+        unknown, unread = self.unseen_words(case.expression)
+        return Card(
+            embedded(picture),
+            (picture.shape[1], picture.shape[0]),
+            (case.expression,),
+            (case.image, answer),
+            unknown,
+            unread,
+            groups=groups,
+            values=values,
+        )
+
+    def _image(self, case: Measurement) -> np.ndarray:
+        return np.asarray(read_image(Path(self.image_path) / case.image))
 
 
 def draw_dumped(image_path: str | os.PathLike, row: Mapping[str, Any], before: str) -> np.ndarray:
@@ -120,28 +168,47 @@ def rank(measured: Sequence[Measurement], count: int) -> Ranked:
     }
 
 
-def sheet_of(
+def sheet_and_page(
     measured: Sequence[Measurement],
     count: int,
     name: str,
-    draw: Callable[[Sequence[int]], Sequence[np.ndarray]],
-) -> np.ndarray:
-    """Draws the `count` best, median and worst expressions of a set, under one heading each.
+    painter: Painter,
+    measure: Callable[[Sequence[int]], Iterable[Measurement]],
+) -> tuple[np.ndarray, bytes]:
+    """Draws the `count` best, median and worst expressions of a set.
 
     Args:
         measured, count: as in `rank`.
-        name: of the set, for the title, see `set_name`.
-        draw: draws the expressions at some positions in the set, see `draw_measurement`.
+        name: of the set, for the titles, see `set_name`.
+        painter: draws an expression.
+        measure: measures the expressions at some positions in the set once more, with masks, in any
+            order and without those of skipped images.
 
     Returns:
-        (H, W, 3) uint8, RGB.
+        A sheet, (H, W, 3) uint8 RGB, of at most `MOST_ON_SHEET` expressions of each kind, and a
+        page of all of them, as `utils.visualization.gallery.gallery` returns it.
     """
+    ranked = rank(measured, count)
+    kinds: dict[int, str] = {}  # Of a small set, an expression may be of several kinds.
+    for kind, cases in ranked.items():
+        for case in cases:
+            kinds.setdefault(case.index, kind)
+    on_sheet = {case.index for cases in ranked.values() for case in cases[:MOST_ON_SHEET]}
+    panels, cards = dict[int, np.ndarray](), dict[int, Card]()
+    for case in measure(list(kinds)):
+        if case.index in on_sheet:
+            panels[case.index] = painter.panel(case)
+        cards[case.index] = painter.card(case, kinds[case.index])
+    headings = {kind: heading(kind, cases, len(measured)) for kind, cases in ranked.items()}
     sections = {
-        heading(kind, cases, len(measured)): draw([case.index for case in cases])
-        for kind, cases in rank(measured, count).items()
+        headings[kind]: [panels[case.index] for case in cases if case.index in panels]
+        for kind, cases in ranked.items()
     }
     title = f"{name}: {len(measured):,} expressions"
-    return contact_sheet(sections, min(count, MOST_COLUMNS), title)
+    sheet = contact_sheet(sections, min(count, MOST_COLUMNS), title)
+    legend = LEGEND if len(measured[0].tasks) == 1 else f"{LEGEND} {INCONSISTENT}"
+    shown = [cards[index] for index in kinds if index in cards]
+    return sheet, gallery(title, [legend, *headings.values()], shown)
 
 
 def set_name(path: str | os.PathLike) -> str:

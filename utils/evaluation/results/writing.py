@@ -12,6 +12,7 @@ from config.files import check_folder, first_free, numbered, write_bytes
 from utils.evaluation.published import is_splits_table
 from utils.evaluation.result_folder import LOCK, PICTURES, RESULT, TEXT, ResultFolder
 from utils.evaluation.results.measurement import is_dump
+from utils.visualization.gallery import INDEX
 
 DUMP = "dump.jsonl"  # The dump beside results that had to be written to another folder.
 
@@ -83,7 +84,7 @@ def result_text(table: str, settings: Mapping[str, Any]) -> bytes:
 
 def files_of(task: Task, pictures: int) -> list[str]:
     """The files that a task writes beside its result.json; `pictures` as for test.py."""
-    names = [TEXT, *([PICTURES] if pictures else [])]
+    names = [TEXT, *([PICTURES, INDEX] if pictures else [])]
     if task.dump is not None and _is_beside(task.dump, task.folder):
         names.append(task.dump.name)
     return names
@@ -103,7 +104,7 @@ def check_dump(task: Task, overwrite: bool) -> None:
     if task.dump is None:
         return
     check_folder(task.dump.parent)
-    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES, LOCK)]
+    results = [(task.folder / name).resolve() for name in (RESULT, TEXT, PICTURES, INDEX, LOCK)]
     if task.dump.resolve() in results:
         raise UserError(f"--dump {task.dump}: is a file of the results; name another file")
     if not os.path.lexists(task.dump):

@@ -24,7 +24,7 @@ from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.metrics import Metrics, Result, format_table
 from utils.evaluation.result_folder import PICTURES, TEXT, ResultFolder
 from utils.evaluation.results.measurement import Measurement, dump_lines
-from utils.evaluation.results.pictures import draw_measurement, set_name, sheet_of
+from utils.evaluation.results.pictures import Painter, set_name, sheet_and_page
 from utils.evaluation.results.tasks import SplitTasks
 from utils.evaluation.results.writing import (
     Task,
@@ -36,6 +36,7 @@ from utils.evaluation.results.writing import (
 from utils.evaluation.scoring.matching import Matches, match
 from utils.evaluation.scoring.rows import Row, check_file, read_rows
 from utils.evaluation.scoring.scorer import Scorer
+from utils.visualization.gallery import INDEX
 from utils.visualization.png import png_bytes
 
 # The settings that the scores of predictions depend on, and those of images and masks.
@@ -239,15 +240,14 @@ class _Scored:
             table += f"\n\n{groups}"
         files = {TEXT: result_text(table, self.source["settings"])}
         if pictures:
-            sheet = sheet_of(measured, pictures, set_name(task.set_path), self._draw)
-            files[PICTURES] = png_bytes(sheet)
+            name, painter = set_name(task.set_path), Painter(self.config.image_path, thresh)
+            sheet, page = sheet_and_page(
+                measured, pictures, name, painter, self._scorer.measure_some
+            )
+            files |= {PICTURES: png_bytes(sheet), INDEX: page}
         dumped = dump_lines(measured) if task.dump is not None else b""
         write_results(task, self.source, details, files, dumped, overwrite)
         return result
-
-    def _draw(self, indices: Sequence[int]) -> list[np.ndarray]:
-        cases = self._scorer.measure_some(indices)
-        return [draw_measurement(self.config.image_path, case) for case in cases]
 
     def _skipped(self) -> list[dict[str, Any]]:
         """The images that were left out; printed, too."""

@@ -1,7 +1,7 @@
 """Compares predictions with the true boxes and masks of a set."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,16 +103,12 @@ class Scorer:
             raise DataError(f"no image of the set can be used, the last because of {reason}")
         return sorted(measured, key=lambda case: case.index)
 
-    def measure_some(self, indices: Sequence[int]) -> list[Measurement]:
+    def measure_some(self, indices: Sequence[int]) -> Iterator[Measurement]:
         """Measures expressions at some positions in the set, in this order, with their masks."""
         by_index = {case.index: case for cases in self.cases().values() for case in cases}
-        return [
-            measurement
-            for index in indices
-            for measurement in self._measure(
-                by_index[index].referent.image, [by_index[index]], keep_masks=True
-            )
-        ]
+        for index in indices:
+            case = by_index[index]
+            yield from self._measure(case.referent.image, [case], keep_masks=True)
 
     def _measure(
         self, image: str, cases: Sequence[Case], keep_masks: bool = False

@@ -20,6 +20,7 @@ from utils.evaluation.scoring import report as scoring_report
 from utils.evaluation.scoring.report import report_predictions
 from utils.evaluation.scoring.rows import read_rows
 from utils.prediction.prediction import to_record
+from utils.visualization.gallery import is_gallery
 
 
 def plain_iou(a, b):
@@ -250,6 +251,7 @@ def test_results_of_other_predictions_are_replaced_only_on_request(tiny_set, pre
     score(tiny_set, path, tmp_path, pictures=1)
     with Image.open(tmp_path / "scored/pictures.png") as sheet:
         assert sheet.width > 200
+    assert is_gallery(tmp_path / "scored/index.html")
     other = write(tmp_path / "same.jsonl", rows)
     score(tiny_set, other, tmp_path)
     write(other, rows[:-1])
@@ -261,6 +263,22 @@ def test_results_of_other_predictions_are_replaced_only_on_request(tiny_set, pre
     assert (tmp_path / "scored/result.json").read_bytes() == before
     score(tiny_set, other, tmp_path, overwrite=True)
     assert not (tmp_path / "scored/pictures.png").exists()
+    assert not (tmp_path / "scored/index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "dropped"), [("mask", "box", "mask"), ("box_xyxy", "mask", "box")]
+)
+def test_pages_say_nothing_about_what_was_not_predicted(
+    tiny_set, predicted, tmp_path, key, kept, dropped
+):
+    rows = [{name: row[name] for name in row if name != key} for row in predicted[0]]
+    score(tiny_set, write(tmp_path / "p.jsonl", rows), tmp_path, pictures=2)
+    page = (tmp_path / "scored/index.html").read_text().partition("<script>")[0]
+    assert page.count("<figure") == 6
+    assert page.count(f"mean {kept} IoU") == 3
+    for unsaid in (f"{dropped} IoU", f"{dropped.title()} IoU", f"{dropped} wrong", "onsisten"):
+        assert unsaid not in page
 
 
 @pytest.mark.parametrize(
