@@ -6,6 +6,7 @@
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
 # make demo-model     train the network of data/demo_model/, which predict.py uses by default, on
 #                     larger scenes (up to 90 minutes)
+# make pictures       draw the README's pictures of predictions with the current code
 # make test           lint, type-check and run all tests
 # make coverage       the same tests, with coverage: half as long again
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
@@ -26,7 +27,7 @@ BACKBONE ?= darknet
 # One test process per core; each keeps a file's tests together, which share their networks.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model test coverage test-fast fuzz soak lint clean
+.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model pictures test coverage test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -96,6 +97,11 @@ demo-model: install data/demo_large/prepared
 	rm -rf data/demo_model/scenes data/demo_model/scenes.txt data/demo_model/scenes.jsonl
 	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
 		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --output data/demo_model
+
+# assets/demo.jpg of the README.
+pictures: install data/demo_large/prepared
+	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
+		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --sheet assets/demo.jpg --overwrite
 
 lint: install-dev
 	$(BIN)/ruff check .

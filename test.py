@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         type=not_negative,
         default=0,
         metavar="N",
-        help="draw the N best, N median and N worst predictions, at most 24 of each in pictures.png "
-        "and all on index.html, a page with filters by IoU and inconsistency",
+        help="draw the N best, median and worst predictions: at most 24 of each in pictures.png, "
+        "all on index.html, a page with filters by IoU and inconsistency",
     )
     parser.add_argument(
         "--breakdown",

@@ -12,7 +12,7 @@ from data.loading.annotations import Referent, read_annotations
 from model.weights import save_weights
 from utils import showcase
 from utils.prediction.jobs import jobs_from_list
-from utils.showcase import best_scenes, check_output, main, write_showcase
+from utils.showcase import best_scenes, check_output, check_sheet, main, write_showcase
 
 DEMO_MODEL = PROJECT_ROOT / "data" / "demo_model"
 
@@ -144,6 +144,37 @@ def test_the_command(network, tiny_set, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*arguments, "0"])
     assert "--scenes must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_sheet_of_answers(network, tiny_set, tmp_path, capsys):
+    weights = tmp_path / "run" / "best.weights.h5"
+    save_weights(network(), weights)
+    (weights.parent / "config.json").write_text(json.dumps(tiny_set.config().to_dict()))
+    path = tmp_path / "new" / "demo.jpg"
+    arguments = ["--weights", str(weights), "--output", str(tmp_path / "out"), "--sheet", str(path)]
+    main(arguments)
+    assert f"The best, median and worst answers are in {path}" in capsys.readouterr().out
+    with Image.open(path) as sheet:
+        assert sheet.format == "JPEG"
+        assert sheet.width == 1500
+        assert sheet.height > 3 * 100
+    assert not (tmp_path / "out").exists()
+    main([*arguments, "--overwrite"])
+
+
+def test_a_sheet_replaces_nothing_without_overwrite(tmp_path):
+    path = tmp_path / "demo.jpg"
+    check_sheet(path, overwrite=False)
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"demo\.jpg: exists already; .* by --overwrite"):
+        check_sheet(path, overwrite=False)
+    check_sheet(path, overwrite=True)
+    (tmp_path / "link.jpg").symlink_to(path)
+    with pytest.raises(UserError, match="is a link"):
+        check_sheet(tmp_path / "link.jpg", overwrite=True)
+    with pytest.raises(UserError, match=r"name a file that ends with \.jpg"):
+        check_sheet(tmp_path / "demo.png", overwrite=True)
 
 
 def test_the_list_of_the_demo_network_is_that_of_its_scenes():

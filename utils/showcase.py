@@ -10,9 +10,16 @@ score, box IoU or mask IoU of its expressions. The best images are copied to <ou
 scene_1.jpg, scene_2.jpg and so on, best first. <output>/scenes.txt describes their referents as an
 annotation file, and <output>/scenes.jsonl lists one expression per referent for predict.py --list.
 All three are written together or not at all, and only where none of them exists.
+
+    python -m utils.showcase --weights data/demo_model/mcn.weights.h5 \
+        --config config/demo_model.json --sheet assets/demo.jpg --overwrite \
+        --set evaluate_set=data/demo_large/anns/refcoco/testA.txt
+
+draws the best, median and worst answers instead, as the README shows them.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -20,14 +27,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from config.command_line import (
     add_config_arguments,
     add_output_argument,
     add_weights_argument,
+    not_empty,
     run,
 )
 from config.errors import UserError
-from config.files import check_folder, write_text
+from config.files import check_folder, check_place, write_bytes, write_text
 from config.quiet import quiet_tensorflow
 from config.schema import Config
 from data.loading.annotations import Referent, write_annotations
@@ -35,6 +45,7 @@ from data.support.staging import complete_interrupted, replaced_together
 
 SCENES, ANNOTATIONS, LIST = WRITTEN = ("scenes", "scenes.txt", "scenes.jsonl")
 REFERENTS_PER_SCENE = 2
+ANSWERS_PER_ROW, SHEET_WIDTH, JPEG_QUALITY = 6, 1500, 88
 
 
 @dataclass(frozen=True)
@@ -140,17 +151,64 @@ def _measured(config: Config, weights: str) -> tuple[Sequence[Referent], dict[in
     return evaluator.referents, qualities
 
 
+def check_sheet(path: str | Path, overwrite: bool) -> None:
+    """Raises `UserError` if a sheet cannot or must not be written to a file."""
+    path = Path(path)
+    if path.suffix != ".jpg":
+        raise UserError(f"--sheet {path}: name a file that ends with .jpg")
+    check_folder(path.parent)
+    check_place(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already; name another file, or replace it by --overwrite")
+
+
+def write_sheet(config: Config, weights: str, path: str | Path, overwrite: bool) -> None:
+    """Draws the best, median and worst answers of a network for evaluate_set.
+
+    Args:
+        config: the settings.
+        weights: the weight file.
+        path: JPEG file, of `SHEET_WIDTH` pixels.
+        overwrite: whether to replace an existing file.
+
+    Raises:
+        UserError, OSError: the set or the weights cannot be used, or the file cannot be written.
+    """
+    from utils.evaluation.evaluator import build_evaluator
+    from utils.evaluation.pictures import draw_pictures
+    from utils.evaluation.results.pictures import set_name
+    from utils.prediction.grounder import load_grounder
+
+    evaluator, grounder = build_evaluator(config), load_grounder(config, weights)
+    measured = sorted(evaluator.measure(grounder, config.word_len), key=lambda case: case.index)
+    name = set_name(config.evaluate_set)
+    drawn, _ = draw_pictures(evaluator, grounder, config.word_len, measured, ANSWERS_PER_ROW, name)
+    sheet, stream = Image.fromarray(drawn), io.BytesIO()
+    height = round(sheet.height * SHEET_WIDTH / sheet.width)
+    resized = sheet.resize((SHEET_WIDTH, height), Image.Resampling.LANCZOS)
+    # Full resolution of colors, which expressions speak of.
+    resized.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
+    write_bytes(path, stream.getvalue(), replace=overwrite)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.scenes < 1:
         parser.error("--scenes must be at least 1")
-    check_output(options.output)
+    if options.sheet is None:
+        check_output(options.output)
+    else:
+        check_sheet(options.sheet, options.overwrite)
     from utils.prediction.run_folder import settings_of_weights
 
     settings = settings_of_weights(options.weights, options.config, options.overrides)
     settings.print_warnings()
     quiet_tensorflow()
+    if options.sheet is not None:
+        write_sheet(settings.config, settings.weights, options.sheet, options.overwrite)
+        print(f"The best, median and worst answers are in {options.sheet}")
+        return
     referents, qualities = _measured(settings.config, settings.weights)
     settings.check_unchanged()
     scenes = best_scenes(referents, qualities, options.scenes)
@@ -170,6 +228,15 @@ def _parser() -> argparse.ArgumentParser:
     add_output_argument(parser, "result/showcase", "folder that receives the scenes")
     parser.add_argument(
         "--scenes", type=int, default=6, metavar="N", help="number of images (default: 6)"
+    )
+    parser.add_argument(
+        "--sheet",
+        type=not_empty,
+        metavar="FILE",
+        help="draw the best, median and worst answers to this .jpg file instead",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing file of --sheet"
     )
     return parser
 
