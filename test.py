@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="draw the N best, median and worst predictions: at most 24 of each in pictures.png, "
-        "all on index.html, a page with filters by IoU and inconsistency",
+        "1,000 on index.html, a page with filters by IoU and inconsistency",
     )
     parser.add_argument(
         "--breakdown",

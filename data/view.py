@@ -44,7 +44,7 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         type=not_negative,
         metavar="N",
         help="show N referents, evenly spread over those that match; 0 for all (default: 200 on a "
-        "page, 24 on a sheet)",
+        "page, 24 on a sheet; at most 3,000 and 300)",
     )
     parser.add_argument(
         "--output",

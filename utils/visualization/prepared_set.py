@@ -25,7 +25,8 @@ from utils.visualization.png import is_sealed_png, png_bytes
 
 PAGE, SHEET = ".html", ".png"
 DEFAULT_COUNT = {PAGE: 200, SHEET: 24}
-MOST_ON_SHEET, SHEET_COLUMNS = 300, 6
+MOST = {PAGE: 3000, SHEET: 300}  # More would fill memory, here and in the browser.
+SHEET_COLUMNS = 6
 BOX_AND_MASK = "Box and mask of the ground truth are blue lines around the object."
 
 
@@ -59,7 +60,7 @@ def view_set(
             evaluate_set if there are none.
         words: only referents are shown that have an expression with all these words, in any case.
         count: most referents to show, evenly spread over those that match; 0 for all, None for
-            `DEFAULT_COUNT`.
+            `DEFAULT_COUNT`. At most `MOST` are possible.
 
     Returns:
         A sentence about what was written.
@@ -77,6 +78,12 @@ def view_set(
     if not chosen:
         raise UserError(f"no expression of {', '.join(files)} has the words {' '.join(words)}")
     shown = spread(chosen, count)
+    if len(shown) > MOST[path.suffix]:
+        raise UserError(
+            f"--count {count}: {plural(len(shown), 'referent')} would be shown, but a "
+            f"{path.suffix} file shows at most {MOST[path.suffix]:,}; choose a smaller --count, "
+            "--splits or --words"
+        )
     masks = _masks(config, files)
     title = f"{dataset}: {plural(len(shown), 'referent')} of {len(chosen):,}"
     title += f" with the words {' '.join(words)}" if words else ""
@@ -149,13 +156,7 @@ def _referents(files: Mapping[str, Path]) -> list[Chosen]:
 def _count(path: Path, count: int | None) -> int:
     if path.suffix not in DEFAULT_COUNT:
         raise UserError(f"--output {path}: name a file that ends with .html or .png")
-    count = DEFAULT_COUNT[path.suffix] if count is None else count
-    if path.suffix == SHEET and not 0 < count <= MOST_ON_SHEET:
-        raise UserError(
-            f"--count {count}: a .png sheet shows 1 to {MOST_ON_SHEET} referents; name an .html "
-            "file for more"
-        )
-    return count
+    return DEFAULT_COUNT[path.suffix] if count is None else count
 
 
 def _masks(config: Config, files: Mapping[str, Path]) -> Masks | None:

@@ -10,6 +10,7 @@ from PIL import Image
 from config.errors import UserError
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
+from utils.visualization import prepared_set
 from utils.visualization.prepared_set import Chosen, choose, spread, view_set
 
 
@@ -86,13 +87,15 @@ def test_foreign_files_are_kept(tiny_set, tmp_path):
     assert not (tmp_path / "nowhere.html").exists()
 
 
-def test_other_suffixes_and_counts_are_refused(tiny_set, tmp_path):
+def test_other_suffixes_and_too_many_referents_are_refused(tiny_set, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"name a file that ends with \.html or \.png"):
         view_set(tiny_set.config(), tmp_path / "view.jpg")
-    for count in (0, 301):
-        with pytest.raises(UserError, match=rf"--count {count}: a \.png sheet shows 1 to 300"):
-            view_set(tiny_set.config(), tmp_path / "view.png", count=count)
+    monkeypatch.setattr(prepared_set, "MOST", {".html": 10, ".png": 3})
+    for name, count, number in (("view.html", 0, 11), ("view.html", 11, 11), ("view.png", 4, 4)):
+        with pytest.raises(UserError, match=rf"--count {count}: {number} referents would be shown"):
+            view_set(tiny_set.config(), tmp_path / name, count=count)
     assert list(tmp_path.iterdir()) == []
+    view_set(tiny_set.config(), tmp_path / "view.html", count=10)
 
 
 def test_faults_are_shown_with_the_others(tiny_set, tmp_path):

@@ -20,7 +20,7 @@ from utils.visualization.gallery import Card, embedded, gallery
 from utils.visualization.panels import contact_sheet
 
 BEST, MEDIAN, WORST = "best", "median", "worst"
-MOST_COLUMNS, MOST_ON_SHEET = 6, 24
+MOST_COLUMNS, MOST_ON_SHEET, MOST_ON_PAGE = 6, 24, 1000
 LEGEND = "Predictions are solid orange lines around the object, the ground truth is dashed blue."
 INCONSISTENT = "An answer is inconsistent if exactly one of box and mask is right."
 
@@ -186,9 +186,9 @@ def sheet_and_page(
 
     Returns:
         A sheet, (H, W, 3) uint8 RGB, of at most `MOST_ON_SHEET` expressions of each kind, and a
-        page of all of them, as `utils.visualization.gallery.gallery` returns it.
+        page of at most `MOST_ON_PAGE` of each, as `utils.visualization.gallery.gallery` returns it.
     """
-    ranked = rank(measured, count)
+    ranked = rank(measured, min(count, MOST_ON_PAGE))
     kinds: dict[int, str] = {}  # Of a small set, an expression may be of several kinds.
     for kind, cases in ranked.items():
         for case in cases:
