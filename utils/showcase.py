@@ -147,6 +147,7 @@ def _measured(config: Config, weights: str) -> tuple[Sequence[Referent], dict[in
     qualities: dict[int, float] = {}
     evaluator = build_evaluator(config)
     for case in evaluator.measure(load_grounder(config, weights), config.word_len):
+        assert case.score is not None  # Only predictions of other systems may lack it.
         qualities[case.index] = min(case.score, case.det_iou, case.seg_iou)
     return evaluator.referents, qualities
 
