@@ -12,6 +12,7 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
@@ -28,6 +29,7 @@ REMEDY = "prepare the masks again"
 EXAMPLE_LINE = '{"id": 17, "size": [height, width], "counts": "…"}'
 # Characters of five bits; more would not fit the sizes of images, and could overflow int64.
 _MAX_CHARACTERS = 7
+PARSING_ATTEMPTS = 10  # Of the header of an array.
 
 
 class RunLengthError(DataError):
@@ -249,7 +251,7 @@ def _mapped_array(path: Path) -> np.ndarray:
     """Opens an array (h, w) or (h, w, 1) of a .npy file without reading its values."""
     check_regular(path, DataError)
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = _parsed_repeatedly(path)
     except FileNotFoundError:
         raise MissingMaskError(
             f"{path}: no such mask; is seg_gt_path set to its folder, and was data_process.py run "
@@ -268,6 +270,18 @@ def _mapped_array(path: Path) -> np.ndarray:
             f"bool or integers (height, width)); {REMEDY}"
         )
     return array
+
+
+def _parsed_repeatedly(path: Path) -> np.ndarray:
+    """Opens an array of a .npy file, whose header NumPy has Python parse.
+
+    Python 3.11 counts the depth of its parser for all threads together, and raises SystemError if
+    another one parses at the same time.
+    """
+    for _ in range(PARSING_ATTEMPTS - 1):
+        with suppress(SystemError):
+            return np.lib.format.open_memmap(path, mode="r")
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _check_size(
