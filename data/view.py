@@ -20,6 +20,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from config.command_line import add_config_arguments, exit_code, not_empty, not_negative
+from config.errors import printable
 from config.schema import load_config
 
 
@@ -66,7 +67,8 @@ def _run(options: argparse.Namespace) -> int:
 
     from utils.visualization.prepared_set import view_set
 
-    print(view_set(config, options.output, options.splits, options.words, options.count))
+    written = view_set(config, options.output, options.splits, options.words, options.count)
+    print(printable(written))  # Names of files hold anything.
     return 0
 
 

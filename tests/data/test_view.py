@@ -23,6 +23,17 @@ def test_it_writes_a_page_and_says_where(tiny_set, tmp_path, capsys):
     assert output.read_text(encoding="utf-8").count("<figure") == 2
 
 
+def test_names_of_files_do_not_control_the_terminal(tiny_set, tmp_path, capsys):
+    lines = tmp_path / "val.txt"
+    lines.write_text("a\x1b[31mX.png 1,2,30,40,0,1 ~ red thing\n")
+    config, output = write_config(tiny_set, tmp_path), str(tmp_path / "view.html")
+    assert main(["--config", config, "--set", f"evaluate_set={lines}", f"train_set={lines}",
+                 "--output", output]) == 0  # fmt: skip
+    printed = capsys.readouterr().out
+    assert r"a\x1b[31mX.png" in printed
+    assert "\x1b" not in printed
+
+
 def test_foreign_files_are_refused_with_exit_code_2(tiny_set, tmp_path, capsys):
     output = tmp_path / "view.png"
     output.write_text("mine")

@@ -48,7 +48,9 @@ const figures = [...document.querySelectorAll("figure")].map((element) => ({
 function filter() {
   const words = form.elements.words.value.toLowerCase().split(/\\s+/).filter(Boolean);
   const groups = [...form.querySelectorAll("[data-group]")].filter((choice) => choice.value);
-  const bounds = [...form.querySelectorAll("[data-value]")].filter((bound) => bound.value !== "");
+  // Values beyond the first bounds are hidden only by bounds that somebody has set.
+  const bounds = [...form.querySelectorAll("[data-value]")].filter(
+    (bound) => bound.value !== "" && Number(bound.value) !== Number(bound.defaultValue));
   let shown = 0;
   for (const figure of figures) {
     const visible =
@@ -56,7 +58,7 @@ function filter() {
       groups.every((choice) => figure.groups[choice.dataset.group] === choice.value) &&
       bounds.every((bound) => {
         const value = figure.values[bound.dataset.value];
-        if (value === undefined) return Number(bound.value) === Number(bound.defaultValue);
+        if (value === undefined) return false;
         return bound.dataset.bound === "least"
           ? value >= Number(bound.value) : value <= Number(bound.value);
       });

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.tiny import NETWORK, UNKNOWN_WORD
+from tests.utils.evaluation import cases
 from utils.evaluation.evaluator import build_evaluator
 from utils.evaluation.pictures import draw_panels, draw_pictures
 from utils.evaluation.results import pictures
-from utils.evaluation.results.pictures import heading, rank
+from utils.evaluation.results.pictures import heading, rank, sheet_and_page
 from utils.visualization.drawing import draw_prediction
+from utils.visualization.gallery import Card
 from utils.visualization.panels import contact_sheet
 
 WORD_LEN = NETWORK["word_len"]
@@ -109,6 +111,28 @@ def test_a_sheet_shows_few_and_the_page_all(evaluated, monkeypatch):
     sheet, page = draw_pictures(evaluator, grounder, WORD_LEN, measured, 3, "tiny val")
     assert page.decode().count("<figure") == 9
     assert sheet.shape[1] == 480 + 2 * 16  # one column and the gaps of 1/30 beside it
+
+
+def test_a_sheet_of_few_shows_the_very_best_median_and_worst(monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_ON_SHEET", 1)
+    measured = [cases.case(index, det_iou=0.9 - index / 10, seg_iou=0.5) for index in range(9)]
+    drawn = []
+
+    class Painter:
+        @staticmethod
+        def panel(case):
+            drawn.append(case.index)
+            return np.zeros((10, 480, 3), np.uint8)
+
+        @staticmethod
+        def card(case, kind):
+            return Card("", (0, 0), (f"{kind} {case.index}",))
+
+    _, page = sheet_and_page(
+        measured, 3, "nine", Painter(), lambda indices: [measured[k] for k in indices]
+    )
+    assert sorted(drawn) == [0, 4, 8]
+    assert "best 3 of 9: mean box IoU 0.80" in page.decode()
 
 
 def test_a_set_smaller_than_the_row(evaluated):

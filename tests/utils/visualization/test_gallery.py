@@ -115,7 +115,7 @@ def test_filters_in_a_browser(browser, tmp_path):
     cards = [
         card("red box", address, groups={"Split": "val"}, values={"Box IoU": 0.2}),
         card(f"blue box {SCRIPT}", address, groups={"Split": "train"}, values={"Box IoU": 0.6}),
-        card("red disk", address, groups={"Split": "train"}, values={"Box IoU": 0.9}),
+        card("red disk", address, groups={"Split": "train"}, values={"Box IoU": 0.9, "Score": 7.3}),
         card("red ring", embedded(np.zeros((30, 40, 3), np.uint8)), groups={"Split": "val"}),
     ]
     (tmp_path / "index.html").write_bytes(gallery("a set", [], cards))
@@ -152,4 +152,6 @@ def test_filters_in_a_browser(browser, tmp_path):
     assert shown() == [0, 1, 2, 3]
     put("[data-bound=least]", "0.6")
     assert shown() == [1, 2]
+    put("[data-value=Score][data-bound=most]", "0.9")
+    assert shown() == []
     assert browser.get_log("browser") == []

@@ -193,7 +193,8 @@ def sheet_and_page(
     for kind, cases in ranked.items():
         for case in cases:
             kinds.setdefault(case.index, kind)
-    on_sheet = {case.index for cases in ranked.values() for case in cases[:MOST_ON_SHEET]}
+    few = rank(measured, min(count, MOST_ON_SHEET))  # Among those of the page.
+    on_sheet = {case.index for cases in few.values() for case in cases}
     panels, cards = dict[int, np.ndarray](), dict[int, Card]()
     for case in measure(list(kinds)):
         if case.index in on_sheet:
@@ -201,8 +202,10 @@ def sheet_and_page(
         cards[case.index] = painter.card(case, kinds[case.index])
     headings = {kind: heading(kind, cases, len(measured)) for kind, cases in ranked.items()}
     sections = {
-        headings[kind]: [panels[case.index] for case in cases if case.index in panels]
-        for kind, cases in ranked.items()
+        heading(kind, cases, len(measured)): [
+            panels[case.index] for case in cases if case.index in panels
+        ]
+        for kind, cases in few.items()
     }
     title = f"{name}: {len(measured):,} expressions"
     sheet = contact_sheet(sections, min(count, MOST_COLUMNS), title)
