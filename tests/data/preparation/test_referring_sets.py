@@ -154,7 +154,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_set(raw, small_disk, monke
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {disk / 'out/masks/refcoco/masks.jsonl'}: the disk is full")
     assert state(disk / "out") == before
-    assert {path.name for path in (disk / "out/masks").iterdir()} == {"refcoco"}
+    assert {path.name for path in (disk / "out/masks").iterdir()} == {"refcoco", ".refcoco.lock"}
     assert {path.name for path in (disk / "out/anns").iterdir()} == {"refcoco", ".refcoco.lock"}
     (disk / "other").unlink()
     assert run(raw, disk, "--generate_mask", "--overwrite") == 0
