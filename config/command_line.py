@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,13 +10,17 @@ from contextlib import suppress
 from typing import TextIO
 
 from config.errors import UserError, message_of, printable
-from config.schema import PROJECT_ROOT
+from config.schema import ENGINES, PROJECT_ROOT
 from config.signals import Stopped, stop_signals
 
 # Exit codes: bad input, interrupted from the keyboard, and output that nobody reads.
 BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 NAMES_SHOWN = 3
 DEFAULT_CONFIG = "config/config.json"
+# Value of --precision → the setting, None for that of the config.
+PRECISIONS = {
+    "auto": None, "float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16",
+}  # fmt: skip
 
 
 def run(main: Callable[[], int | None], resume_hint: str, early_hint: str | None = None) -> None:
@@ -104,6 +109,38 @@ def not_empty(text: str) -> str:
     return text
 
 
+def fraction(text: str) -> float:
+    """The `type` of arguments in 0..1.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no number of this range.
+    """
+    value = _float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
+    return value
+
+
+def any_number(text: str) -> float:
+    """The `type` of arguments of any range.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no finite number.
+    """
+    value = _float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a number, not {text!r}")
+    return value
+
+
+def _float(text: str) -> float:
+    """The number that a text is; NaN for any other text."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def not_negative(text: str) -> int:
     """The `type` of arguments that are a number of things, 0 for none.
 
@@ -157,6 +194,37 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         help="override settings of the file, e.g. --set batch_size=8 backbone=vgg; of two values "
         "for a key, the last one counts",
     )
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--engine` and `--precision`, which are short for settings, to a parser.
+
+    The parser has `add_set_argument`; the arguments become part of its `overrides`.
+    """
+    parser.add_argument(
+        "--engine",
+        dest="overrides",
+        action=_Setting,
+        choices=ENGINES,
+        help="what runs the network (default: the setting engine); docs/engines.md compares them",
+    )
+    parser.add_argument(
+        "--precision",
+        dest="overrides",
+        action=_Setting,
+        choices=list(PRECISIONS),
+        help="type to compute in (default: auto, the setting precision); weights stay float32",
+    )
+
+
+class _Setting(argparse.Action):
+    """Appends the value of an option to the overrides, as a setting of the option's name."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        key = self.option_strings[0].removeprefix("--")
+        value = PRECISIONS[values] if key == "precision" else values
+        if value is not None:
+            namespace.overrides = [*namespace.overrides, f"{key}={value}"]
 
 
 def add_weights_argument(parser: argparse.ArgumentParser, help: str = "weights to load") -> None:

@@ -17,6 +17,8 @@ from config.json_text import check_regular
 
 SETTINGS_FILE = "config.json"
 BEST_WEIGHTS = "best.weights.h5"
+# Beside them: those with the best masks, and the best averages (config keys best_seg and ema).
+BEST_SEG, BEST_EMA = "best_seg.weights.h5", "best_ema.weights.h5"
 # The settings that must be those of the training.
 ARCHITECTURE = (
     "backbone", "backbone_width", "backbone_blocks", "head_width", "aspp_dilations",

@@ -31,6 +31,8 @@ from config.setting import (
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
+ENGINES = ["tensorflow", "onnxruntime", "openvino"]
+
 # Keys of the published configurations that no longer mean anything, with the reason.
 OBSOLETE_KEYS = {
     "crf": "was never read by the published implementation",
@@ -174,6 +176,34 @@ class Config:
         "as published, short leaves it smaller (on one device only), drop leaves it out",
         choices=["wrap", "short", "drop"],
     )
+    accumulate_steps: int = setting(
+        1,
+        "parts in which a step computes its batch, one after the other, so that the memory of a "
+        "device need only hold one of them; BatchNorm sees each part by itself",
+        low=1,
+        high=1024,
+    )
+    flip: float = setting(
+        0.0,
+        "probability that a training sample is mirrored and left and right are exchanged in its "
+        "expression; ambiguous expressions are not mirrored",
+        low=0,
+        high=1,
+    )
+    scale_jitter: float = setting(
+        0.0,
+        "J to enlarge training images by a random factor between 1 - J and 1 + J, around a window "
+        "that contains the referent",
+        low=0,
+        high=0.5,
+    )
+    color_jitter: float = setting(
+        0.0,
+        "J to change brightness, contrast and saturation of training images by random factors "
+        "between 1 - J and 1 + J",
+        low=0,
+        high=0.5,
+    )
     lr: float = setting(1e-3, "initial learning rate of Adam", low=0, high=10.0)
     lr_schedule: str = setting(
         "steps",
@@ -212,10 +242,17 @@ class Config:
     clip_norm: float = setting(
         0.0, "global norm to which gradients are clipped; 0 disables clipping", low=0, high=1e9
     )
+    ema: float = setting(
+        0.0,
+        "decay per step of an exponential moving average of the weights, such as 0.999; it is "
+        "evaluated, too, and its best state saved as best_ema.weights.h5; 0 disables it",
+        low=0,
+        high=0.999999,
+    )
     seed: int = setting(
         10010,
-        "seed of the initial weights, the order of the samples, the choice of expressions and "
-        "dropout",
+        "seed of the initial weights, the order of the samples, the choice of expressions, dropout "
+        "and augmentation",
         low=0,
         high=2**32 - 1,
     )
@@ -230,6 +267,11 @@ class Config:
         "float32",
         "dtype policy of the network",
         choices=["float32", "mixed_float16", "mixed_bfloat16"],
+    )
+    engine: str = setting(
+        "tensorflow",
+        "what runs the network in test.py, predict.py and its page, see docs/engines.md",
+        choices=ENGINES,
     )
     jit_compile: int = setting(0, "compile the network with XLA", choices=[0, 1])
     distribute: str = setting(
@@ -275,7 +317,15 @@ class Config:
         low=0,
         high=1e6,
     )
-    log_images: int = setting(0, "predictions to draw in TensorBoard per epoch", low=0, high=10000)
+    best_seg: int = setting(
+        0,
+        "save the weights with the highest mean IoU of the masks, too, as best_seg.weights.h5",
+        choices=[0, 1],
+    )
+    log_images: int = setting(
+        2, "best, median and worst predictions to draw in TensorBoard per epoch, of each",
+        low=0, high=1000,
+    )  # fmt: skip
 
     @property
     def text_input(self) -> str:

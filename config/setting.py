@@ -197,6 +197,13 @@ def check_combination(values: Mapping[str, Any]) -> None:
         refuse("cache_features", "0 if free_body is 0: all features change during training")
     if values["cache_features"] and values["frozen_bn"] == "batch":
         refuse("cache_features", '0 if frozen_bn is "batch": features depend on the batch')
+    for key in ("flip", "scale_jitter", "color_jitter"):
+        if values["cache_features"] and values[key]:
+            reason = "cached features are those of unchanged images"
+            refuse(key, f"0 if cache_features is 1, or set cache_features to 0: {reason}")
+    if values["accumulate_steps"] > max(values["batch_size"] // 2, 1):
+        most = f"at most half of batch_size ({values['batch_size']})"
+        refuse("accumulate_steps", f"{most}: BatchNorm needs two samples in each part")
     if values["jit_compile"] and values["distribute"] != "one":
         refuse("jit_compile", '0 if distribute is not "one": XLA cannot exchange gradients')
     if values["start_epoch"] >= values["epoches"]:

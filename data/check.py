@@ -12,11 +12,17 @@ Opens every image and mask of the config's train_set and evaluate_set and report
   - statistics: box sizes and how well the anchors fit them, expression lengths, the share of
     expressions that word_len truncates and of words that this drops, words without a vector.
 
+With --train_sets and --evaluate_sets, it only looks for images that these sets share, also across
+data sets:
+
+    python data/check.py --train_sets data/anns/refcoco/train.txt data/anns/refcoco+/train.txt \\
+        --evaluate_sets data/anns/refcocog/val.txt data/anns/refcocog/test.txt
+
 It builds no network. `python train.py --dry-run` does, and so finds names of backbones, text
 encoders and weights that do not exist, and weights that do not fit.
 
-Exit code: 0 if no data or file would stop a run, 1 if one would, 2 if the check itself failed, for
-example because the settings are invalid.
+Exit code: 0 if no data or file would stop a run, 1 if one would, or if --train_sets share images
+with --evaluate_sets, 2 if the check itself failed, for example because the settings are invalid.
 """
 
 import argparse
@@ -43,7 +49,23 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="write the proposed anchors to FILE, to be used as anchors_file",
     )
-    return parser.parse_args(arguments)
+    for kind in ("train", "evaluate"):
+        parser.add_argument(
+            f"--{kind}_sets",
+            nargs="+",
+            type=not_empty,
+            metavar="FILE",
+            help=f"annotation files to {kind} on: only look for images that training and "
+            "evaluation sets share; images of COCO are recognized by their id",
+        )
+    options = parser.parse_args(arguments)
+    if bool(options.train_sets) != bool(options.evaluate_sets):
+        parser.error("--train_sets and --evaluate_sets need each other")
+    other_config = options.config != parser.get_default("config")
+    others = (options.write_anchors, options.quick, options.overrides, other_config)
+    if options.train_sets and any(others):
+        parser.error("--train_sets only looks for shared images; leave out the other options")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int | None:
@@ -53,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int | None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.train_sets:
+        from data.preparation.leakage import report_shared_images
+
+        return 1 if report_shared_images(options.train_sets, options.evaluate_sets) else 0
     config = load_config(options.config, options.overrides, report=print)
 
     from data.loading.anchors import check_anchor_target

@@ -1,15 +1,16 @@
-"""Convert raw RefCOCO, RefCOCO+, RefCOCOg or ReferIt to annotation lines and masks.
+"""Convert raw RefCOCO, RefCOCO+, RefCOCOg, ReferIt and further sets to annotation lines and masks.
 
     python data/data_process.py --data_root data/raw --dataset refcoco --split unc --generate_mask
 
-Reads DATA_ROOT/DATASET/instances.json and DATA_ROOT/DATASET/refs(SPLIT).p, and writes
+Reads DATA_ROOT/DATASET/instances.json and DATA_ROOT/DATASET/refs(SPLIT).p, or the Parquet or JSON
+files of further sets that data/README.md describes, and writes
 
     OUTPUT_DIR/anns/DATASET/{train,val,...}.txt   one annotation file per split
     OUTPUT_DIR/masks/DATASET/masks.jsonl          one mask per referent, with --generate_mask
 
-and manifest.json in both folders, or nothing at all. A set that was prepared from the same files is
-replaced, any other one only with --overwrite. Files that you added or changed are never deleted.
-data/README.md says where to get the raw files.
+with ids.jsonl beside the lines and manifest.json in each folder, or nothing at all. A set that was
+prepared from the same files is replaced, any other one only with --overwrite. Files that you added
+or changed are never deleted. data/README.md says where to get the raw files.
 """
 
 import argparse
@@ -23,22 +24,22 @@ from config.command_line import counted, exit_code
 from config.errors import UserError
 from config.files import bytes_text
 from config.schema import PROJECT_ROOT
-from data.preparation.refer import (
-    DATASETS,
-    PUBLISHED_COUNTS,
-    check_split,
-    division_list,
-    read_raw_set,
-)
+from data.preparation.raw.published import PUBLISHED, REVIEWED, Counts
+from data.preparation.raw.raw_set import DATASETS, RawSet, check_split, division_list
+from data.preparation.raw.reading import read_raw_set
+from data.preparation.raw.reviewed import FOLDER as REVIEWS
+from data.preparation.raw.reviewed import only_reviewed
 from data.preparation.referring_sets import (
     COCO_DATASETS,
     Summary,
     add_to_image_list,
     evaluation_images,
     needed_bytes,
+    photograph_folder,
     prepare_set,
     prepared_folders,
 )
+from data.preparation.sidecars.no_target import FILE_NAME as NO_TARGET_FILE
 from data.preparation.wording import plural
 
 DATA_FOLDER = PROJECT_ROOT / "data"
@@ -70,6 +71,15 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--generate_mask", action="store_true", help="also write the masks, which training needs"
     )
     parser.add_argument(
+        "--only_reviewed",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="leave out the expressions of the evaluation splits that Ref-L4 judged wrong, "
+        f"according to its reviews in DIR (default: DATA_ROOT/{REVIEWS}); RefCOCO, RefCOCO+ and "
+        "RefCOCOg only",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace lines and masks of the data set in OUTPUT_DIR, whatever they were made from; "
@@ -95,12 +105,35 @@ def _run(options: argparse.Namespace) -> int:
     if options.list_eval_images:
         return _list_evaluation_images(options)
     raw = read_raw_set(options.data_root, options.dataset, options.split)
+    if options.only_reviewed is not None:
+        raw = _only_reviewed(raw, options)
     size = bytes_text(needed_bytes(raw, options.generate_mask))
     print(f"{options.dataset} ({options.split}) needs about {size} in {options.output_dir}")
     summary = prepare_set(raw, options.output_dir, options.generate_mask, options.overwrite)
     _print_summary(summary, options)
+    if raw.photographs is not None:
+        print(f"photographs → {photograph_folder(options.output_dir, options.dataset)}")
     _print_notes(summary, options)
     return 0
+
+
+def _only_reviewed(raw: RawSet, options: argparse.Namespace) -> RawSet:
+    """The data set without the expressions that were judged wrong."""
+    folder = Path(options.only_reviewed or Path(options.data_root) / REVIEWS)
+    raw, review = only_reviewed(raw, folder)
+    judged, wrong = published = REVIEWED[raw.dataset]
+    compared = (
+        "as published"
+        if (review.judged, review.wrong) == published
+        else (f"published: {wrong:,} of {judged:,}")
+    )
+    print(
+        f"review: {review.wrong:,} of {plural(review.judged, 'expression')} judged wrong "
+        f"({compared})"
+    )
+    if review.without:
+        print(f"expressions without a review, which are kept: {counted(review.without)}")
+    return raw
 
 
 def _list_evaluation_images(options: argparse.Namespace) -> int:
@@ -109,14 +142,13 @@ def _list_evaluation_images(options: argparse.Namespace) -> int:
             f"--list_eval_images: the images of {options.dataset} are not from COCO, so a backbone "
             "pretrained on COCO has not seen them; omit the option"
         )
-    if options.generate_mask or options.overwrite:
+    if options.generate_mask or options.overwrite or options.only_reviewed is not None:
         raise UserError(
             "--list_eval_images only lists images: run the command once with it and once with "
-            "--generate_mask or --overwrite"
+            "--generate_mask, --overwrite or --only_reviewed"
         )
-    names = evaluation_images(
-        read_raw_set(options.data_root, options.dataset, options.split).referents
-    )
+    raw = read_raw_set(options.data_root, options.dataset, options.split)
+    names = evaluation_images((*raw.referents, *raw.without_target))
     total = add_to_image_list(options.list_eval_images, names)
     print(
         f"{plural(len(names), 'evaluation image')} → {options.list_eval_images} "
@@ -127,33 +159,27 @@ def _list_evaluation_images(options: argparse.Namespace) -> int:
 
 def _print_summary(summary: Summary, options: argparse.Namespace) -> None:
     annotations, masks = prepared_folders(options.output_dir, options.dataset)
-    published = PUBLISHED_COUNTS.get((options.dataset, options.split), {})
+    complete = options.only_reviewed is None
+    published = PUBLISHED.get((options.dataset, options.split), {}) if complete else {}
     for split, referents in summary.referents.items():
         path = annotations / f"{split}.txt"
         if not referents:
             print(f"{split:6} no referents, {path} not written")
             continue
-        images = len({referent.image for referent in referents})
-        expressions = sum(len(referent.expressions) for referent in referents)
-        print(
-            f"{split:6} {plural(len(referents), 'referent')}, "
-            f"{plural(expressions, 'expression')}"
-            f"{_compared((len(referents), expressions), published.get(split))}, "
-            f"{plural(images, 'image')} → {path}"
+        counts = Counts(
+            len(referents),
+            sum(len(referent.expressions) for referent in referents),
+            len({referent.image for referent in referents}),
         )
+        numbers = (plural(n, name.removesuffix("s")) for name, n in counts._asdict().items())
+        print(f"{split:6} {', '.join(numbers)}{counts.compared(published.get(split))} → {path}")
+        count = sum(
+            len(entry.expressions) for entry in summary.without_target if split in entry.splits
+        )
+        if count:
+            print(f"{'':6} {plural(count, 'expression')} without a target → {NO_TARGET_FILE}")
     if options.generate_mask:
         print(f"masks → {masks}")
-
-
-def _compared(counts: tuple[int, int], published: tuple[int, int] | None) -> str:
-    """How the numbers of referents and expressions compare with the published ones."""
-    if published is None:
-        return ""
-    return (
-        " (as published)"
-        if counts == published
-        else " (published: {:,} and {:,})".format(*published)
-    )
 
 
 def _print_notes(summary: Summary, options: argparse.Namespace) -> None:

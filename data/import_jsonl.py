@@ -15,6 +15,8 @@ Each line of the input describes one object:
                 PPM, TGA or TIFF, because JPEG, WebP and AVIF can change the values at the border
   expressions   one or more expressions
   split         train, val, test, … (default: --split)
+  id            number of the only expression in its data set, by which files of predictions may
+                name it (test.py --predictions); written to ids.jsonl
 
 Writes OUTPUT/anns/NAME/<split>.txt, OUTPUT/masks/NAME/masks.jsonl and
 OUTPUT/anns/NAME/config.json, which train.py, test.py and data/check.py accept as --config. The

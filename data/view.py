@@ -7,6 +7,7 @@
 Writes a page for the browser (.html) or a sheet (.png) that shows, per referent, the image, its box
 and mask, and all expressions. The page can be filtered by split and by words, contains its pictures
 and needs no network. Referents of which a file is missing or damaged are shown with the fault.
+Words are whole words of one expression, in any case and without punctuation around them.
 
 Only the paths of annotation lines, images and masks in the config count. A page or sheet that this
 command has written is replaced; any other file, and one that was changed since, is not.

@@ -5,7 +5,9 @@ import tensorflow as tf
 
 from model.boxes import cxcywh_to_xyxy
 
-MAX_LOG_SIZE = 80.0  # The exponential of more than 88.7 overflows float32.
+# Of a box in anchors: 10^13 of them. More than 88.7 overflows float32; readers of results take
+# coordinates up to 2^53.
+MAX_LOG_SIZE = 30.0
 
 
 def decode_grid(

@@ -1,7 +1,7 @@
 """Adaptive soft non-located suppression (ASNLS), section 3.4 of the paper.
 
-It boosts probabilities inside the predicted box and suppresses those outside, in proportion to
-the confidence of the box.
+It boosts probabilities inside the predicted box and suppresses those outside, by factors that
+depend on the confidence of the box: the less sure the box, the stronger both are.
 """
 
 from collections.abc import Sequence

@@ -74,17 +74,16 @@ def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[Missin
 
 def check_no_file_missing(config: Config, keys: Iterable[str] = TRAINING) -> None:
     """Raises `UserError` that lists all files of `missing_files`, if there are any."""
-    missing = missing_files(config, keys)
-    if missing:
-        raise UserError(missing_text(missing))
+    refuse_missing(missing_files(config, keys))
 
 
-def missing_text(missing: Iterable[MissingFile]) -> str:
-    """The message about missing files: one line for one of them, else a list."""
-    lines = [str(file) for file in missing]
-    if len(lines) == 1:
-        return lines[0]
-    return "\n  ".join([f"{len(lines)} files or folders of this run are missing:", *lines])
+def refuse_missing(missing: Iterable[MissingFile]) -> None:
+    """Raises `UserError` that lists files, each once, if there are any."""
+    lines = list(dict.fromkeys(map(str, missing)))
+    if len(lines) > 1:
+        lines.insert(0, f"{len(lines)} files or folders of this run are missing:")
+    if lines:
+        raise UserError("\n  ".join(lines))
 
 
 def _short(path: str | os.PathLike) -> str:

@@ -4,5 +4,5 @@
 images of an evaluation. `annotations.py` reads referents, `images.py`
 and `masks.py` read files, `letterbox.py` maps them to the input of the network and back,
 `anchors.py` reads and finds anchors, `feature_store.py` keeps features on disk. `boxes.py` and
-`errors.py` are shared.
+`errors.py` are shared. The package `augmentation` varies training samples.
 """

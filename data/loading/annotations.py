@@ -21,6 +21,7 @@ from data.loading.errors import DataError
 SEPARATOR = " ~ "
 _FIELDS = ("x1", "y1", "x2", "y2", "category", "mask-id")
 _WHOLE_NUMBER = re.compile("-?[0-9]+")
+_COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 MAX_LINE_BYTES = 4_000_000
 MAX_NUMBER = 10**15 - 1  # Exact in float64 as well.
 
@@ -154,6 +155,15 @@ def write_annotations(path: str | os.PathLike, referents: Iterable[Referent]) ->
         DataError: a line cannot represent a referent (see `format_line`).
     """
     write_text(path, "".join(format_line(referent) + "\n" for referent in referents))
+
+
+def image_key(name: str) -> str:
+    """What tells images apart across data sets: the 12 digits of COCO's names, else the whole name.
+
+    COCO's 000000581857.jpg of 2017 is its COCO_train2014_000000581857.jpg of 2014.
+    """
+    coco_id = _COCO_NAME.fullmatch(name.rpartition("/")[2])
+    return coco_id[1] if coco_id else name
 
 
 def check_box_in_image(referent: Referent, width: int, height: int) -> None:

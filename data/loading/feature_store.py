@@ -26,6 +26,7 @@ import numpy as np
 
 from config.errors import UserError
 from config.files import (
+    check_folder,
     check_free_space,
     locked,
     no_space_named,
@@ -142,6 +143,7 @@ class FeatureStore:
         Raises:
             NoSpaceError: the features that are still missing do not fit on the disk.
         """
+        check_folder(self.folder)
         self._check_space()
         message = f"{self.folder}: another process computes these features; waiting for it to end"
         with locked(self._lock_path, message, wait=True):
@@ -172,9 +174,13 @@ class FeatureStore:
             ]
         values = np.concatenate(parts)
         if not np.isfinite(values).all():
+            if all(np.isfinite(feature).all() for feature in features):
+                raise DataError(
+                    f"{image}: its features are too large for {self.dtype}; set cache_dtype=float32"
+                )
             raise DataError(
-                f"{image}: its features are not finite as {self.dtype}; set cache_dtype=float32, "
-                "or cache_features=0 if that does not help"
+                f"{image}: the network computes features that are NaN or infinite; its weights are "
+                "damaged or their training has diverged: use others, or precision=float32"
             )
         content = values.tobytes()
         with no_space_named(self._features_path, self.bytes):

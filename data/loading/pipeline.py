@@ -1,7 +1,7 @@
 """The input pipeline of training: annotations, images and masks to batches.
 
 A training sample is one referent with one of its expressions, in an order that seed and epoch
-determine.
+determine; `data.loading.augmentation` varies it on request.
 """
 
 import os
@@ -15,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data.loading.annotations import Referent, check_box_in_image
+from data.loading.augmentation.recipe import Augmentation, Variation, Variations
 from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
@@ -49,6 +50,7 @@ class TrainingSet:
         mask_target: "corner" or "area", see `data.loading.letterbox.letterbox_mask`.
         features: cached features that replace the images, or None.
         on_bad_sample: "error", or "skip" to replace samples whose files cannot be used.
+        augmentation: how samples are varied; cached features cannot be.
         bad_samples: filled while samples are skipped: image, or mask and image → reason.
     """
 
@@ -63,6 +65,7 @@ class TrainingSet:
     mask_target: str = "corner"
     features: FeatureStore | None = None
     on_bad_sample: str = "error"
+    augmentation: Augmentation = Augmentation()
     bad_samples: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -110,10 +113,16 @@ class TrainingSet:
         Raises:
             DataError: the image or mask cannot be used, or the box lies outside the image.
         """
-        visual, size = self._visual(self.referents[index])
-        return (*visual, *self._targets(self.referents[index], *size))
+        referent = self.referents[index]
+        return self._parts(referent, self._visual(referent))
 
-    def sample_at(self, order: np.ndarray, position: int) -> tuple[int, tuple[np.ndarray, ...]]:
+    def variations(self, epoch: int, order: np.ndarray, choice: np.ndarray) -> Variations | None:
+        """The variations of the samples of a plan; None if nothing is varied."""
+        return self.augmentation.variations(epoch, self._expressions(order, choice))
+
+    def sample_at(
+        self, order: np.ndarray, position: int, variations: Variations | None = None
+    ) -> tuple[int, tuple[np.ndarray, ...]]:
         """Loads the referent at a position of an epoch's plan.
 
         With on_bad_sample="skip", a sample that cannot be used is replaced by the next one of the
@@ -122,6 +131,7 @@ class TrainingSet:
         Args:
             order: of `plan`.
             position: index into it.
+            variations: of the samples of the plan.
 
         Returns:
             The position of the sample that was loaded, and its parts as from `sample`.
@@ -133,9 +143,10 @@ class TrainingSet:
             referent = self.referents[order[used]]
             bad = referent.image
             try:
-                visual, size = self._visual(referent)
+                visual = self._visual(referent)
                 bad = f"mask-id {referent.mask_id} on {referent.image}"
-                return used, (*visual, *self._targets(referent, *size))
+                variation = None if variations is None else variations[used]
+                return used, self._parts(referent, visual, variation)
             except DataError as error:
                 if self.on_bad_sample != "skip":
                     raise
@@ -145,31 +156,45 @@ class TrainingSet:
             f"{self.bad_samples[bad]}"
         )
 
-    def _visual(self, referent: Referent) -> tuple[list[np.ndarray], tuple[int, int]]:
-        """The parts of `visual_spec`, and width and height of the image."""
+    def _visual(self, referent: Referent) -> tuple[Image.Image | list[np.ndarray], tuple[int, int]]:
+        """The image or its cached features, and width and height of the image."""
         if reason := self.bad_samples.get(referent.image):
             raise DataError(reason)
         if self.features is not None:
             return self.features.read(referent.image)
         image = read_image(Path(self.image_path) / referent.image)
-        return [letterbox_image(image, self.input_size)], image.size
+        return image, image.size
 
-    def _targets(
-        self, referent: Referent, width: int, height: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _parts(
+        self,
+        referent: Referent,
+        visual: tuple[Image.Image | list[np.ndarray], tuple[int, int]],
+        variation: Variation | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """The parts of `sample`, from what `_visual` returns."""
+        image, (width, height) = visual
         check_box_in_image(referent, width, height)
+        box, mask = referent.box_xyxy_px, self.masks.read(referent, width, height)
+        if not isinstance(image, list):
+            if variation is not None:
+                image, box, mask = variation.apply(image, box, mask)
+                width, height = image.size
+            image = [letterbox_image(image, self.input_size)]
         geometry = Letterbox.fit(width, height, self.input_size)
-        box = letterbox_box(referent.box_xyxy_px, geometry).astype(np.float32)
-        mask = self.masks.read(referent, width, height)
-        return box, letterbox_mask(mask, geometry, self.stride, self.mask_target)
+        box_input = letterbox_box(box, geometry).astype(np.float32)
+        return *image, box_input, letterbox_mask(mask, geometry, self.stride, self.mask_target)
 
     def word_ids(self, order: Iterable[int], choice: Iterable[int]) -> np.ndarray:
         """Ids of the chosen expressions, int32 (len(order), word_len)."""
-        rows = [
-            self.words.encode(self.referents[i].expressions[k], self.word_len)
-            for i, k in zip(order, choice, strict=True)
-        ]
+        return self.encoded(self._expressions(order, choice))
+
+    def encoded(self, expressions: Iterable[str]) -> np.ndarray:
+        """Ids of expressions, int32 (n, word_len)."""
+        rows = [self.words.encode(expression, self.word_len) for expression in expressions]
         return np.array(rows, np.int32).reshape(-1, self.word_len)
+
+    def _expressions(self, order: Iterable[int], choice: Iterable[int]) -> list[str]:
+        return [self.referents[i].expressions[k] for i, k in zip(order, choice, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -251,11 +276,17 @@ def training_batches(
         ("box_xyxy_px", (4,), tf.float32),
         ("mask", (cells, cells, 1), tf.float32),
     ]
-    look_up, ids = training_set.words.lookup, training_set.word_ids(order, choice)
+    variations = training_set.variations(epoch, order, choice)
+    ids = (
+        training_set.word_ids(order, choice)
+        if variations is None
+        else training_set.encoded(variations.expressions)
+    )
+    look_up = training_set.words.lookup
     example = look_up(ids[:1])
 
     def load(position):
-        used, parts = training_set.sample_at(order, int(position))
+        used, parts = training_set.sample_at(order, int(position), variations)
         return (ids[used], order[used], *parts)
 
     def load_in_graph(position):

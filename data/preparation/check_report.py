@@ -30,9 +30,10 @@ from data.preparation.inspection import (
     inspect_set,
     mean_best_iou,
     propose_anchors,
-    shared_images,
 )
+from data.preparation.leakage import images_of, shared_images
 from data.preparation.manifest import check_pairing
+from data.preparation.sidecars.no_target import read_no_target
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.text.vectors import build_word_table, vocabulary_of
@@ -168,11 +169,17 @@ def _read_sets(config: Config, missing: Collection[str], report: Report) -> _Set
 def _check_files(
     config: Config, key: str, referents: list[Referent], report: Report, decode: bool
 ) -> Findings:
-    n_images = len({referent.image for referent in referents})
     masks, faults = _open_masks(getattr(config, key), config.seg_gt_path)
+    images = {referent.image for referent in referents}
+    if key == "evaluate_set":  # Training has no use for expressions without a target.
+        try:
+            images |= {entry.image for entry in read_no_target(config.evaluate_set) or ()}
+        except (OSError, UserError) as error:
+            faults.append(str(error))
+    n_images = len(images)
     with Progress(n_images, f"{key}: images", unit="img") as bar:
         findings = inspect_set(
-            referents, config.image_path, masks, config.workers, decode, bar.update
+            referents, config.image_path, masks, config.workers, decode, bar.update, images
         )
     report.heading(f"images and masks of {key}")
     for fault in faults:
@@ -245,13 +252,13 @@ def _check_shared_images(config: Config, sets: _Sets, report: Report) -> None:
     if "train_set" not in sets:
         return
     report.heading("images shared with train_set")
-    train = Path(config.train_set)
+    train, train_images = Path(config.train_set), {r.image for r in sets["train_set"]}
     others = {path for path in train.parent.glob("*.txt") if path != train}
     if "evaluate_set" in sets:
         others.add(Path(config.evaluate_set))
     for path in sorted(others):
         try:
-            shared = shared_images(sets["train_set"], read_annotations(path))
+            shared = shared_images(train_images, images_of(path))
         except (OSError, UserError) as error:
             report.oddity(f"{_short(path)} cannot be read: {error}")
             continue

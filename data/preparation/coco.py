@@ -23,6 +23,20 @@ from data.preparation.json_fields import (
     whole_number,
 )
 
+# COCO's category ids are 1–90 without ten; in this order, they are the categories 0–79.
+UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+COCO_IDS = tuple(number for number in range(1, 91) if number not in UNUSED_COCO_IDS)
+COCO_CATEGORIES = tuple(
+    """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light,
+    fire hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant,
+    bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard,
+    sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle,
+    wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
+    hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop,
+    mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock,
+    vase, scissors, teddy bear, hair drier, toothbrush""".replace("\n    ", " ").split(", ")
+)  # fmt: skip
+
 Id = int | str
 Row = dict[str, Any]
 MAX_PIXELS = 178_956_970  # Pillow opens no larger images.

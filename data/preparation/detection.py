@@ -1,7 +1,6 @@
 """Training data of a plain detector, for pretraining a backbone: COCO instances as target grids."""
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from data.loading.annotations import image_key
 from data.loading.errors import DataError
 from data.loading.images import read_image
 from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image
@@ -31,7 +31,6 @@ STRIDES = (32, 16, 8)
 BOX_CHANNELS = slice(1, 5)
 # Each class is a channel of the target grids; attributes of free text would fill the memory.
 MAX_CLASSES = 5_000
-_COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})\.\w+")
 
 
 @dataclass(frozen=True)
@@ -197,17 +196,8 @@ def _image_names(coco: CocoFile) -> dict[Id, str]:
 
 def _named_images(names: Mapping[Id, str], wanted: Collection[str]) -> set[Id]:
     """Ids of the images that a list of names means."""
-    keys = {_image_key(name) for name in wanted}
-    return {image_id for image_id, name in names.items() if _image_key(name) in keys}
-
-
-def _image_key(name: str) -> str:
-    """What tells images apart: the 12 digits of COCO's names, else the whole name.
-
-    COCO's 000000581857.jpg of 2017 is its COCO_train2014_000000581857.jpg of 2014.
-    """
-    coco_id = _COCO_NAME.fullmatch(name.rpartition("/")[2])
-    return coco_id[1] if coco_id else name
+    keys = {image_key(name) for name in wanted}
+    return {image_id for image_id, name in names.items() if image_key(name) in keys}
 
 
 def _annotations_by_image(coco: CocoFile, used: set[Id]) -> dict[Id, list[Row]]:

@@ -5,7 +5,7 @@
 
 import collections
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def inspect_set(
     workers: int,
     decode: bool = True,
     on_image: Callable[[int], None] = lambda done: None,
+    more_images: Iterable[str] = (),
 ) -> Findings:
     """Opens all images and masks of a set, in parallel.
 
@@ -85,10 +86,13 @@ def inspect_set(
         workers: number of threads.
         decode: whether to decode the images; otherwise truncated files are not found.
         on_image: called after each image with the number of images done so far.
+        more_images: images without referents to open as well.
     """
-    groups = collections.defaultdict(list)
+    groups: dict[str, list[Referent]] = collections.defaultdict(list)
     for referent in referents:
         groups[referent.image].append(referent)
+    for image in more_images:
+        groups.setdefault(image, [])
     findings = Findings()
 
     def inspect(image: str) -> Findings:
@@ -223,8 +227,3 @@ def propose_anchors(boxes_wh: np.ndarray, count: int, seed: int) -> np.ndarray |
     if len(np.unique(boxes_wh, axis=0)) < count:
         return None
     return kmeans_anchors(boxes_wh, count, seed)
-
-
-def shared_images(first: list[Referent], second: list[Referent]) -> list[str]:
-    """Names of the images that occur in both sets, sorted."""
-    return sorted({r.image for r in first} & {r.image for r in second})

@@ -17,6 +17,7 @@ from data.loading.errors import DataError
 # Beyond this, whole numbers cannot be represented exactly as float64.
 MAX_NUMBER = 2**53
 MAX_FILE_NAME = 1_000
+_DIGITS = re.compile("[0-9]{1,15}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -120,3 +121,14 @@ def whole_number(key: str, value: Any, minimum: int = 0) -> int:
     if type(value) not in (int, float) or not minimum <= value <= MAX_NUMBER or int(value) != value:
         raise refusal(key, value, f"a whole number, {minimum} or more")
     return int(value)
+
+
+def expression_id(key: str, value: Any) -> int:
+    """Checks the id of an expression: a whole number, which may be text, as "000017".
+
+    Raises:
+        EntryError: it is anything else or negative.
+    """
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return whole_number(key, value)

@@ -18,17 +18,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from config.files import file_sha256, is_unchanged, write_text
+from config.files import file_sha256, write_text
 from config.json_text import check_regular
 from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import DataError
 from data.loading.masks import FILE_NAME as MASK_FILE
 from data.loading.masks import Masks, open_masks
 from data.preparation.json_fields import parse_json
-from data.support.sealing import is_sealed, sealed
+from data.support.sealing import is_listed, is_sealed, sealed
 
 FILE_NAME = "manifest.json"
 OWN = "sha256_of_manifest"
+# Ends the division of sets without the expressions that were judged wrong.
+REVIEWED_SUFFIX = ", reviewed"  # Of the name of a division.
 _ALLOW = "or add --overwrite to replace lines and masks together"
 
 
@@ -58,6 +60,11 @@ class Manifest:
         """Equal for all preparations of the same division of the same raw files."""
         origin = [self.dataset, self.division, sorted(self.raw_files.items())]
         return hashlib.sha256(json.dumps(origin).encode()).hexdigest()[:16]
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether expressions that were judged wrong are left out of the evaluation splits."""
+        return self.division.endswith(REVIEWED_SUFFIX)
 
     @property
     def described(self) -> str:
@@ -203,8 +210,7 @@ def is_as_written(folder: Path, path: Path) -> bool:
         return False
     if str(path) == FILE_NAME:
         return is_sealed(folder / path, OWN)
-    digest = manifest.files.get(str(path))
-    return digest is not None and is_unchanged(folder / path, digest)
+    return is_listed(folder, path, manifest.files)
 
 
 def files_of_others(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -1,11 +1,13 @@
 """Preparation of raw RefCOCO, RefCOCO+, RefCOCOg and ReferIt: annotation lines and masks.
 
-`prepare_set` takes a raw data set that `data.preparation.refer` reads and writes
+`prepare_set` takes a raw data set that a module of `data.preparation.raw` reads and writes
 
     <output_dir>/anns/<dataset>/<split>.txt     one annotation file per split that has referents
+    <output_dir>/anns/<dataset>/ids.jsonl       the ids of the data set, see `sidecars`
     <output_dir>/masks/<dataset>/masks.jsonl    one mask per referent, if requested
 
-and `manifest.json` in both folders.
+and `manifest.json` in each folder. Photographs that a set comes with are written to
+<output_dir>/images/<dataset>/ in the same way.
 """
 
 import collections
@@ -17,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import shown
-from config.files import check_free_space, write_text
+from config.files import check_free_space, write_bytes, write_text
 from data.loading.annotations import Referent, clean_expression, write_annotations
 from data.loading.boxes import clip_box, has_area
 from data.loading.errors import DataError
+from data.loading.images import check_size, opened_image
 from data.loading.masks import write_masks
+from data.preparation.coco import COCO_IDS, UNUSED_COCO_IDS
 from data.preparation.manifest import (
     Manifest,
     check_replaceable,
@@ -29,28 +33,25 @@ from data.preparation.manifest import (
     replaced_files_of_others,
     write_manifests,
 )
-from data.preparation.refer import SPLITS, RawReferent, RawSet
+from data.preparation.raw.raw_set import SPLITS, RawReferent, RawSet
 from data.preparation.segmentation import (
     SegmentationError,
     decode_segmentation,
     estimated_bytes,
 )
+from data.preparation.sidecars.ids import ReferentIds, write_ids
+from data.preparation.sidecars.no_target import NoTarget, write_no_target
 from data.support.progress import Progress
 from data.support.staging import replaced_together
 
 # The published preparation of ReferIt skips these images, so its sets do not contain them.
 SKIPPED_REFCLEF_IMAGES = ("19579.jpg", "17975.jpg", "19575.jpg")
-BYTES_PER_LINE = 60  # For estimates: numbers and punctuation.
+BYTES_PER_LINE, BYTES_PER_ID = 60, 50  # For estimates: numbers and punctuation.
 KEPT = (
     "files not as an earlier preparation recorded them, kept with a number appended to their name"
 )
-COCO_DATASETS = ("refcoco", "refcoco+", "refcocog")
-# COCO's category ids are 1–90 without these ten; the others, in order, are categories 0–79.
-_UNUSED_COCO_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-_COCO_CATEGORY = {
-    coco_id: category
-    for category, coco_id in enumerate(i for i in range(1, 91) if i not in _UNUSED_COCO_IDS)
-}
+COCO_DATASETS = ("refcoco", "refcoco+", "refcocog", "refcoco-m", "grefcoco")
+_COCO_CATEGORY = {coco_id: category for category, coco_id in enumerate(COCO_IDS)}
 
 
 class SkippedError(Exception):
@@ -65,11 +66,15 @@ class Summary:
         referents: split → prepared referents, in the order of the raw file.
         skipped: reason → names of the referents that were skipped for it.
         changed: kind of repair or oddity → names of the referents or files it concerns.
+        ids: the ids of all prepared referents, in the order of the raw file.
+        without_target: expressions that refer to no object of their image.
     """
 
     referents: dict[str, list[Referent]]
     skipped: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
     changed: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
+    ids: list[ReferentIds] = field(default_factory=list)
+    without_target: list[NoTarget] = field(default_factory=list)
 
 
 def prepare_set(
@@ -92,21 +97,24 @@ def prepare_set(
             or the disk is too full.
     """
     annotations, masks = prepared_folders(output_dir, raw.dataset)
-    for folder in (annotations, masks):
+    folders = [annotations, masks]
+    if raw.photographs is not None:
+        folders.append(photograph_folder(output_dir, raw.dataset))
+    for folder in folders:
         if folder.exists() and not folder.is_dir():
             raise DataError(
                 f"{folder} is a file, but must be a folder: choose another --output_dir"
             )
     splits = SPLITS[raw.dataset, raw.split_by]
-    manifest = Manifest(raw.dataset, raw.split_by, raw.files, generate_mask)
+    manifest = Manifest(raw.dataset, raw.division, raw.files, generate_mask)
     summary = Summary({split: [] for split in splits})
-    with replaced_together(annotations, masks, is_ours=is_as_written) as new:
-        new_annotations, new_masks = new
+    with replaced_together(*folders, is_ours=is_as_written) as new:
+        new_annotations, new_masks, *new_photographs = new
         check_replaceable(annotations, masks, manifest, splits, overwrite)
         check_free_space(
             output_dir,
             needed_bytes(raw, generate_mask),
-            f"{raw.dataset} ({raw.split_by})",
+            f"{raw.dataset} ({raw.division})",
             "free some space or choose another --output_dir",
         )
         masks_of_referents = _converted(raw, generate_mask, summary)
@@ -117,8 +125,15 @@ def prepare_set(
         for split, referents in summary.referents.items():
             if referents:
                 write_annotations(new_annotations / f"{split}.txt", referents)
-        write_manifests(manifest, summary.referents, new[: 1 + generate_mask])
-        kept = replaced_files_of_others((annotations, masks), new)
+        if raw.without_target:
+            _add_without_target(raw.without_target, summary)
+            write_no_target(new_annotations, summary.without_target)
+        write_ids(new_annotations, summary.ids)
+        for folder in new_photographs:
+            _write_photographs(raw, folder)
+        written = (new_annotations, *([new_masks] if generate_mask else []), *new_photographs)
+        write_manifests(manifest, summary.referents, written)
+        kept = replaced_files_of_others(folders, new)
         if kept:
             summary.changed[KEPT] = [str(path) for path in kept]
     return summary
@@ -129,13 +144,21 @@ def prepared_folders(output_dir: str | os.PathLike, dataset: str) -> tuple[Path,
     return Path(output_dir) / "anns" / dataset, Path(output_dir) / "masks" / dataset
 
 
+def photograph_folder(output_dir: str | os.PathLike, dataset: str) -> Path:
+    """Returns the folder of the photographs of a data set that comes with them."""
+    return Path(output_dir) / "images" / dataset
+
+
 def needed_bytes(raw: RawSet, generate_mask: bool) -> int:
     """Estimates the size of a prepared set, rather too large than too small."""
-    needed = 0
-    for referent in raw.referents:
+    needed = raw.photograph_bytes
+    for referent in (*raw.referents, *raw.without_target):
         texts = (referent.image, *referent.expressions)
         line = BYTES_PER_LINE + sum(len(text.encode("utf-8", "replace")) + 3 for text in texts)
         needed += line * len(referent.splits)
+        needed += BYTES_PER_LINE + sum(
+            len(text.encode("utf-8", "replace")) + BYTES_PER_ID for text in referent.expressions
+        )
         if generate_mask:
             columns = int(min(max(referent.box_xywh_px[2], 1), referent.width))
             needed += estimated_bytes(referent.segmentation, columns)
@@ -147,7 +170,7 @@ def _converted(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Adds all referents to a summary and yields their masks, with their ids, if requested."""
     n_referents = len(raw.referents)
-    with Progress(n_referents, f"{raw.dataset} ({raw.split_by})", unit="referents") as bar:
+    with Progress(n_referents, f"{raw.dataset} ({raw.division})", unit="referents") as bar:
         for done, raw_referent in enumerate(raw.referents, start=1):
             bar.update(done)
             try:
@@ -156,10 +179,52 @@ def _converted(
             except SkippedError as reason:
                 summary.skipped[str(reason)].append(_name(raw_referent))
                 continue
+            summary.ids.append(ids_of(raw_referent))
             for split in raw_referent.splits:
                 summary.referents[split].append(referent)
             if mask is not None:
                 yield referent.mask_id, mask
+
+
+def _write_photographs(raw: RawSet, folder: Path) -> None:
+    """Writes the photographs that a data set comes with, and checks that each can be decoded.
+
+    Raises:
+        DataError: one is damaged or of another size than its masks, or is missing.
+    """
+    assert raw.photographs is not None
+    sizes = {referent.image: (referent.width, referent.height) for referent in raw.referents}
+    folder.mkdir()
+    written = set()
+    with Progress(len(sizes), "photographs", unit="images") as bar:
+        for name, content in raw.photographs():
+            path = folder / name
+            write_bytes(path, content)
+            source = f"photograph {name} of {', '.join(raw.files)}"
+            with opened_image(path, source) as image:
+                check_size(image, source)
+                image.load()
+                if image.size != sizes.get(name, image.size):
+                    width, height = sizes[name]
+                    raise DataError(
+                        f"{source} has {image.width}×{image.height} pixels, but its masks have "
+                        f"{width}×{height}; download the files again"
+                    )
+            written.add(name)
+            bar.update(len(written))
+    if missing := sizes.keys() - written:
+        raise DataError(f"{', '.join(raw.files)}: no photograph {min(missing)}; download it again")
+
+
+def _add_without_target(entries: Iterable[RawReferent], summary: Summary) -> None:
+    """Adds expressions that refer to no object of their image to a summary."""
+    for raw in entries:
+        expressions = _clean_expressions(raw, summary)
+        if not expressions:
+            summary.skipped["it has no expression"].append(_name(raw))
+            continue
+        summary.ids.append(ids_of(raw))
+        summary.without_target.append(NoTarget(raw.ref_id, raw.splits, raw.image, expressions))
 
 
 def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
@@ -171,11 +236,14 @@ def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
         summary: receives the repairs, in `changed`.
 
     Raises:
-        SkippedError: the image is skipped, the box is empty, or there is no expression.
+        SkippedError: the image is skipped, the referent has a fault, the box is empty, or there is
+            no expression.
         DataError: the category is not one of COCO's.
     """
     if dataset == "refclef" and Path(raw.image).name in SKIPPED_REFCLEF_IMAGES:
         raise SkippedError("its image is not part of the published ReferIt sets")
+    if raw.fault:
+        raise SkippedError(raw.fault)
     box = to_xyxy(raw.box_xywh_px)
     clipped = clip_box(box, raw.width, raw.height)
     if not has_area(clipped):
@@ -192,6 +260,13 @@ def to_referent(raw: RawReferent, dataset: str, summary: Summary) -> Referent:
         mask_id=raw.ref_id,
         expressions=expressions,
     )
+
+
+def ids_of(raw: RawReferent) -> ReferentIds:
+    """The ids of a referent in its data set, with its expressions as lines store them."""
+    pairs = zip(raw.sent_ids, map(clean_expression, raw.expressions), strict=False)
+    sentences = tuple((number, text) for number, text in pairs if number is not None and text)
+    return ReferentIds(raw.ref_id, raw.ann_ids, sentences)
 
 
 def to_xyxy(box_xywh_px: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
@@ -215,7 +290,7 @@ def category_of(raw: RawReferent, dataset: str) -> int:
     if raw.category_id not in _COCO_CATEGORY:
         raise DataError(
             f"referent {raw.ref_id} of {dataset}: 'category_id' is {raw.category_id}, but must be "
-            f"one of COCO's 80 (1–90 without {', '.join(map(str, _UNUSED_COCO_IDS))})"
+            f"one of COCO's 80 (1–90 without {', '.join(map(str, UNUSED_COCO_IDS))})"
         )
     return _COCO_CATEGORY[raw.category_id]
 
@@ -285,7 +360,9 @@ def _decoded_mask(raw: RawReferent, summary: Summary) -> np.ndarray:
     try:
         mask = decode_segmentation(raw.segmentation, raw.width, raw.height)
     except SegmentationError as error:
-        raise SkippedError(f"annotation {raw.ann_id}: {error}") from None
+        annotations = ", ".join(map(str, raw.ann_ids))
+        of_annotation = f"annotation {annotations}: " if annotations else ""
+        raise SkippedError(f"{of_annotation}{error}") from None
     if not mask.any():
         summary.changed["empty masks (kept)"].append(_name(raw))
     return mask

@@ -4,8 +4,9 @@
         for done, batch in enumerate(batches, start=1):
             progress.update(done, loss=train(batch))
 
-Both show percentage, count, rate, remaining time and the given values. Work goes on if nobody can
-read them any more, because the terminal or pipe is closed.
+Both show percentage, count, rate, remaining time and the given values. A narrow terminal omits the
+bar, the count and then the last values. If the terminal or pipe is closed, the work continues
+without output.
 """
 
 import io
@@ -19,6 +20,7 @@ from progressbar.widgets import SamplesMixin
 
 # Off a terminal: one line per tenth of the work, but at least 2 s and at most 5 min apart.
 LINES, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 10, 2.0, 300.0
+SHORTEST_BAR, GAP = 8, "  "
 ERASE_LINE = "\r\x1b[K"
 
 
@@ -32,6 +34,9 @@ class Progress:
         start: number of items that an earlier run completed; the rate does not count them.
         stream: where to write; standard error by default.
         shown: whether anything is written at all.
+        lasting: whether a terminal keeps the bar of complete work, with elapsed time and mean rate.
+            Otherwise it is erased, and a terminal shows one bar however often work begins. Lines
+            are kept in any case.
     """
 
     def __init__(
@@ -42,12 +47,14 @@ class Progress:
         start: int = 0,
         stream: TextIO | None = None,
         shown: bool = True,
+        lasting: bool = True,
     ) -> None:
         stream = sys.stderr if stream is None else stream
         if not shown or stream is None or stream.closed:  # As in a process without a console.
             stream = io.StringIO()
         self.total, self.stream = total, stream
         self._on_terminal = self.stream.isatty()
+        self._erased = self._on_terminal and not lasting
         self._bar = progressbar.ProgressBar(
             min_value=start if total is None else min(start, total),
             max_value=progressbar.UnknownLength if total is None else total,
@@ -70,7 +77,7 @@ class Progress:
     def update(self, done: int, **values: Any) -> None:
         """Reports that `done` items are complete, and values to show from now on.
 
-        Fractions are shown with four significant digits.
+        Fractions are shown with four significant digits. The values of the last report come first.
         """
         self._set_values(values)
         self._bar.value = done if self.total is None else min(done, self.total)
@@ -87,8 +94,15 @@ class Progress:
             self._draw(force=True)
 
     def finish(self, **values: Any) -> None:
-        """Ends the report with the elapsed time and the mean rate."""
-        if not self._bar.finished():
+        """Ends the report with the elapsed time and the mean rate, or erases the bar."""
+        if self._bar.finished():
+            return
+        if self._erased:
+            self._bar.fd = io.StringIO()  # Takes the line break that would keep the bar.
+            self.abandon()
+            with suppress(OSError):
+                print(ERASE_LINE, end="", file=self.stream, flush=True)
+        else:
             self._set_values(values)
             self._bar.end_time = datetime.now()
             self._draw(force=True)
@@ -110,9 +124,11 @@ class Progress:
             self._bar.update(force=force)
 
     def _set_values(self, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            exact = isinstance(value, str | int | None)
-            self._bar.variables["values"][name] = value if exact else f"{float(value):.4g}"
+        shown = {
+            name: value if isinstance(value, str | int | None) else f"{float(value):.4g}"
+            for name, value in values.items()
+        }
+        self._bar.variables["values"] = shown | self._bar.variables["values"] | shown
 
 
 class _Rate(progressbar.AdaptiveTransferSpeed):
@@ -129,6 +145,39 @@ class _Rate(progressbar.AdaptiveTransferSpeed):
         return progressbar.FileTransferSpeed.__call__(self, bar, data, value, elapsed)
 
 
+class _Line(progressbar.widgets.AutoWidthWidgetBase):
+    """The whole line, without what does not fit: the bar first, then the count and later values.
+
+    Args:
+        label: the first words.
+        percentage, bar, count, rate, eta: widgets; the first two are None if there is no total.
+        fits_anywhere: whether lines may be of any length, as in a file.
+    """
+
+    def __init__(self, label, percentage, bar, count, rate, eta, fits_anywhere):
+        super().__init__()
+        self.label, self.percentage, self.bar = label, percentage, bar
+        self.count, self.rate, self.eta, self.fits_anywhere = count, rate, eta, fits_anywhere
+
+    def __call__(self, progress, data, width=0):
+        percentage = [self.percentage(progress, data)] if self.percentage else []
+        start = GAP.join([self.label, *percentage])
+        count = GAP + "/".join(part(progress, data) for part in self.count)
+        end = GAP + self.rate(progress, data) + self.eta(progress, data)
+        pairs = [f"{name}={value}" for name, value in data["variables"]["values"].items()]
+        texts = [GAP + ", ".join(pairs[:n]) if n else "" for n in range(len(pairs), -1, -1)]
+        if self.fits_anywhere:
+            return start + count + end + texts[0]
+        for middle, rest in [(count, texts[0]), *(("", text) for text in texts)]:
+            left = width - len(start + middle + end + rest)
+            if left >= 0:
+                break
+        bar = ""
+        if self.bar and left >= SHORTEST_BAR:
+            bar = GAP + self.bar(progress, data, left - len(GAP))
+        return start + bar + middle + end + rest
+
+
 def _widgets(total, label, unit, start, stream):
     form, prefixes = "{scaled:,.0f}", [""]
     if unit == "B":
@@ -137,14 +186,17 @@ def _widgets(total, label, unit, start, stream):
         progressbar.DataSize(name, form, new_style=True, prefixes=prefixes)
         for name in ("value", "max_value")
     )
-    counts: list[Any] = [done]
+    percentage = bar = None
+    counts = [done]
     if total is not None:
         marker, fill = "█░" if "utf" in (stream.encoding or "").lower() else "#."
-        bar = [progressbar.Bar(marker, "", "", fill), "  "] if stream.isatty() else []
-        counts = [progressbar.Percentage(), "  ", *bar, done, "/", everything]
+        # Not Percentage, whose colors count as characters of the line.
+        percentage = progressbar.FormatLabel("%(percentage)3d%%")
+        bar = progressbar.Bar(marker, "", "", fill)
+        counts = [done, everything]
     samples = 30 if stream.isatty() else 2  # A line shows the rate since the previous line.
     rate = _Rate(start, unit=unit, prefixes=prefixes, samples=samples)
     blank = dict.fromkeys(("format_not_started", "format_zero", "format_na"), " ")
     time = {"format": "  %(eta)s left", "format_finished": "  in %(elapsed)s", **blank}
     eta = progressbar.AdaptiveETA(samples=samples, **time)
-    return [f"{label}  ", *counts, "  ", rate, eta, progressbar.Postfix("values", prefix="  ")]
+    return [_Line(label, percentage, bar, counts, rate, eta, not stream.isatty())]

@@ -1,4 +1,4 @@
-"""JSON files that end with the checksum of their own content, so that a change of them shows."""
+"""JSON files that end with the checksum of their own content, and lists of files by checksum."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
+from config.files import is_unchanged
 from config.json_text import parse_json
 
 
@@ -27,6 +28,21 @@ def is_sealed(path: str | os.PathLike, key: str) -> bool:
     if content.pop(key, None) is None:
         return False
     return sealed(content, key).encode() == Path(path).read_bytes()
+
+
+def is_listed(folder: Path, path: Path, checksums: Mapping[str, str]) -> bool:
+    """Whether a file is one of a list and `config.files.is_unchanged`.
+
+    Args:
+        folder: the folder that the list belongs to.
+        path: the file, relative to the folder.
+        checksums: path relative to the folder, with "/" → 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = checksums.get(path.as_posix())
+    return digest is not None and is_unchanged(folder / path, digest)
 
 
 def json_object(path: str | os.PathLike) -> dict[str, Any]:

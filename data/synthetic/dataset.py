@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from config.errors import UserError
 from config.files import file_sha256, is_unchanged, no_space_named, write_bytes, write_text
 from data.loading.anchors import N_ANCHORS, kmeans_anchors, write_anchors
-from data.support.sealing import is_sealed, json_object, sealed
+from data.support.sealing import is_listed, is_sealed, json_object, sealed
 from data.support.staging import complete_interrupted, contents_without_traces, replaced_together
 from data.synthetic.expressions import choose_referents
 from data.synthetic.raw_layout import (
@@ -100,8 +100,7 @@ def make_demo(folder: str | os.PathLike, settings: Settings, workers: int = 1) -
     ours = _replaceable_files(folder, targets, settings)
 
     def is_ours(parent: Path, path: Path) -> bool:
-        digest = ours.get((parent / path).relative_to(folder).as_posix())
-        return digest is not None and is_unchanged(parent / path, digest)
+        return is_listed(folder, (parent / path).relative_to(folder), ours)
 
     # An interrupted replacement has put the marker in place before anything else.
     with replaced_together(*targets, is_ours=is_ours, durable=False) as new:

@@ -18,8 +18,12 @@ class AttentionOverTime(keras.layers.Layer):
 
     def call(self, sequence: tf.Tensor, score: tf.Tensor) -> tf.Tensor:
         """(N, T, d), (N, T, d) → (N, d)."""
-        weights = ops.softmax(ops.cast(score, "float32"), axis=1)
-        return ops.sum(sequence * ops.cast(weights, sequence.dtype), axis=1)
+        return ops.sum(sequence * ops.cast(self.weights_of(score), sequence.dtype), axis=1)
+
+    @staticmethod
+    def weights_of(score: tf.Tensor) -> tf.Tensor:
+        """(N, T, d) → (N, T, d) float32, which sum to one over the T words of each channel."""
+        return ops.softmax(ops.cast(score, "float32"), axis=1)
 
 
 @register_text_encoder("recurrent")

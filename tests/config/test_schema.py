@@ -151,6 +151,16 @@ def test_integers_are_accepted_as_numbers_and_booleans_as_switches(write):
         ({"jemb_dim": -1}, "jemb_dim = -1", "at least 0"),
         ({"cache_features": 2}, "cache_features = 2", "one of 0, 1"),
         ({"cache_features": 1, "free_body": 0}, "cache_features = 1", "0 if free_body is 0"),
+        ({"cache_features": 1, "flip": 0.5}, "flip = 0.5", "0 if cache_features is 1"),
+        ({"cache_features": 1, "scale_jitter": 0.1}, "scale_jitter = 0.1", "0 if cache_features"),
+        ({"cache_features": 1, "color_jitter": 0.1}, "color_jitter = 0.1", "0 if cache_features"),
+        ({"flip": 1.1}, "flip = 1.1", "at most 1"),
+        ({"ema": 1.0}, "ema = 1.0", "at most 0.999999"),
+        (
+            {"accumulate_steps": 4, "batch_size": 7},
+            "accumulate_steps = 4",
+            r"at most half of batch_size \(7\)",
+        ),
         ({"last_batch": "cut"}, 'last_batch = "cut"', 'one of "wrap", "short", "drop"'),
         (
             {"jit_compile": 1, "distribute": "mirrored"},

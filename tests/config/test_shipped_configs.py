@@ -9,7 +9,7 @@ import pytest
 from config.schema import PROJECT_ROOT, load_config
 from data.acquisition.archives import SOURCES
 from data.loading.anchors import read_anchors
-from data.preparation.refer import SPLITS
+from data.preparation.raw.raw_set import SPLITS
 from model.weights.inspection import describe
 
 PUBLIC = [

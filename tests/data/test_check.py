@@ -24,6 +24,7 @@ from data.preparation.inspection import (
     propose_anchors,
 )
 from data.preparation.manifest import Manifest, write_manifests
+from data.preparation.sidecars.no_target import NoTarget, write_no_target
 from tests.limits import memory_within
 from tests.model.text_encoders.bert_fixtures import write_original
 
@@ -98,6 +99,21 @@ def test_a_sound_set(prepared, capsys):
     # "left" is the fourth word and truncated; "the" has a vector.
     assert "train_set    0.0 % of all words within word_len, 0.0 % of 4 distinct words" in output
     assert output.endswith("\n0 problems of data and files that would stop a run, 0 notes\n")
+
+
+def test_images_of_expressions_without_a_target_are_opened(prepared, capsys):
+    images = {90: "none.png", 91: "v.png"}
+    entries = [NoTarget(number, ("val",), name, ("dog",)) for number, name in images.items()]
+    (prepared.folder / "anns").mkdir()
+    write_no_target(prepared.folder / "anns", entries)
+    assert prepared.check() == 1
+    assert "PROBLEM  missing images: 1 (none.png)" in capsys.readouterr().out
+    Image.new("RGB", (WIDTH, HEIGHT)).save(prepared.folder / "images/none.png")
+    assert prepared.check() == 0
+    assert "all 2 images and 1 masks could be read" in capsys.readouterr().out
+    (prepared.folder / "anns/no_target.jsonl").write_text("{")
+    assert prepared.check() == 1
+    assert "no_target.jsonl:1: " in capsys.readouterr().out
 
 
 def test_histograms_count_every_expression_and_box(prepared, capsys):

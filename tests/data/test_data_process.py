@@ -15,7 +15,7 @@ from data.data_process import main
 from data.loading.annotations import read_annotations
 from data.loading.masks import open_masks
 from data.preparation import referring_sets
-from data.preparation.refer import PUBLISHED_COUNTS
+from data.preparation.raw.published import PUBLISHED, Counts
 from data.preparation.referring_sets import Summary, add_to_image_list, to_xyxy
 from data.preparation.segmentation import decode_segmentation
 from tests.data.raw_set import FIXTURE, read_lines, run, state
@@ -33,7 +33,8 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
         assert (tmp_path / "out/anns/refcoco" / f"{split}.txt").read_text() == expected
     assert not (tmp_path / "out/masks/refcoco").exists()
     report = capsys.readouterr()
-    counts = "3 referents, 6 expressions (published: 42,404 and 120,624), 2 images"
+    published = "(published: 42,404 referents, 120,624 expressions, 16,994 images)"
+    counts = f"3 referents, 6 expressions, 2 images {published}"
     assert f"train  {counts}" in report.out
     assert (
         "removed from expressions: 1 (referent 9014 on COCO_train2014_000000000022.jpg)"
@@ -43,20 +44,24 @@ def test_lines_equal_the_published_ones(raw, tmp_path, capsys):
 
 
 def test_complete_sets_are_recognized(raw, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(PUBLISHED_COUNTS["refcoco", "unc"], "train", (3, 6))
+    monkeypatch.setitem(PUBLISHED["refcoco", "unc"], "train", Counts(3, 6, 2))
+    monkeypatch.setitem(PUBLISHED["refcoco", "unc"], "testA", Counts(1, 5, None))
     assert run(raw, tmp_path) == 0
-    assert "train  3 referents, 6 expressions (as published), 2 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "train  3 referents, 6 expressions, 2 images (as published) →" in printed
+    assert "testA  1 referent, 1 expression, 1 image (published: 5 expressions) →" in printed
 
 
 def test_published_counts_add_up_to_those_of_the_data_sets():
     totals = {
-        key: tuple(map(sum, zip(*splits.values(), strict=True)))
-        for key, splits in PUBLISHED_COUNTS.items()
+        key: tuple(sum(n or 0 for n in column) for column in zip(*splits.values(), strict=True))
+        for key, splits in PUBLISHED.items()
     }
-    assert totals["refcoco", "unc"] == (50_000, 142_210)
-    assert totals["refcoco+", "unc"] == (49_856, 141_564)
-    # Two divisions of the same referents.
-    assert totals["refcocog", "umd"] == totals["refcocog", "google"]
+    assert totals["refcoco", "unc"] == (50_000, 142_210, 19_994)
+    assert totals["refcoco+", "unc"] == (49_856, 141_564, 19_992)
+    assert totals["refcocog", "umd"] == (49_822, 95_010, 25_799)
+    # Another division of the same referents, which does not separate images.
+    assert totals["refcocog", "google"][:2] == totals["refcocog", "umd"][:2]
 
 
 def test_masks_are_the_union_of_the_published_parts(raw, tmp_path):

@@ -22,7 +22,7 @@ from data.loading.anchors import read_anchors
 from data.loading.annotations import read_annotations
 from data.loading.masks import open_masks
 from data.make_demo import main
-from data.preparation.refer import read_raw_set
+from data.preparation.raw.reading import read_raw_set
 from data.synthetic import dataset
 from data.synthetic.dataset import Settings, make_demo
 from data.synthetic.expressions import EXPRESSION_TYPES, MAX_WORDS, vocabulary

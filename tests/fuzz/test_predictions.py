@@ -12,6 +12,7 @@ from PIL import Image
 from config.errors import UserError
 from data.loading.annotations import Referent
 from data.loading.masks import open_masks, write_masks
+from data.preparation.sidecars.ids import ReferentIds
 from tests.fuzz.mutation import VALUES, damaged_bytes, damaged_value
 from tests.limits import memory_within
 from tests.utils.evaluation.cases import case
@@ -30,8 +31,10 @@ ROWS = [
     {"image": "a.png", "expression": "red box", "box_xyxy": [1, 2, 30, 20.5], "mask": RUNS},
     {"ref_id": 1, "expression": "left one", "bbox": [1, 2, 3, 4], "format": "xyxy", "score": 0.5},
     {"ref_id": 2, "segmentation": [[3, 4, 20.5, 4, 20, 18, 9, 25.25]]},
+    {"sent_id": 7, "ann_id": "5_1", "box_xyxy": [1, 2, 30, 20.5]},
     {"id": 2, "pred_bbox": [1, 2, 3, 4], "format": "xywh", "mask": "none.png"},
 ]
+IDS = {1: ReferentIds(1, ("5_1",), ((7, "red box"), (8, "left one")))}
 DUMP = [case(index, expression=f"box {index}").to_json() for index in range(3)]
 
 
@@ -55,7 +58,7 @@ def score(folder):
     """Whatever is read is scored; faults are errors for people."""
     try:
         rows = read_rows(folder / "p.jsonl")
-        matches = match(rows, [REFERENTS])
+        matches = match(rows, [REFERENTS], IDS)
         scorer = Scorer(REFERENTS, matches.sets[0].rows, ("REC", "RES"), folder,
                         open_masks(folder), 416)  # fmt: skip
         measured = scorer.measure(1)

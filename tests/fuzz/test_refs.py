@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import UserError
-from data.preparation.plain_pickle import UnreadablePickleError, safe_unpickle
-from data.preparation.refer import read_raw_set
+from data.preparation.raw.plain_pickle import UnreadablePickleError, safe_unpickle
+from data.preparation.raw.reading import read_raw_set
 from data.preparation.referring_sets import prepare_set
 from tests.data.raw_set import FIXTURE
 from tests.fuzz.mutation import VALUES, damaged_bytes, damaged_value

@@ -21,6 +21,7 @@ from config.json_text import read_lines
 from data.loading.errors import DataError
 from data.preparation.json_fields import (
     EntryError,
+    expression_id,
     expression_list,
     file_name,
     four_numbers,
@@ -31,7 +32,7 @@ from data.preparation.json_fields import (
 from data.preparation.wording import plural
 
 MASK_KEYS = ("polygon", "rle", "mask")
-JSON_KEYS = ("image", "box", *MASK_KEYS, "expressions", "split", "category")
+JSON_KEYS = ("image", "box", *MASK_KEYS, "expressions", "split", "category", "id")
 KEYS_SHOWN = 10  # Of the unknown keys.
 # Files are named after splits and data sets; names of files may have 255 bytes.
 _NAME = re.compile(r"[A-Za-z0-9][\w+.-]{0,99}", re.ASCII)
@@ -52,6 +53,8 @@ class Entry:
         mask: polygons or run lengths for `data.preparation.segmentation`, or the path of a mask
             image.
         category: any number; the network does not use it.
+        sample_id: id of its only expression in the data set, by which predictions may name it, or
+            None.
         image_size: (width, height) of the image according to the file, or None.
     """
 
@@ -64,6 +67,7 @@ class Entry:
     mask_key: str | None = None
     mask: Any = None
     category: int = 0
+    sample_id: int | None = None
     image_size: tuple[int, int] | None = None
 
 
@@ -150,16 +154,23 @@ def _suggestion(key: str) -> str:
 def _entry(where: str, content: Mapping[str, Any], mask_id: int, mask_folder: Path) -> Entry:
     mask_key, mask = _mask(content, mask_folder)
     split = content.get("split")
+    expressions = expression_list("expressions", content.get("expressions"))
+    if content.get("id") is not None and len(expressions) > 1:
+        raise EntryError(
+            f"'id' names one expression, but there are {len(expressions)}; write a line for each, "
+            "or leave the id out"
+        )
     return Entry(
         where=where,
         image=file_name("image", content.get("image")),
-        expressions=expression_list("expressions", content.get("expressions")),
+        expressions=expressions,
         mask_id=mask_id,
         split=None if split is None else check_name("split", split),
         box_xyxy_px=_box_xyxy_px(content.get("box")),
         mask_key=mask_key,
         mask=mask,
         category=whole_number("category", content.get("category", 0)),
+        sample_id=None if content.get("id") is None else expression_id("id", content["id"]),
     )
 
 

@@ -26,6 +26,7 @@ from data.preparation.own.writing import (
     write_config,
 )
 from data.preparation.segmentation import estimated_bytes
+from data.preparation.sidecars.ids import SAMPLE_ID, ReferentIds, write_ids
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from data.support.staging import replaced_together
@@ -123,6 +124,8 @@ def import_data(
         run.refuse_faults()
         for split, referents in run.summary.referents.items():
             write_annotations(new_annotations / f"{split}.txt", referents)
+        if ids := run.ids():
+            write_ids(new_annotations, ids)
         splits = list(run.summary.referents)
         write_config(new_annotations, splits, annotations, masks, image_path, options.settings)
         write_manifests(own_manifest(name, data.inputs, new_masks), run.summary.referents, new)
@@ -196,8 +199,28 @@ class _Import:
                     self.summary.notes[note].append(entry.where)
                 yield referent.mask_id, mask
 
+    def ids(self) -> list[ReferentIds]:
+        """The ids of the prepared entries that have one."""
+        return [
+            ReferentIds(entry.mask_id, (), ((entry.sample_id, referent.expressions[0]),), SAMPLE_ID)
+            for entry, referent in self._prepared
+            if entry.sample_id is not None
+        ]
+
     def divide(self) -> None:
-        """Assigns the prepared entries to splits; names that differ only in case are faults."""
+        """Assigns the prepared entries to splits.
+
+        Names of splits that differ only in case are faults, and so are ids that occur twice.
+        """
+        by_id: dict[int, str] = {}
+        for entry, _ in self._prepared:
+            if entry.sample_id is not None:
+                where = by_id.setdefault(entry.sample_id, entry.where)
+                if where != entry.where:
+                    self.faults.append(
+                        f"{entry.where}: key 'id' is {entry.sample_id}, and so is that of {where}; "
+                        "make the ids unique"
+                    )
         validation = _choose_validation(self._prepared, self.options.val_share)
         first: dict[str, tuple[str, str]] = {}
         for entry, referent in self._prepared:

@@ -193,7 +193,8 @@ def read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarra
     Args:
         path: the file.
         image: the image that the mask belongs to.
-        notes: receives a note if the file has more than two values.
+        notes: receives a note if the file has more than two values, or several and none of them
+            is black.
 
     Returns:
         (height, width) uint8, 1 where the file is neither black nor transparent.
@@ -210,7 +211,10 @@ def read_mask_image(path: Path, image: ImageFile, notes: list[str]) -> np.ndarra
         raise EntryError(f"'mask': {path}: no such file") from None
     except DataError as error:
         raise EntryError(f"'mask': {error}") from None
-    if len(np.unique(values)) > 2:
+    found = np.unique(values)
+    if len(found) > 1 and found.all():
+        notes.append("mask images without 0, which must be outside: the whole image is the object")
+    elif len(found) > 2:
         notes.append("mask images with more than two values: all values but 0 are the object")
     return (values != 0).astype(np.uint8)
 

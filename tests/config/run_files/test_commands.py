@@ -6,7 +6,7 @@ from config.run_files.commands import DIVISIONS, command_for, how_to_get
 from config.run_files.released import RELEASED
 from config.schema import PROJECT_ROOT, load_config
 from data.acquisition.archives import SOURCES, Archive
-from data.preparation.refer import SPLITS
+from data.preparation.raw.raw_set import SPLITS
 
 DATA = PROJECT_ROOT / "data"
 CONFIGS = sorted((PROJECT_ROOT / "config").glob("*.json"))

@@ -5,15 +5,17 @@ import errno
 import os
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from config.errors import NoSpaceError, UserError
+from config.errors import FolderError, NoSpaceError, UserError
 from data.loading import feature_store
 from data.loading.errors import DataError
 from data.loading.feature_store import DamagedCacheError, FeatureStore
+from tests.limits import mounted_disk
 
 IMAGES = ["a.jpg", "b.jpg", "c.jpg"]
 MANY = [f"{number}.jpg" for number in range(2000)]
@@ -188,14 +190,29 @@ def test_float16_is_half_the_size(tmp_path):
         np.testing.assert_array_equal(mine, exact.astype(np.float16))
 
 
-@pytest.mark.parametrize("value", [1e6, np.nan, np.inf])
-def test_features_that_float16_cannot_hold_are_refused(tmp_path, value):
-    store = open_store(tmp_path, dtype="float16")
+@pytest.mark.parametrize(
+    ("value", "dtype", "reason"),
+    [
+        (1e6, "float16", r"too large for float16; set cache_dtype=float32$"),
+        (np.nan, "float16", "NaN or infinite; its weights are damaged"),
+        (np.inf, "float32", "NaN or infinite; its weights are damaged"),
+    ],
+)
+def test_features_that_cannot_be_stored_are_refused(tmp_path, value, dtype, reason):
+    store = open_store(tmp_path, dtype=dtype)
     features = features_of("a.jpg")
     features[1][0, 0] = value
-    with pytest.raises(DataError, match=r"a\.jpg: .* cache_dtype=float32"), store.writing():
+    with pytest.raises(DataError, match=rf"^a\.jpg: .*{reason}"), store.writing():
         store.write("a.jpg", (640, 480), features)
-    assert open_store(tmp_path, dtype="float16").missing == IMAGES
+    assert open_store(tmp_path, dtype=dtype).missing == IMAGES
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with mounted_disk(tmp_path / "disk", 1 << 20) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        store = open_store(disk / "features")
+        with pytest.raises(FolderError, match="files cannot be created"), store.writing():
+            pass
 
 
 def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):

@@ -47,7 +47,10 @@ def test_both_folders_say_what_they_were_made_from(prepared):
     assert (lines.dataset, lines.division, lines.masks) == ("refcoco", "unc", True)
     assert set(lines.raw_files) == {"instances.json", "refs(unc).p"}
     assert lines.splits["train"] == {"referents": 3, "expressions": 6, "images": 2}
-    assert set(lines.files) == {"train.txt", "val.txt", "testA.txt", "testB.txt"}
+    assert set(lines.files) == {
+        *(f"{s}.txt" for s in ("train", "val", "testA", "testB")),
+        "ids.jsonl",
+    }
     assert set(masks.files) == {"masks.jsonl"}
     assert json.loads((prepared[0] / FILE_NAME).read_text())["id"] == lines.id
     check_pairing(prepared[0] / "train.txt", prepared[1])
@@ -70,7 +73,7 @@ def test_another_division_needs_overwrite_and_replaces_both(raw, tmp_path, capsy
     assert run(raw, tmp_path, "--split", "google", "--overwrite") == 0
     assert not (tmp_path / "out/masks/refcoco").exists()
     assert {path.name for path in (tmp_path / "out/anns/refcoco").iterdir()} == {
-        *("train.txt", "val.txt", "test.txt"),
+        *("train.txt", "val.txt", "test.txt", "ids.jsonl"),
         FILE_NAME,
     }
     assert run(raw, tmp_path, "--split", "google", "--generate_mask") == 0

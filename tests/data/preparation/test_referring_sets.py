@@ -12,7 +12,8 @@ import pytest
 from data.data_process import main
 from data.preparation import referring_sets
 from data.preparation.manifest import check_pairing, read_manifest
-from data.preparation.refer import RawReferent, RawSet, read_raw_set
+from data.preparation.raw.raw_set import RawReferent, RawSet
+from data.preparation.raw.reading import read_raw_set
 from data.preparation.referring_sets import needed_bytes, prepare_set
 from data.synthetic.dataset import Settings, make_demo
 from tests.data.raw_set import read_lines, run, state

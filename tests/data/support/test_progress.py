@@ -133,7 +133,7 @@ def test_values_of_any_kind(clock):
     bar.finish()
     assert lines_of(stream.getvalue()) == [
         "x | 50% | 1/2 | 1.0 it/s | in 0:00:01 | "
-        "acc=0.5, count=12345, left=None, loss=0.0001235, name=val"
+        "acc=0.5, name=val, count=12345, loss=0.0001235, left=None"
     ]
 
 
@@ -159,6 +159,46 @@ def test_a_terminal_gets_a_bar(clock):
     assert re.search(r" 50%  #+\.*  2/4 +1\.0 img/s  0:00:02 left  loss=1", shown)
     assert re.search(r"100%  .*  4/4 +1\.0 img/s  in 0:00:04  loss=0\.5 *\n$", shown)
     assert "█" not in shown  # This stream has no encoding that could show it.
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (120, "#+\\.+ | 62/124 | 1.0 img/s | 0:01:02 left | loss=1, left=2 h, xy=0.1, wh=0.2"),
+        (87, "62/124 | 1.0 img/s | 0:01:02 left | loss=1, left=2 h, xy=0.1, wh=0.2"),
+        (79, "1.0 img/s | 0:01:02 left | loss=1, left=2 h, xy=0.1, wh=0.2"),
+        (71, "1.0 img/s | 0:01:02 left | loss=1, left=2 h, xy=0.1"),
+        (44, "1.0 img/s | 0:01:02 left"),
+        (30, "1.0 img/s | 0:01:02 left"),
+    ],
+)
+def test_a_terminal_shows_what_fits(clock, monkeypatch, columns, shown):
+    """Cut in the middle of a value, or wrapped, a line could not be read or replaced."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    bar = Progress(124, "epoch 3/35", "img", stream=stream)
+    for done in range(1, 63):
+        clock.now += 1
+        bar.update(done, loss=1.0, left="2 h", xy=0.1, wh=0.2)
+    bar.log("draws the bar again", file=stream)
+    line = stream.getvalue().split("\r")[-1].rstrip()
+    assert len(line) <= max(columns, 44)
+    expected = f"epoch 3/35 | 50% | {shown}".replace("|", "\\|")
+    assert re.fullmatch(expected, re.sub(" {2,}", " | ", line))
+
+
+def test_a_bar_that_does_not_last_leaves_nothing(clock):
+    stream = Terminal()
+    with Progress(2, "epoch 1", stream=stream, lasting=False) as bar:
+        bar.update(2)
+    assert "epoch 1" in stream.getvalue()
+    assert stream.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in stream.getvalue()
+    lines = io.StringIO()
+    with Progress(2, "epoch 1", stream=lines, lasting=False) as bar:
+        clock.now += 0.5
+        bar.update(2)
+    assert lines_of(lines.getvalue()) == ["epoch 1 | 100% | 2/2 | 4.0 it/s | in 0:00:00"]
 
 
 def test_a_bar_that_nothing_was_reported_for_shows_no_rate_of_an_earlier_run(clock):

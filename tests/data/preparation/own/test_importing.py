@@ -15,10 +15,11 @@ from PIL import Image
 
 from config.errors import UserError
 from data.loading.errors import DataError
-from data.preparation.manifest import check_pairing
+from data.preparation.manifest import check_pairing, is_as_written
 from data.preparation.own import importing, objects, writing
 from data.preparation.own.entries import read_json_lines
 from data.preparation.own.importing import import_data
+from data.preparation.sidecars.ids import ReferentIds, read_ids
 from data.support import staging
 from tests.data.preparation.own.own_photos import HEIGHT, WIDTH, Photos, square_mask, thing
 
@@ -416,3 +417,22 @@ def test_signals_at_random_moments_leave_a_complete_set(photos, number):
         if stopped == 3:
             break
     assert stopped
+
+
+def test_ids_of_expressions_are_recorded(photos):
+    lines = [thing(expressions=["red kite"], id="0007"), thing(image="b.png")]
+    assert photos.run(photos.write(*lines)) == 0
+    folder = photos.out / "anns/mine"
+    assert read_ids(folder) == {1: ReferentIds(1, (), ((7, "red kite"),), "id")}
+    assert is_as_written(folder, Path("ids.jsonl"))
+
+
+def test_ids_that_name_no_single_expression_are_refused(photos, capsys):
+    path = photos.write(
+        thing(id=3), thing(expressions=["kite"], id=4), thing(expressions=["bird"], id="4")
+    )
+    assert photos.run(path) == 2
+    said = capsys.readouterr().err
+    assert f"{path}:1: key 'id' names one expression, but there are 2; write a line" in said
+    assert f"{path}:3: key 'id' is 4, and so is that of {path}:2; make the ids unique" in said
+    assert not (photos.out / "anns/mine").exists()

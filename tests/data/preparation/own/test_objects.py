@@ -265,6 +265,14 @@ def test_instances_in_one_mask_are_reported(photos, capsys):
     assert "mask images with more than two values" in capsys.readouterr().out
 
 
+def test_gray_without_black_is_reported(photos, capsys):
+    Image.fromarray(np.where(INSIDE, 255, 1).astype(np.uint8)).save(photos.folder / "m.png")
+    assert photos.run(photos.write(thing(polygon=None, mask="m.png"))) == 0
+    said = capsys.readouterr().out
+    assert "mask images without 0, which must be outside" in said
+    assert "more than two" not in said
+
+
 def test_a_palette_without_black_is_refused(photos, capsys):
     with_palette(INSIDE, RED, GREEN)(photos.folder)
     path = photos.write(thing(polygon=None, mask="m.png"))

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from data.preparation import refer
-from data.preparation.plain_pickle import UnreadablePickleError, safe_unpickle
-from data.preparation.refer import (
-    SPLITS,
-    check_split,
-    read_raw_set,
-)
+from data.preparation.raw import refer
+from data.preparation.raw.plain_pickle import UnreadablePickleError, safe_unpickle
+from data.preparation.raw.raw_set import SPLITS, check_split
+from data.preparation.raw.reading import read_raw_set
 from tests.limits import memory_within
 
 

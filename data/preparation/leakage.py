@@ -1,0 +1,62 @@
+"""Leakage: images of training sets in evaluation sets, also of other data sets."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from config.command_line import counted
+from data.loading.annotations import image_key, read_annotations
+from data.preparation.sidecars.no_target import read_no_target
+from data.preparation.wording import plural
+
+
+def images_of(path: str | os.PathLike) -> set[str]:
+    """Names of the images of an evaluation set, also those of expressions without a target.
+
+    Raises:
+        OSError, DataError: the annotation file or the one beside it cannot be read.
+    """
+    without_target = {entry.image for entry in read_no_target(path) or ()}
+    return _images_of_lines(path) | without_target
+
+
+def _images_of_lines(path: str | os.PathLike) -> set[str]:
+    return {referent.image for referent in read_annotations(path)}
+
+
+def shared_images(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Names of the images of the second set that are in the first one as well, sorted.
+
+    Images of COCO are recognized by their id, whatever the year of COCO in their names.
+    """
+    keys = {image_key(name) for name in first}
+    return sorted({name for name in second if image_key(name) in keys})
+
+
+def report_shared_images(
+    train_sets: Sequence[str | os.PathLike], evaluate_sets: Sequence[str | os.PathLike]
+) -> int:
+    """Prints the images that training sets share with evaluation sets.
+
+    Args:
+        train_sets, evaluate_sets: annotation files, of any data sets.
+
+    Returns:
+        The number of evaluation sets that share images.
+
+    Raises:
+        OSError, DataError: a file cannot be read.
+    """
+    training = {str(path): _images_of_lines(path) for path in train_sets}
+    leaking = 0
+    for path in dict.fromkeys(map(str, evaluate_sets)):
+        images = images_of(path)
+        print(f"{path}: {plural(len(images), 'image')}")
+        for train_path, train_images in training.items():
+            shared = shared_images(train_images, images)
+            print(f"  in {train_path}: {counted(shared) if shared else 'none'}")
+        pooled = shared_images(set().union(*training.values()), images)
+        if len(training) > 1:
+            print(f"  in any of them: {len(pooled):,}")
+        leaking += bool(pooled)
+    print(f"\n{plural(leaking, 'evaluation set')} with images of a training set")
+    return leaking

@@ -1,0 +1,91 @@
+"""Mirrored expressions describe the mirrored image, or there are none; geometry is exact."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.loading.augmentation.flip import (
+    mirrored_box,
+    mirrored_expression,
+    mirrored_image,
+    mirrored_mask,
+)
+
+EXCHANGED = {
+    "left man": "right man",
+    "man on the left": "man on the right",
+    "Left man": "Right man",
+    "RIGHT CAR!": "LEFT CAR!",
+    "bottom-left corner, (right) one": "bottom-right corner, (left) one",
+    "left/right": "right/left",
+    "left of the right one": "right of the left one",
+    "leftmost  zebra ": "rightmost  zebra ",
+    "the topleft picture": "the topright picture",
+    "2nd from right": "2nd from left",
+    "the cup that is left of the plate": "the cup that is right of the plate",
+    "man raising his right hand": "man raising his left hand",
+    "second from left to right": "second from right to left",
+    "right of bus": "left of bus",
+    "person on right in black": "person on left in black",
+    "car on the far left behind the bus": "car on the far right behind the bus",
+    "one that is to the left over there": "one that is to the right over there",
+    "right-handed batter": "left-handed batter",
+}
+UNCHANGED = ["the red umbrella", "bright shirt", "man standing upright", "", "Äpfel links", "cleft"]
+AMBIGUOUS = [
+    "right behind the car",
+    "the one right next to her",
+    "Right  In front of the bus",
+    "all right sign",
+    "the last slice left",
+    "pizza that is left",
+    "one left behind",
+    "left over cake",
+    "leftovers",
+    "the leftest one",
+    "player number seven",
+    "number 25",
+    "jersey 5a",
+    "the 2 men",
+    'sign that says "stop"',
+    "the bus with letters",
+    "man at three o'clock",
+    "the clock",
+    "hand at 3 oclock",
+    "east side",
+    "southwest corner",
+    "rt guy",
+    "lft",
+    "human rights banner",
+    "going clockwise",
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), EXCHANGED.items())
+def test_left_and_right_are_exchanged_and_back(expression, expected):
+    assert mirrored_expression(expression) == expected
+    assert mirrored_expression(expected) == expression
+
+
+@pytest.mark.parametrize("expression", UNCHANGED)
+def test_other_words_stay(expression):
+    assert mirrored_expression(expression) == expression
+
+
+@pytest.mark.parametrize("expression", AMBIGUOUS)
+def test_ambiguous_expressions_have_no_mirrored_one(expression):
+    assert mirrored_expression(expression) is None
+
+
+def test_image_box_and_mask_are_mirrored_together():
+    pixels = np.zeros((3, 5, 3), np.uint8)
+    pixels[1, 0] = (9, 8, 7)
+    mask = np.zeros((3, 5), np.uint8)
+    mask[1, 0] = 1
+    image = np.asarray(mirrored_image(Image.fromarray(pixels)))
+    assert np.argwhere(image.any(axis=2)).tolist() == [[1, 4]]
+    assert image[1, 4].tolist() == [9, 8, 7]
+    assert np.argwhere(mirrored_mask(mask)).tolist() == [[1, 4]]
+    assert mirrored_box((0, 1, 1, 2), 5) == (4, 1, 5, 2)
+    # A box may extend outside of its image.
+    assert mirrored_box((-2, 0, 3, 3), 5) == (2, 0, 7, 3)
