@@ -41,7 +41,9 @@ def main() -> None:
     print("\n".join(f"{name}: {path}" for name, path in zip("AB", arguments.dumps, strict=True)))
     for name, alone in zip("AB", (pairs.only_first, pairs.only_second), strict=True):
         if alone:
-            print(f"warning: only {name} has {counted(alone)}", file=sys.stderr)
+            print(f"warning: expressions that only {name} has: {counted(alone)}", file=sys.stderr)
+    for note in pairs.notes:
+        print(f"note: {note}")
     images = len({row["image"] for row in pairs.first})
     print(f"{plural(len(pairs.first), 'expression')} in {plural(images, 'image')}\n")
     thresh = config.det_acc_thresh
@@ -55,8 +57,7 @@ def main() -> None:
             for index in indices[: arguments.list]:
                 print(f"  {format_change(pairs, index)}")
     if arguments.pictures:
-        _draw(pairs, arguments.pictures, config.image_path, sheet)
-        print(f"\nPictures are in {sheet}")
+        print(f"\n{_draw(pairs, arguments.pictures, config.image_path, sheet)}")
 
 
 def _check_free(sheet: Path) -> None:
@@ -65,21 +66,25 @@ def _check_free(sheet: Path) -> None:
         raise UserError(f"{sheet}: exists already; name another file by --output")
 
 
-def _draw(pairs: Any, count: int, image_path: str, sheet: Path) -> None:
-    """Draws the expressions that changed most, A beside B, one row each."""
+def _draw(pairs: Any, count: int, image_path: str, sheet: Path) -> str:
+    """Draws the expressions that changed most, A beside B, one row each; returns what was done."""
     from config.files import write_bytes
-    from utils.evaluation.results.pictures import draw_dumped
+    from utils.evaluation.results.pictures import MOST_ON_SHEET, draw_dumped
     from utils.visualization.panels import contact_sheet
     from utils.visualization.png import png_bytes
 
-    order = sorted(range(len(pairs.first)), key=lambda index: -abs(pairs.change(index)))
+    changes = {index: pairs.change(index) for index in range(len(pairs.first))}
+    order = sorted((i for i, change in changes.items() if change), key=lambda i: -changes[i])
+    if not order:
+        return "No expression changed, so there is nothing to draw."
     panels = [
         draw_dumped(image_path, row, f"{name}: ")
-        for index in order[:count]
+        for index in order[: min(count, MOST_ON_SHEET)]
         for name, row in zip("AB", (pairs.first[index], pairs.second[index]), strict=True)
     ]
-    title = f"the {len(panels) // 2} of {len(order)} expressions that changed most"
+    title = f"{len(panels) // 2} of {len(order):,} expressions that changed, most changed first"
     write_bytes(sheet, png_bytes(contact_sheet({"": panels}, 2, title)), replace=False)
+    return f"Pictures are in {sheet}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         type=not_negative,
         default=0,
         metavar="N",
-        help="draw the N expressions that changed most",
+        help="draw the N expressions that changed most, at most 24",
     )
     parser.add_argument(
         "--output",

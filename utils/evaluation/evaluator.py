@@ -24,7 +24,7 @@ from data.loading.pipeline import Words
 from data.preparation.manifest import open_sets
 from data.support.progress import Progress
 from data.support.threads import thread_pool
-from utils.evaluation.comparison import GroundedImage, compare
+from utils.evaluation.grounded_images import GroundedImage, measure_image
 from utils.evaluation.metrics import Metrics, Result
 from utils.evaluation.results.measurement import Measurement
 from utils.evaluation.text_features import TextFeatureCache, in_batches
@@ -91,6 +91,17 @@ class Evaluator:
         groups = self.groups[index::count]
         return replace(self, referents=[r for group in groups for r in group.referents])
 
+    def positions(self, index: int, count: int) -> list[int]:
+        """The positions in this set of the expressions of `part(index, count)`, in their order."""
+        if count == 1:
+            return list(range(self.n_expressions))
+        return [
+            position
+            for group in self.groups[index::count]
+            for referent, first in zip(group.referents, group.first_expression, strict=True)
+            for position in range(first, first + len(referent.expressions))
+        ]
+
     def restricted(self, indices: Sequence[int] | np.ndarray) -> "Evaluator":
         """Returns an evaluator of some expressions, given by their positions in the set."""
         pairs = [
@@ -135,19 +146,22 @@ class Evaluator:
         label: str = "evaluate",
         on_measured: Callable[[Measurement], object] | None = None,
         shown: bool = True,
+        lasting: bool = True,
     ) -> Metrics:
         """Evaluates a network on the whole set, and returns the sums of all metrics.
 
         Args:
             grounder, word_len, label, on_measured: of `evaluate`.
             shown: whether to show the progress.
+            lasting: whether a terminal keeps the bar, see `data.support.progress.Progress`.
 
         Raises:
             DataError: an image or mask cannot be used, and on_bad_sample is "error".
             NotFiniteError: the network computes NaN or infinite values.
         """
         metrics = Metrics(self.det_thresh)
-        with Progress(self.n_expressions, label, unit="expressions", shown=shown) as bar:
+        count = self.n_expressions
+        with Progress(count, label, "expressions", shown=shown, lasting=lasting) as bar:
             for done, case in enumerate(self.measure(grounder, word_len), start=1):
                 metrics.update(case.det_iou, case.seg_iou, case.intersection, case.union)
                 if on_measured is not None:
@@ -210,7 +224,7 @@ class Evaluator:
         """Compares the predictions for one image with the ground truth."""
         how = (self.segment_thresh, self.use_nls, keep_masks, self.encode_masks)
         try:
-            return list(compare(grounded, self.masks, *how))
+            return list(measure_image(grounded, self.masks, *how))
         except DataError as error:
             if self.on_bad_sample != "skip":
                 raise

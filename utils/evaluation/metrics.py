@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from config.errors import UserError
+from data.preparation.wording import plural
 
 PRECISION_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 ACCURACY_THRESHOLDS = (0.75, 0.9)  # Besides `det_thresh`.
@@ -325,15 +326,15 @@ def format_table(result: Result, title: str, det_thresh: float = 0.5) -> str:
     Returns:
         Lines without a line break at the end.
     """
-    lines = [title, f"  {result['n_expressions']:,} expressions"]
+    lines = [title, f"  {plural(result['n_expressions'], 'expression')}"]
     for task in TASKS:
-        rows = [
-            (label, value, "".join(f" = {alias}" for alias in metric.aliases))
-            for metric in METRICS.values()
-            if metric.task == task and metric.name in result
-            for label, value in metric.labeled(result, det_thresh)
-        ]
-        for index, (label, value, also) in enumerate(rows):
+        rows: dict[str, tuple[float, str]] = {}  # Acc@0.75 once if that is the threshold, too.
+        for metric in METRICS.values():
+            if metric.task == task and metric.name in result:
+                also = "".join(f" = {alias}" for alias in metric.aliases)
+                for label, value in metric.labeled(result, det_thresh):
+                    rows.setdefault(label, (value, also))
+        for index, (label, (value, also)) in enumerate(rows.items()):
             lines.append(f"  {'' if index else task:<5}{label:<20}{100 * value:>7.2f} %{also}")
     return "\n".join(lines)
 
@@ -348,16 +349,11 @@ def format_summary(result: Result, det_thresh: float = 0.5) -> str:
     )
 
 
-def flat_result(result: Result, det_thresh: float = 0.5) -> dict[str, float]:
-    """Names every number of a result, for logs of scalars.
-
-    Returns:
-        dict: metrics with a single value by name, those with parts by label, such as "Prec@0.5".
-    """
-    numbers: dict[str, float] = {}
-    for name, value in result.items():
-        if isinstance(value, dict):
-            numbers |= METRICS[name].labeled(result, det_thresh)
-        else:
-            numbers[name] = value
-    return numbers
+def percentages(result: Result, det_thresh: float = 0.5) -> dict[str, float]:
+    """The metrics of a result in percent, by their names in tables, such as "Acc@0.5"."""
+    return {
+        label: 100 * value
+        for metric in METRICS.values()
+        if metric.name in result
+        for label, value in metric.labeled(result, det_thresh)
+    }

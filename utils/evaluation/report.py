@@ -1,4 +1,4 @@
-"""The body of test.py: evaluates weights on a set and writes the results."""
+"""Evaluates weights on one or several sets with one network and writes the results."""
 
 import os
 import sys
@@ -8,16 +8,24 @@ from typing import Any
 
 from config.errors import UserError
 from config.files import file_sha256
-from config.run_files.missing import EVALUATION, missing_files, missing_text
+from config.run_files.missing import EVALUATION, missing_files, refuse_missing
 from config.schema import Config
 from data.loading.anchors import read_anchors
 from data.loading.errors import skipped_text
 from data.loading.masks import FILE_NAME as MASKS
-from utils.environment import device_line, parameters_line, versions
+from data.preparation.wording import plural
+from utils.environment import (
+    device_line,
+    parameters_line,
+    settings_line,
+    shown_path,
+    versions,
+)
+from utils.evaluation.breakdown.categories import category_names
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.evaluator import Evaluator, build_evaluator
 from utils.evaluation.metrics import Result, format_table
-from utils.evaluation.pictures import draw_pictures
+from utils.evaluation.network_pictures import draw_pictures
 from utils.evaluation.result_folder import ANCHORS, PICTURES, TEXT, ResultFolder, changes
 from utils.evaluation.results.measurement import Measurement, dump_lines, in_order
 from utils.evaluation.results.pictures import set_name
@@ -32,7 +40,7 @@ from utils.visualization.png import png_bytes
 RECORDED_SETTINGS = (
     "evaluate_model", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "backbone",
     "text_encoder", "rnn_cell", "aspp_dilations", "input_size", "word_len", "word_embed",
-    "det_acc_thresh", "segment_thresh", "use_nls", "precision", "on_bad_sample",
+    "det_acc_thresh", "segment_thresh", "use_nls", "precision", "engine", "on_bad_sample",
 )  # fmt: skip
 
 
@@ -104,10 +112,8 @@ def report_tasks(
     if weights is not None:
         config = config.replace(evaluate_model=str(weights))
     check_weights_exist(config.evaluate_model)
-    missing = {str(m): m for task in tasks for m in missing_files(_of(config, task), EVALUATION)}
-    if missing:
-        raise UserError(missing_text(missing.values()))
-    sources = _sources(config, tasks)
+    refuse_missing(m for task in tasks for m in missing_files(_of(config, task), EVALUATION))
+    sources = sources_of(config, tasks)
     for task, source in zip(tasks, sources, strict=True):
         check_dump(task, overwrite)
         ResultFolder(task.folder, source).check(files_of(task, pictures), overwrite)
@@ -118,14 +124,17 @@ def report_tasks(
         source["data_sha256"] |= words_contents(config, evaluator.words)
         # Now with the words.
         ResultFolder(task.folder, source).check(files_of(task, pictures), overwrite)
-        counts = f"{evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} images"
+        expressions = plural(evaluator.n_expressions, "expression")
+        counts = f"{expressions} in {plural(len(evaluator.groups), 'image')}"
         print(f"data: {counts}{words_text(evaluator.words)}")
     grounder = load_grounder(config)
-    _check_sources(config, tasks, sources)
+    check_sources(config, tasks, sources)
     if check_loaded is not None:
         check_loaded()
     print(grounder.weights_report)
     print(parameters_line(grounder.model))
+    print(settings_line(config, {*RECORDED_SETTINGS} - {"evaluate_set"}))
+    print(f"output: {', '.join(f'{shown_path(task.folder)}/' for task in tasks)}")
     return [
         _evaluate(config, task, evaluator, grounder, source, pictures, overwrite, breakdown)
         for task, evaluator, source in zip(tasks, evaluators, sources, strict=True)
@@ -160,15 +169,16 @@ def _evaluate(
     skipped = evaluator.skipped()
     if skipped:
         count = sum(image["expressions"] for image in skipped)
-        what = f"{len(skipped):,} image{'s' * (len(skipped) > 1)} with {count:,} expressions"
+        what = f"{plural(len(skipped), 'image')} with {plural(count, 'expression')}"
         print(skipped_text(what, [image["reason"] for image in skipped]), file=sys.stderr)
 
-    parts = figures(measurements, config.det_acc_thresh)
+    categories = category_names(task.set_path, {case.image for case in measurements})
+    parts = figures(measurements, config.det_acc_thresh, categories=categories)
     details = {**result, **parts, "skipped": skipped, **source, "versions": versions()}
     if breakdown:
         print(f"\n{(groups := format_breakdown(details, config.det_acc_thresh))}")
         table += f"\n\n{groups}"
-    files = {TEXT: result_text(table, source["settings"])}
+    files: dict[str, bytes | memoryview] = {TEXT: result_text(table, source["settings"])}
     dumped = dump_lines(measurements) if task.dump is not None else b""
     if pictures:
         name = set_name(task.set_path)
@@ -180,7 +190,7 @@ def _evaluate(
     return result
 
 
-def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+def sources_of(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
     """What results come from: the settings that scores depend on, and hashes of the files."""
     anchors, sha256 = read_anchors(config.anchors_file), file_sha256(config.evaluate_model)
     masks = Path(config.seg_gt_path) / MASKS
@@ -198,11 +208,11 @@ def _sources(config: Config, tasks: Sequence[Task]) -> list[dict[str, Any]]:
     ]
 
 
-def _check_sources(
+def check_sources(
     config: Config, tasks: Sequence[Task], sources: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Raises `UserError` if files were replaced since `_sources`, and something else was loaded."""
-    for task, then, now in zip(tasks, sources, _sources(config, tasks), strict=True):
+    """Raises `UserError` if files were replaced since `sources_of`, and others were loaded."""
+    for task, then, now in zip(tasks, sources, sources_of(config, tasks), strict=True):
         changed = changes(then, now)
         if changed:
             raise UserError(

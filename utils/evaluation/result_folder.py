@@ -21,7 +21,7 @@ from config.json_text import parse_json
 RESULT, TEXT, PICTURES, LOCK = "result.json", "result.txt", "pictures.png", ".result.lock"
 FILES, ANCHORS = "files", "anchors_px"
 # What results of former versions do not have.
-LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
+LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path", "engine")
 # Files whose contents count, not their names.
 NAMES_OF_FILES = ("evaluate_model", "predictions")
 
@@ -56,7 +56,7 @@ class ResultFolder:
     def write(
         self,
         details: Mapping[str, Any],
-        files: Mapping[str, bytes],
+        files: Mapping[str, bytes | memoryview],
         overwrite: bool,
         stale: Sequence[Path] = (),
     ) -> None:

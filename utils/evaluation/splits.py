@@ -1,4 +1,4 @@
-"""The body of test.py: one or several splits, each with its own folder, and their table."""
+"""The body of test.py: evaluates weights on splits, each with its own folder, and their table."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

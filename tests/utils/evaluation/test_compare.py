@@ -67,7 +67,8 @@ def test_expressions_of_one_dump_alone_are_named(dumps, run, capsys, tmp_path):
     with open(dumps[1], "a", encoding="utf-8") as file:
         file.write(json.dumps(case(3, expression="more").to_json()) + "\n")
     run(*dumps)
-    assert 'warning: only B has 1 (a.png: "more")' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == 'warning: expressions that only B has: 1 (a.png: "more")\n'
 
 
 def test_pictures_show_a_beside_b(dumps, run, capsys, tmp_path):
@@ -86,6 +87,37 @@ def test_pictures_show_a_beside_b(dumps, run, capsys, tmp_path):
     run(*dumps, *options[:2], "--output", tmp_path / "one.png", *options[4:], "--pictures", 1)
     with Image.open(tmp_path / "one.png") as picture:
         assert picture.height < 2 * 480
+
+
+def test_only_expressions_that_changed_are_drawn_and_only_some(dumps, run, capsys, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    settings = ("--output", sheet, "--set", f"image_path={tmp_path}")
+    run(*dumps, "--pictures", 3, *settings)
+    with Image.open(sheet) as picture:
+        height = picture.height
+    run(*dumps, "--pictures", 2, "--output", tmp_path / "two.png", *settings[2:])
+    with Image.open(tmp_path / "two.png") as picture:
+        assert picture.height == height  # The first expression is the same in both.
+    capsys.readouterr()
+    run(dumps[0], dumps[0], "--pictures", 3, "--output", tmp_path / "none.png", *settings[2:])
+    assert capsys.readouterr().out.endswith("No expression changed, so there is nothing to draw.\n")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_a_sheet_holds_a_bounded_number_of_pictures(dumps, run, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw_dumped(image_path, row, before):
+        drawn.append(row["expression"])
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("utils.evaluation.results.pictures.draw_dumped", draw_dumped)
+    for path, iou in zip(dumps, (0.8, 0.1), strict=True):
+        with open(path, "w", encoding="utf-8") as file:
+            cases = [case(i, expression=f"box {i}", det_iou=iou) for i in range(60)]
+            file.writelines(json.dumps(one.to_json()) + "\n" for one in cases)
+    run(*dumps, "--pictures", 1_000_000, "--output", tmp_path / "sheet.png")
+    assert len(drawn) == 2 * 24
 
 
 def test_images_and_masks_that_cannot_be_drawn(dumps, run, tmp_path):

@@ -350,3 +350,17 @@ def test_dump_lines(tiny_set, grounder):
         "image", "expression", "box_xyxy", "box_xyxy_input", "score", "det_iou", "seg_iou",
         "ref_id", "true_box_xyxy", "intersection", "union",
     ]  # fmt: skip
+
+
+def test_the_parts_of_a_set_know_their_positions(tiny_set):
+    evaluator = evaluator_of(tiny_set)
+    pairs = [(r, text) for r in evaluator.referents for text in r.expressions]
+    for count in (1, 2, 3):
+        found = []
+        for index in range(count):
+            part = evaluator.part(index, count)
+            places = evaluator.positions(index, count)
+            own = [(r, text) for r in part.referents for text in r.expressions]
+            assert [pairs[place] for place in places] == own
+            found += places
+        assert sorted(found) == list(range(len(pairs)))

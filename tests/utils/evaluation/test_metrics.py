@@ -9,11 +9,11 @@ from utils.evaluation.metrics import (
     PRECISION_THRESHOLDS,
     Metrics,
     detection_iou,
-    flat_result,
     format_summary,
     format_table,
     mask_iou,
     metric,
+    percentages,
 )
 
 
@@ -164,6 +164,7 @@ def test_table_shows_percent(result):
     assert "Prec@0.75              0.00 %" in table
     assert "both inconsistency (IE)     0.00 %" in table
     assert "Acc@0.25" in format_table(result, "", det_thresh=0.25)
+    assert format_table(result, "", det_thresh=0.75).count("Acc@0.75") == 1
 
 
 def test_every_metric_is_printed_and_logged(result):
@@ -178,11 +179,11 @@ def test_every_metric_is_printed_and_logged(result):
     assert format_summary(result, 0.3) == (
         "Acc@0.3 100.00 %, mean IoU 72.35 %, overall IoU 25.00 %, inconsistency (IE) 0.00 %"
     )
-    numbers = flat_result(result)
+    numbers = percentages(result)
     assert list(numbers) == [
-        "n_expressions", "det_acc", *boxes, "seg_iou", "overall_iou", *precisions, "ie_score",
+        "Acc@0.5", *boxes, "mean IoU", "overall IoU", *precisions, "inconsistency (IE)",
     ]  # fmt: skip
-    assert numbers["Prec@0.7"] == 1.0
+    assert numbers["Prec@0.7"] == 100.0
 
 
 def test_a_registered_metric_appears_everywhere(monkeypatch):
@@ -196,7 +197,7 @@ def test_a_registered_metric_appears_everywhere(monkeypatch):
     metrics.update([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [1, 2, 3], [4, 5, 9])
     result = metrics.result()
     assert result["area"] == {"masks": 6.0, "half": 3.0}
-    assert flat_result(result, 0.75)["union @0.75 of half"] == 3.0
+    assert percentages(result, 0.75)["union @0.75 of half"] == 300.0
     table = format_table(result, "").splitlines()
     assert table[2].split() == ["REC", "Acc@0.5", "0.00", "%"]
     assert table[6].split() == ["union", "@0.5", "of", "masks", "600.00", "%"]

@@ -126,13 +126,20 @@ def test_the_start_is_reported(tiny_set, weights, tmp_path, capsys):
     config, val = tiny_set.config(evaluate_model=weights), str(tiny_set.root / "val.txt")
     table = report(config, tmp_path)
     assert table.startswith(val)
-    device, data, loaded, *_, parameters = capsys.readouterr().out.split("\n" + val)[0].splitlines()
+    start = capsys.readouterr().out.split("\n" + val)[0].splitlines()
+    device, data, loaded, *_, output = start
     assert device.startswith("device: ")
     assert data == (
-        "data: 12 expressions in 4 images; 1 of 16 words have no vector, see data/check.py"
+        "data: 12 expressions in 4 images; 1 of 16 words has no vector, see data/check.py"
     )
     assert loaded.startswith(weights)
+    [parameters] = [line for line in start if line.startswith("parameters")]
     assert re.fullmatch(r"parameters: [\d,]+ trained, [\d,]+ frozen", parameters)
+    changed = "\n".join(start[start.index(parameters) + 1 : -1])
+    assert changed.startswith("settings other than the defaults:")
+    assert "input_size=96" in changed
+    assert "batch_size" not in changed  # Without effect on an evaluation.
+    assert output == f"output: {tmp_path}/"
 
 
 def test_groups_and_intervals_are_written_and_on_request_printed(reported, weights, capsys):

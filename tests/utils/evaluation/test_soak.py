@@ -16,7 +16,8 @@ GROWTH = 0.02
 
 
 def traces(grounder):
-    functions = (grounder._encode_images, grounder._encode_words, grounder._locate)
+    parts = grounder._parts
+    functions = (parts.encode_images, parts.encode_words, parts.locate)
     return [function.experimental_get_tracing_count() for function in functions]
 
 

@@ -1,6 +1,6 @@
 """Metrics of parts of a set, with confidence intervals. Start with `figures.py`.
 
-`groups.py` registers how expressions are divided, `words.py` holds the words and categories that
-they are divided by, and `bootstrap.py` computes the intervals.
+`groups.py` registers how expressions are divided; `words.py` holds the words that they are divided
+by and `categories.py` the names of categories. `bootstrap.py` computes the intervals.
 `differences.py` compares the metrics and expressions of two dumps.
 """

@@ -5,7 +5,8 @@ images are drawn with replacement, each with all of its expressions, and the rat
 the sums of the images drawn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,41 +16,61 @@ FEWEST_IMAGES = 2
 _AT_ONCE = 100  # Resamples whose weights are in memory together.
 
 
+@dataclass(frozen=True, eq=False)
+class ImageSums:
+    """Numerators and denominators of k ratios for each image that a group of expressions is on.
+
+    Attributes:
+        images: (m,) int, their numbers, each once.
+        numerators, denominators: (m, k), sums over the expressions of the group on each image.
+    """
+
+    images: np.ndarray
+    numerators: np.ndarray
+    denominators: np.ndarray
+
+
 def ratio_intervals(
-    numerators: np.ndarray, denominators: np.ndarray, epsilon: float | np.ndarray = 0.0
-) -> np.ndarray:
-    """95 % intervals of Σ numerators / Σ denominators over images.
+    groups: Sequence[ImageSums], n_images: int, epsilon: float | np.ndarray = 0.0
+) -> list[np.ndarray]:
+    """95 % intervals of Σ numerators / Σ denominators of each group, over the images of a set.
 
     Args:
-        numerators, denominators: (images, k), sums over the expressions of each image, of k ratios.
+        groups: groups of expressions of the set.
+        n_images: number of images of the set, of which a group may lack some.
         epsilon: added to both sums; a number or (k,).
 
     Returns:
-        float64 (2, k), the 2.5th and 97.5th percentile over `RESAMPLES` resamples of the images,
-        drawn with a fixed seed. Resamples whose denominator is 0 are left out; NaN if fewer than
-        `FEWEST_IMAGES` have another one, because one image says nothing about others.
+        For each group float64 (2, k), the 2.5th and 97.5th percentile over `RESAMPLES` resamples of
+        the images of the set, drawn with a fixed seed. Resamples whose denominator is 0 are left
+        out; NaN if fewer than `FEWEST_IMAGES` have another one, because one image says nothing
+        about others.
     """
-    bounds = percentiles(resampled_ratios(numerators, denominators, epsilon))
-    bounds[:, (denominators > 0).sum(axis=0) < FEWEST_IMAGES] = np.nan
-    return bounds
+    found = []
+    for group, ratios in zip(groups, resampled_ratios(groups, n_images, epsilon), strict=True):
+        bounds = percentiles(ratios)
+        bounds[:, (group.denominators > 0).sum(axis=0) < FEWEST_IMAGES] = np.nan
+        found.append(bounds)
+    return found
 
 
 def resampled_ratios(
-    numerators: np.ndarray, denominators: np.ndarray, epsilon: float | np.ndarray = 0.0
-) -> np.ndarray:
-    """The ratios of each resample, float64 (RESAMPLES, k), NaN where the denominator is 0.
+    groups: Sequence[ImageSums], n_images: int, epsilon: float | np.ndarray = 0.0
+) -> list[np.ndarray]:
+    """The ratios of each resample, NaN where the denominator is 0; arguments of `ratio_intervals`.
 
-    Two calls with the same number of images draw the same ones, so their results are paired.
+    Returns:
+        For each group float64 (RESAMPLES, k). All are computed on the same resamples, so they are
+        paired.
     """
-    parts = []
-    for weights in _weights(len(numerators)):  # (m, images)
-        above, below = weights @ numerators, weights @ denominators  # (m, k)
-        parts.append(
-            np.divide(
-                above + epsilon, below + epsilon, out=np.full(below.shape, np.nan), where=below > 0
-            )
-        )
-    return np.concatenate(parts)
+    parts: list[list[np.ndarray]] = [[] for _ in groups]
+    for weights in _weights(n_images):  # (m, n_images), drawn once for all groups
+        for group, ratios in zip(groups, parts, strict=True):
+            counts = weights[:, group.images]
+            above, below = counts @ group.numerators, counts @ group.denominators  # (m, k)
+            unknown = np.full(below.shape, np.nan)
+            ratios.append(np.divide(above + epsilon, below + epsilon, out=unknown, where=below > 0))
+    return [np.concatenate(ratios) for ratios in parts]
 
 
 def percentiles(values: np.ndarray) -> np.ndarray:

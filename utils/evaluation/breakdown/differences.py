@@ -4,7 +4,7 @@ expressions.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,24 @@ import numpy as np
 
 from config.errors import UserError, shown
 from config.json_text import parse_json, read_lines
+from data.preparation.json_fields import EntryError, four_numbers
+from data.preparation.wording import plural
 from utils.evaluation.breakdown.bootstrap import FEWEST_IMAGES, percentiles, resampled_ratios
 from utils.evaluation.breakdown.figures import Terms
-from utils.evaluation.metrics import CONSISTENCY_THRESHOLD, Metric, Overlaps, metrics_of
+from utils.evaluation.metrics import (
+    CONSISTENCY_THRESHOLD,
+    Metric,
+    Overlaps,
+    detection_iou,
+    metrics_of,
+)
 from utils.evaluation.results.measurement import is_dumped
 
 # Image, mask-id, expression, and how many lines before have the same ones.
 Key = tuple[str, int | None, str, int]
 _IOUS = {"REC": "det_iou", "RES": "seg_iou"}
 _PIXELS = ("intersection", "union")
-_NEEDS_PIXELS = ("overall_iou",)
+_BOXES = ("box_xyxy", "box_xyxy_input", "true_box_xyxy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +41,7 @@ class Pairs:
         first, second: the lines of both dumps, each n.
         tasks: "REC" and "RES" if both dumps have the IoU of boxes and of masks.
         with_pixels: whether both have the pixels of the masks, which overall IoU needs.
+        notes: how the lines were made comparable, for people.
         only_first, only_second: the expressions of one dump alone, for people.
     """
 
@@ -40,13 +49,14 @@ class Pairs:
     second: Sequence[dict[str, Any]]
     tasks: tuple[str, ...]
     with_pixels: bool
+    notes: Sequence[str]
     only_first: Sequence[str]
     only_second: Sequence[str]
 
     def change(self, index: int) -> float:
-        """By how much the IoU of box and mask of an expression increase, in all."""
+        """By how much the IoU of box and mask of an expression differ, in all."""
         a, b = self.first[index], self.second[index]
-        return float(sum(b[_IOUS[task]] - a[_IOUS[task]] for task in self.tasks))
+        return float(sum(abs(b[_IOUS[task]] - a[_IOUS[task]]) for task in self.tasks))
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,12 @@ def _check(place: str, row: dict[str, Any]) -> None:
             raise UserError(f"{place}: key {key!r} is {shown(row[key])}, must be a text")
     if type(row.get("ref_id", 0)) is not int:
         raise UserError(f"{place}: key 'ref_id' is {shown(row['ref_id'])}, must be a mask-id")
+    for key in _BOXES:
+        if row.get(key) is not None:
+            try:
+                four_numbers(key, row[key], "x1, y1, x2, y2")
+            except EntryError as error:
+                raise UserError(f"{place}: key {error}") from None
     for key in (*_IOUS.values(), *_PIXELS):
         value = row.get(key)
         if value is not None and (
@@ -114,8 +130,13 @@ def pair(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> P
     Dumps of earlier versions have no mask-ids; then, equal expressions of an image are paired in
     their order.
 
+    A network's boxes are compared in pixels of its input, those of other systems in pixels of the
+    image. If one dump is of the former and the other of the latter, the IoU of all boxes is
+    computed in pixels of the image.
+
     Raises:
-        UserError: they have no expression in common, or no IoU of the same task.
+        UserError: they have no expression in common, no IoU of the same task, or different true
+            boxes of an expression.
     """
     with_ids = all("ref_id" in row for row in (*first, *second))
     a, b = (_by_key(rows, with_ids) for rows in (first, second))
@@ -126,7 +147,8 @@ def pair(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> P
             f"{_name(next(iter(a)))}, the second one with {_name(next(iter(b)))}; compare dumps of "
             "the same split"
         )
-    ours, theirs = [a[key] for key in common], [b[key] for key in common]
+    _check_truth(a, b, common)
+    ours, theirs, notes = _in_one_frame([a[key] for key in common], [b[key] for key in common])
     both = [*ours, *theirs]
     tasks = tuple(task for task, key in _IOUS.items() if all(row[key] is not None for row in both))
     if not tasks:
@@ -136,9 +158,56 @@ def pair(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> P
         theirs,
         tasks,
         all(row.get(key) is not None for row in both for key in _PIXELS),
+        notes,
         [_name(key) for key in a if key not in b],
         [_name(key) for key in b if key not in a],
     )
+
+
+def _check_truth(
+    a: Mapping[Key, dict[str, Any]], b: Mapping[Key, dict[str, Any]], common: Sequence[Key]
+) -> None:
+    """Raises `UserError` if the true box of an expression is another one in the other dump."""
+    boxes = {key: (a[key].get("true_box_xyxy"), b[key].get("true_box_xyxy")) for key in common}
+    other = [key for key, pair in boxes.items() if None not in pair and pair[0] != pair[1]]
+    if other:
+        first, second = map(shown, boxes[other[0]])
+        raise UserError(
+            f"the true boxes of {plural(len(other), 'expression')} differ, such as that of "
+            f"{_name(other[0])}: {first} in the first dump, {second} in the second one; compare "
+            "dumps of the same annotations"
+        )
+
+
+def _in_one_frame(
+    ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """The lines of both dumps with IoU of boxes in the same frame, and notes about it."""
+    both = (ours, theirs)
+    with_boxes = all(row["det_iou"] is not None for rows in both for row in rows)
+    in_input = [any(row["box_xyxy_input"] is not None for row in rows) for rows in both]
+    if not with_boxes or in_input[0] == in_input[1]:
+        return ours, theirs, []
+    name = "AB"[in_input.index(True)]
+    truths = [a.get("true_box_xyxy") or b.get("true_box_xyxy") for a, b in zip(*both, strict=True)]
+    if None in truths:
+        note = f"the boxes of {name} were rounded in the input of its network, the others were not"
+        return ours, theirs, [f"{note}: IoU and accuracy of boxes differ slightly for that reason"]
+    recomputed = [
+        [_with_iou_of_image(row, truth) for row, truth in zip(rows, truths, strict=True)]
+        for rows in both
+    ]
+    note = (
+        f"the IoU of all boxes is computed in pixels of the image, because those of {name} alone "
+        "were rounded in the input of its network"
+    )
+    return recomputed[0], recomputed[1], [note]
+
+
+def _with_iou_of_image(row: dict[str, Any], truth: Any) -> dict[str, Any]:
+    box = row["box_xyxy"]
+    iou = 0.0 if box is None else float(detection_iou(np.array(box), np.array(truth)))
+    return row | {"det_iou": iou}
 
 
 def _by_key(rows: Sequence[dict[str, Any]], with_ids: bool) -> dict[Key, dict[str, Any]]:
@@ -165,35 +234,58 @@ def differences(pairs: Pairs, det_thresh: float) -> list[Difference]:
         pairs: the lines of both dumps.
         det_thresh: IoU that a correct box exceeds.
     """
+    overlaps = [_overlaps(pairs, rows, det_thresh) for rows in (pairs.first, pairs.second)]
     metrics = {
         name: metric
         for name, metric in metrics_of(pairs.tasks).items()
-        if pairs.with_pixels or name not in _NEEDS_PIXELS
+        if _has_terms(metric, overlaps[0])
     }
-    values, resampled = [], []
-    for rows in (pairs.first, pairs.second):
-        terms = Terms.of(_overlaps(rows, det_thresh), [row["image"] for row in rows], metrics)
-        above, below = terms.per_image(np.ones(len(rows), bool))
-        resampled.append(resampled_ratios(above, below, terms.epsilon))
-        values.append((above.sum(axis=0) + terms.epsilon) / (below.sum(axis=0) + terms.epsilon))
+    images, everything = [row["image"] for row in pairs.first], np.arange(len(pairs.first))
+    terms = [Terms.of(of_dump, images, metrics) for of_dump in overlaps]
+    sums, epsilon = [of_dump.per_image(everything) for of_dump in terms], terms[0].epsilon
+    values = [
+        (of_dump.numerators.sum(axis=0) + epsilon) / (of_dump.denominators.sum(axis=0) + epsilon)
+        for of_dump in sums
+    ]
+    resampled = resampled_ratios(sums, len(sums[0].images), epsilon)
     bounds = percentiles(resampled[1] - resampled[0])
-    if len({row["image"] for row in pairs.first}) < FEWEST_IMAGES:
+    if len(sums[0].images) < FEWEST_IMAGES:
         bounds[:] = np.nan
     low, high = bounds
     labels = [label for metric in metrics.values() for label in _labels(metric, det_thresh)]
-    return [
-        Difference(label, *map(float, numbers))
-        for label, *numbers in zip(labels, *values, low, high, strict=True)
-    ]
+    found: dict[str, Difference] = {}
+    for label, *numbers in zip(labels, *values, low, high, strict=True):
+        found.setdefault(label, Difference(label, *map(float, numbers)))
+    return list(found.values())
 
 
-def _overlaps(rows: Sequence[dict[str, Any]], det_thresh: float) -> Overlaps:
-    """Overlaps with 0 for what the dump does not have."""
+class _PixelsNeededError(Exception):
+    """A metric needs the pixels of masks, which a dump does not have."""
+
+
+class _OverlapsWithoutPixels(Overlaps):
+    def __getattribute__(self, name: str) -> Any:
+        if name in _PIXELS:
+            raise _PixelsNeededError
+        return super().__getattribute__(name)
+
+
+def _overlaps(pairs: Pairs, rows: Sequence[dict[str, Any]], det_thresh: float) -> Overlaps:
+    """Overlaps of a dump, with 0 for a task that was not compared."""
     columns = [
         np.array([row.get(key) or 0 for row in rows], np.float64)
         for key in (*_IOUS.values(), *_PIXELS)
     ]
-    return Overlaps(det_thresh, *columns)
+    return (Overlaps if pairs.with_pixels else _OverlapsWithoutPixels)(det_thresh, *columns)
+
+
+def _has_terms(metric: Metric, overlaps: Overlaps) -> bool:
+    """Whether the overlaps hold what a metric is made from."""
+    try:
+        metric.terms(overlaps)
+    except _PixelsNeededError:
+        return False
+    return True
 
 
 def _labels(metric: Metric, det_thresh: float) -> list[str]:

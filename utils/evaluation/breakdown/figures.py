@@ -1,13 +1,13 @@
 """Metrics of parts of a set, and 95 % intervals of the metrics, from the measured expressions."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from utils.evaluation.breakdown.bootstrap import RESAMPLES, SEED, ratio_intervals
+from utils.evaluation.breakdown.bootstrap import RESAMPLES, SEED, ImageSums, ratio_intervals
 from utils.evaluation.breakdown.groups import DIVISIONS, Division
 from utils.evaluation.metrics import Metric, Overlaps, metrics_of
 from utils.evaluation.results.measurement import Measurement
@@ -15,7 +15,6 @@ from utils.evaluation.results.measurement import Measurement
 BREAKDOWN, INTERVALS = "breakdown", "intervals_95"
 COUNT = "n_expressions"
 _NUMBER_WIDTH = 24
-_COLUMNS_AT_ONCE = 256  # Which bounds the memory for the sums per image.
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,31 +57,26 @@ class Terms:
             np.unique(images, return_inverse=True)[1],
         )
 
-    def figures_of(self, groups: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-        """Number of expressions, metrics and intervals of groups, each given as (n,) bool."""
-        found = {}
-        at_once = max(1, _COLUMNS_AT_ONCE // len(self.epsilon))
-        names = list(groups)
-        for start in range(0, len(names), at_once):
-            some = names[start : start + at_once]
-            sums = [self.per_image(groups[name]) for name in some]  # each (2, images, k)
-            above, below = np.concatenate(sums, axis=2)
-            bounds = ratio_intervals(above, below, np.tile(self.epsilon, len(some)))
-            for name, pair in zip(some, np.split(bounds, len(some), axis=1), strict=True):
-                found[name] = self._named(groups[name], pair)
-        return found
+    def figures_of(self, groups: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """Number of expressions, metrics and intervals of groups, each (m,) int, positions."""
+        sums = [self.per_image(chosen) for chosen in groups]
+        bounds = ratio_intervals(sums, self.images.max() + 1, self.epsilon)
+        return [self._named(chosen, pair) for chosen, pair in zip(groups, bounds, strict=True)]
 
-    def per_image(self, chosen: np.ndarray) -> np.ndarray:
-        """(2, images, k) sums over the chosen expressions of each image."""
-        sums = np.zeros((2, self.images.max() + 1, len(self.epsilon)))
-        np.add.at(sums[0], self.images[chosen], self.numerators[chosen])
-        np.add.at(sums[1], self.images[chosen], self.denominators[chosen])
-        return sums
+    def per_image(self, chosen: np.ndarray) -> ImageSums:
+        """Sums over the expressions at some positions, (m,) int, of each image that they are on."""
+        chosen = chosen[np.argsort(self.images[chosen], kind="stable")]
+        images, first = np.unique(self.images[chosen], return_index=True)
+        return ImageSums(
+            images,
+            np.add.reduceat(self.numerators[chosen], first),
+            np.add.reduceat(self.denominators[chosen], first),
+        )
 
     def _named(self, chosen: np.ndarray, bounds: np.ndarray) -> dict[str, Any]:
-        """The figures of chosen expressions, with `bounds` (2, k) of their intervals."""
+        """The figures of the expressions at some positions, with `bounds` (2, k) of intervals."""
         totals = np.stack([t[chosen].sum(axis=0) for t in (self.numerators, self.denominators)])
-        values: dict[str, Any] = {COUNT: int(chosen.sum())}
+        values: dict[str, Any] = {COUNT: len(chosen)}
         intervals: dict[str, Any] = {}
         start = 0
         for name, metric in self.metrics.items():
@@ -100,6 +94,7 @@ def figures(
     measurements: Sequence[Measurement],
     det_thresh: float,
     tasks: Collection[str] = ("REC", "RES"),
+    categories: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Intervals of the metrics of a set, and metrics and intervals of its groups.
 
@@ -107,40 +102,50 @@ def figures(
         measurements: of all expressions of the set, at least one.
         det_thresh: IoU that a correct box exceeds.
         tasks: tasks whose metrics are computed, see `utils.evaluation.metrics.metrics_of`.
+        categories: names of the categories, of
+            `utils.evaluation.breakdown.categories.category_names`; empty if they have only numbers.
 
     Returns:
         dict for result.json: "bootstrap" describes the intervals, "intervals_95" holds [low, high]
-        of each metric, and "breakdown" the groups of each division with "n_expressions", metrics
-        and intervals. All are fractions of one.
+        of each metric, and "breakdown" the groups of each division that has any, with
+        "n_expressions", metrics and intervals. All are fractions of one.
     """
     names = ("det_iou", "seg_iou", "intersection", "union")
     columns = ([getattr(case, name) for case in measurements] for name in names)
     overlaps = Overlaps(det_thresh, *(np.array(column, np.float64) for column in columns))
     terms = Terms.of(overlaps, [case.image for case in measurements], metrics_of(tasks))
-    whole = terms.figures_of({"": np.ones(len(measurements), bool)})[""]
+    divided = {
+        name: groups
+        for name, division in DIVISIONS.items()
+        if (groups := members(division, measurements, categories))
+    }
+    everything = np.arange(len(measurements))
+    chosen = [positions for groups in divided.values() for positions in groups.values()]
+    whole, *parts = terms.figures_of([everything, *chosen])
+    found = iter(parts)
     return {
         "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED},
         INTERVALS: whole[INTERVALS],
         BREAKDOWN: {
-            name: terms.figures_of(members(division, measurements))
-            for name, division in DIVISIONS.items()
+            name: {group: next(found) for group in groups} for name, groups in divided.items()
         },
     }
 
 
-def members(division: Division, measurements: Sequence[Measurement]) -> dict[str, np.ndarray]:
-    """The groups of a division that have members → (n,) bool, which expressions are members."""
-    named = [{*division.groups_of(case)} for case in measurements]
-    masks = {
-        group: np.array([group in names for names in named])
-        for group in {name for names in named for name in names}
-    }
+def members(
+    division: Division, measurements: Sequence[Measurement], categories: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """The groups of a division that have members → (m,) int, positions of the members."""
+    found: dict[str, list[int]] = {}
+    for position, case in enumerate(measurements):
+        for group in {*division.groups_of(case, categories)}:
+            found.setdefault(group, []).append(position)
     order = {group: place for place, group in enumerate(division.groups)}
 
     def place(group: str) -> tuple[int, int, str]:
-        return order.get(group, len(order)), -int(masks[group].sum()), group
+        return order.get(group, len(order)), -len(found[group]), group
 
-    return {group: masks[group] for group in sorted(masks, key=place)}
+    return {group: np.array(found[group]) for group in sorted(found, key=place)}
 
 
 def format_breakdown(found: dict[str, Any], det_thresh: float = 0.5) -> str:
@@ -160,7 +165,7 @@ def format_breakdown(found: dict[str, Any], det_thresh: float = 0.5) -> str:
     rows: list[tuple[str, list[str]]] = [("", ["expressions", *labels])]
     rows.append(("all", _cells(found, metrics)))
     for name, groups in found[BREAKDOWN].items():
-        rows.append((DIVISIONS[name].label if name in DIVISIONS else name, []))
+        rows.append((DIVISIONS[name].label, []))
         rows += [(f"  {group}", _cells(values, metrics)) for group, values in groups.items()]
     width = max(len(title) for title, _ in rows)
     return "\n".join(

@@ -36,6 +36,7 @@ class Measurement:
         intersection, union: of the masks, in pixels.
         true_box_xyxy: (4,) int, in pixels of the original image.
         mask_id, category: of the referent, see `data.loading.annotations.Referent`.
+        true_px: pixels of the true mask; None if masks were not compared.
         mask, true_mask: (h, w) at the size of the image; None unless they were requested.
         run_lengths: of the mask, see `encode_mask`; None unless they were requested.
         tasks: "REC" if the box was compared, "RES" if the mask was; the IoU of the other one has
@@ -55,6 +56,7 @@ class Measurement:
     true_box_xyxy: tuple[int, ...]
     mask_id: int
     category: int
+    true_px: int | None = None
     mask: np.ndarray | None = None
     true_mask: np.ndarray | None = None
     run_lengths: dict[str, Any] | None = None

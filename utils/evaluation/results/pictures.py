@@ -1,7 +1,7 @@
 """Pictures of measured expressions: predicted and true box and mask over the image."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from config.schema import PROJECT_ROOT
 from data.loading.images import read_image
 from data.preparation.json_fields import EntryError, entry_at, four_numbers
 from data.preparation.segmentation import SegmentationError, decode_segmentation
+from data.preparation.wording import plural
 from utils.evaluation.metrics import CONSISTENCY_THRESHOLD
 from utils.evaluation.results.measurement import MASK, Measurement
 from utils.visualization.drawing import draw_overlay, draw_prediction
-from utils.visualization.gallery import Card, embedded, gallery
+from utils.visualization.gallery import Card, embedded, gallery, picture_width
 from utils.visualization.panels import contact_sheet
 
 BEST, MEDIAN, WORST = "best", "median", "worst"
+COMMAND = "test.py"
 MOST_COLUMNS, MOST_ON_SHEET, MOST_ON_PAGE = 6, 24, 1000
+CARDS_AT_ONCE = 100  # Pictures in memory, of up to 0.5 MB each.
 LEGEND = "Predictions are solid orange lines around the object, the ground truth is dashed blue."
 INCONSISTENT = "An answer is inconsistent if exactly one of box and mask is right."
 
@@ -71,10 +74,16 @@ class Painter:
             unread_words=unread,
         )
 
-    def card(self, case: Measurement, kind: str) -> Card:
-        """The entry on a page; `kind` is one of `rank`. Raises as `panel`."""
+    def card(self, case: Measurement, kinds: Sequence[str], n_cards: int) -> Card:
+        """The entry on a page of `n_cards`; `kinds` are some of `rank`. Raises as `panel`."""
+        image = self._image(case)
         picture = draw_overlay(
-            self._image(case), case.box_xyxy, case.mask, case.true_box_xyxy, case.true_mask
+            image,
+            case.box_xyxy,
+            case.mask,
+            case.true_box_xyxy,
+            case.true_mask,
+            width=picture_width(image, n_cards),
         )
         right, values = dict[str, bool](), dict[str, float]()
         if "REC" in case.tasks:
@@ -84,10 +93,10 @@ class Painter:
         if case.score is not None:
             values["Score"] = case.score
         answer = ", ".join(f"{part} {'right' if ok else 'wrong'}" for part, ok in right.items())
-        groups = {"Rank": kind, "Answer": answer}
+        groups = {"Rank": tuple(kinds), "Answer": (answer,)}
         if len(right) == 2:
             is_consistent = right["box"] == right["mask"]
-            groups["Consistency"] = "consistent" if is_consistent else "inconsistent"
+            groups["Consistency"] = ("consistent" if is_consistent else "inconsistent",)
         unknown, unread = self.unseen_words(case.expression)
         return Card(
             embedded(picture),
@@ -168,13 +177,43 @@ def rank(measured: Sequence[Measurement], count: int) -> Ranked:
     }
 
 
+def rank_photographs(
+    quality: Mapping[int, float], images: Sequence[str], count: int
+) -> dict[str, list[int]]:
+    """Chooses best, median and worst expressions, each of another photograph.
+
+    Args:
+        quality: a number by position in the set, the higher the better.
+        images: file name of the photograph of each expression of the set.
+        count: expressions of each kind; fewer if there are not three times as many photographs.
+
+    Returns:
+        `BEST`, `MEDIAN` and `WORST` → positions, the most typical of its kind first; only the
+        kinds that there are photographs for.
+    """
+    order = sorted(quality, key=lambda position: (-quality[position], position))
+    middle = len(order) // 2
+    outward = sorted(range(len(order)), key=lambda rank: abs(rank - middle))
+    count = min(count, max(1, len({images[position] for position in order}) // 3))
+    chosen: dict[str, list[int]] = {}
+    used: set[str] = set()
+    candidates = {BEST: order, WORST: order[::-1], MEDIAN: [order[rank] for rank in outward]}
+    for kind, positions in candidates.items():
+        chosen[kind] = []
+        for position in positions:
+            if len(chosen[kind]) < count and images[position] not in used:
+                chosen[kind].append(position)
+                used.add(images[position])
+    return {kind: chosen[kind] for kind in (BEST, MEDIAN, WORST) if chosen[kind]}
+
+
 def sheet_and_page(
     measured: Sequence[Measurement],
     count: int,
     name: str,
     painter: Painter,
     measure: Callable[[Sequence[int]], Iterable[Measurement]],
-) -> tuple[np.ndarray, bytes]:
+) -> tuple[np.ndarray, memoryview]:
     """Draws the `count` best, median and worst expressions of a set.
 
     Args:
@@ -189,29 +228,35 @@ def sheet_and_page(
         page of at most `MOST_ON_PAGE` of each, as `utils.visualization.gallery.gallery` returns it.
     """
     ranked = rank(measured, min(count, MOST_ON_PAGE))
-    kinds: dict[int, str] = {}  # Of a small set, an expression may be of several kinds.
+    kinds: dict[int, list[str]] = {}  # Of a small set, an expression is of several kinds.
     for kind, cases in ranked.items():
         for case in cases:
-            kinds.setdefault(case.index, kind)
+            kinds.setdefault(case.index, []).append(kind)
     few = rank(measured, min(count, MOST_ON_SHEET))  # Among those of the page.
     on_sheet = {case.index for cases in few.values() for case in cases}
-    panels, cards = dict[int, np.ndarray](), dict[int, Card]()
-    for case in measure(list(kinds)):
-        if case.index in on_sheet:
-            panels[case.index] = painter.panel(case)
-        cards[case.index] = painter.card(case, kinds[case.index])
-    headings = {kind: heading(kind, cases, len(measured)) for kind, cases in ranked.items()}
+    panels = dict[int, np.ndarray]()
+
+    def cards() -> Iterator[Card]:
+        order = list(kinds)
+        for start in range(0, len(order), CARDS_AT_ONCE):
+            chosen, drawn = order[start : start + CARDS_AT_ONCE], dict[int, Card]()
+            for case in measure(chosen):
+                if case.index in on_sheet:
+                    panels[case.index] = painter.panel(case)
+                drawn[case.index] = painter.card(case, kinds[case.index], len(kinds))
+            yield from (drawn[index] for index in chosen if index in drawn)
+
+    title = f"{name}: {plural(len(measured), 'expression')}"
+    notes = [LEGEND if len(measured[0].tasks) == 1 else f"{LEGEND} {INCONSISTENT}"]
+    notes += [heading(kind, cases, len(measured)) for kind, cases in ranked.items()]
+    page = gallery(COMMAND, title, notes, cards())
     sections = {
         heading(kind, cases, len(measured)): [
             panels[case.index] for case in cases if case.index in panels
         ]
         for kind, cases in few.items()
     }
-    title = f"{name}: {len(measured):,} expressions"
-    sheet = contact_sheet(sections, min(count, MOST_COLUMNS), title)
-    legend = LEGEND if len(measured[0].tasks) == 1 else f"{LEGEND} {INCONSISTENT}"
-    shown = [cards[index] for index in kinds if index in cards]
-    return sheet, gallery(title, [legend, *headings.values()], shown)
+    return contact_sheet(sections, min(count, MOST_COLUMNS), title), page
 
 
 def set_name(path: str | os.PathLike) -> str:

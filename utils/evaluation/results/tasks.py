@@ -6,6 +6,7 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.files import write_bytes
+from data.preparation.manifest import read_manifest
 from utils.evaluation.metrics import Result
 from utils.evaluation.published import is_splits_table, published_scores, sealed, splits_table
 from utils.evaluation.results.writing import Task
@@ -25,7 +26,8 @@ class SplitTasks:
         base: the beginning of the names of folders by default; None for the data set's name.
 
     Attributes:
-        dataset: name of the data set.
+        dataset: name of the data set; that of a set without the labels that were judged wrong says
+            so, since its results are not compared with published ones.
         splits: names of the splits.
         tasks: one per split.
 
@@ -43,8 +45,10 @@ class SplitTasks:
         base: str | None = None,
     ) -> None:
         path = Path(evaluate_set)
-        self.dataset = path.parent.name
-        base = base or self.dataset
+        manifest = read_manifest(path.parent)
+        is_reviewed = manifest is not None and manifest.is_reviewed
+        self.dataset = path.parent.name + " (reviewed)" * is_reviewed
+        base = base or path.parent.name
         self.splits = list(dict.fromkeys(splits)) or [path.stem]
         _check_names(self.splits, path)
         self._table = output / f"{name or base}_splits.txt"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import NoSpaceError, UserError
+from config.errors import NoSpaceError, UserError, message_of
 from config.files import check_folder, first_free, numbered, write_bytes
 from utils.evaluation.published import is_splits_table
 from utils.evaluation.result_folder import LOCK, PICTURES, RESULT, TEXT, ResultFolder
@@ -39,7 +39,7 @@ def write_results(
     task: Task,
     source: Mapping[str, Any],
     details: Mapping[str, Any],
-    files: dict[str, bytes],
+    files: dict[str, bytes | memoryview],
     dumped: bytes,
     overwrite: bool,
 ) -> None:
@@ -73,7 +73,26 @@ def write_results(
         ResultFolder(kept, source).write(details, with_dump, overwrite=False)
         raise UserError(f"{error}; the results of this evaluation are in {kept}/") from None
     if task.dump is not None and not beside:
-        write_bytes(task.dump, dumped)
+        _write_dump(task, dumped, overwrite)
+
+
+def _write_dump(task: Task, dumped: bytes, overwrite: bool) -> None:
+    """Writes the dump of a task; where something else has taken its place, beside that.
+
+    Raises:
+        UserError: it is in another file, which the message names.
+    """
+    assert task.dump is not None
+    try:
+        # Again: another process may have had the folder for as long as it takes.
+        check_dump(task, overwrite)
+        write_bytes(task.dump, dumped, replace=overwrite)
+    except (UserError, FileExistsError) as error:
+        if isinstance(error, NoSpaceError):
+            raise
+        kept = first_free(itertools.islice(numbered(task.dump), 1, None))
+        write_bytes(kept, dumped, replace=False)
+        raise UserError(f"{message_of(error)}; the dump of this evaluation is in {kept}") from None
 
 
 def result_text(table: str, settings: Mapping[str, Any]) -> bytes:

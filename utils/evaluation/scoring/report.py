@@ -2,15 +2,15 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from config.command_line import counted
 from config.errors import UserError
-from config.files import file_sha256
-from config.run_files.missing import MissingFile, missing_files, missing_text
+from config.run_files.missing import missing_files, refuse_missing
 from config.schema import Config
 from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import skipped_text
@@ -18,8 +18,10 @@ from data.loading.masks import FILE_NAME as MASKS
 from data.loading.masks import open_masks
 from data.preparation.manifest import FILE_NAME as MANIFEST
 from data.preparation.manifest import check_pairing, unchanged
+from data.preparation.sidecars.ids import FILE_NAME as IDS
 from data.preparation.wording import plural
 from utils.environment import package_versions
+from utils.evaluation.breakdown.categories import category_names
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.metrics import Metrics, Result, format_table
 from utils.evaluation.result_folder import PICTURES, TEXT, ResultFolder
@@ -33,15 +35,16 @@ from utils.evaluation.results.writing import (
     result_text,
     write_results,
 )
-from utils.evaluation.scoring.matching import Matches, match
-from utils.evaluation.scoring.rows import Row, check_file, read_rows
+from utils.evaluation.scoring.doubts import box_doubts
+from utils.evaluation.scoring.mask_images import MaskImages
+from utils.evaluation.scoring.reading import SetPredictions, prediction_files, read_predictions
+from utils.evaluation.scoring.rows import Row
 from utils.evaluation.scoring.scorer import Scorer
 from utils.visualization.gallery import INDEX
 from utils.visualization.png import png_bytes
 
 # The settings that the scores of predictions depend on, and those of images and masks.
 RECORDED_SETTINGS = ("evaluate_set", "det_acc_thresh", "on_bad_sample")
-OF_IMAGES = ("image_path", "seg_gt_path")
 
 
 def report_predictions(
@@ -85,20 +88,21 @@ def report_predictions(
     chosen = SplitTasks(config.evaluate_set, splits, output, name, dump, base)
     chosen.check_table(path, config.det_acc_thresh)
     _check_files(config, chosen.tasks, ["evaluate_set"])
-    files = _files_of(path, chosen.splits)
+    files = prediction_files(path, chosen.splits)
     set_paths, mask_folder = [task.set_path for task in chosen.tasks], Path(config.seg_gt_path)
     folders = (Path(set_paths[0]).parent, mask_folder)
-    with unchanged(*files, *set_paths, mask_folder / MASKS, *(f / MANIFEST for f in folders)):
+    ids = folders[0] / IDS
+    with unchanged(*files, *set_paths, ids, mask_folder / MASKS, *(f / MANIFEST for f in folders)):
         sets = [read_annotations(path) for path in set_paths]
-        found = _matched(files, sets)
+        found = read_predictions(files, sets, ids.parent)
         scored = [
-            _Scored(config, task, *matched, referents)
+            _Scored(config, task, matched, referents)
             for task, matched, referents in zip(chosen.tasks, found, sets, strict=True)
         ]
     for one in scored:
         check_dump(one.task, overwrite)
         ResultFolder(one.task.folder, one.source).check(files_of(one.task, pictures), overwrite)
-    warnings = [text for _, _, matches, _ in found for text in matches.warnings()]
+    warnings = [text for matched in found for text in matched.matches.warnings()]
     warnings += [text for one in scored for text in one.warnings]
     for warning in dict.fromkeys(warnings):
         print(f"warning: {warning}", file=sys.stderr)
@@ -109,59 +113,12 @@ def report_predictions(
 
 def _check_files(config: Config, tasks: Sequence[Task], keys: Sequence[str]) -> None:
     """Raises `UserError` that lists the files of config keys that do not exist."""
-    missing: dict[str, MissingFile] = {}
-    for task in tasks:
-        for file in missing_files(config.replace(evaluate_set=task.set_path), keys):
-            if file.key in keys:  # Word vectors are not needed.
-                missing[str(file)] = file
-    if missing:
-        raise UserError(missing_text(missing.values()))
-
-
-def _files_of(path: Path, splits: Sequence[str]) -> list[Path]:
-    """The files of predictions: one for all splits, or else one for each of them."""
-    if len(splits) == 1 or path.exists():
-        check_file(path)
-        return [path]
-    files = [path.with_stem(f"{path.stem}_{split}") for split in splits]
-    missing = [str(file) for file in files if not file.exists()]
-    if missing:
-        raise UserError(
-            f"{path}: no such file, and neither is {', '.join(missing)}; name a file with the "
-            "predictions for all splits, or one of which each split has its own"
-        )
-    for file in files:
-        check_file(file)
-    return files
-
-
-def _matched(
-    files: Sequence[Path], sets: Sequence[Sequence[Referent]]
-) -> list[tuple[Path, tuple[str, ...], Matches, int]]:
-    """For each set: the file of its predictions, their tasks, the matches, and its number there."""
-    if len(files) == 1:
-        rows = read_rows(files[0])
-        matches, tasks = match(rows, sets), _tasks_of(files[0], rows)
-        return [(files[0], tasks, matches, number) for number in range(len(sets))]
-    found = []
-    for file, referents in zip(files, sets, strict=True):
-        rows = read_rows(file)
-        found.append((file, _tasks_of(file, rows), match(rows, [referents]), 0))
-    return found
-
-
-def _tasks_of(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The tasks that rows hold predictions for."""
-    holds = {
-        "REC": any(row.box_xyxy_px is not None for row in rows),
-        "RES": any(row.mask is not None for row in rows),
-    }
-    tasks = tuple(task for task, is_held in holds.items() if is_held)
-    if not tasks:
-        raise UserError(
-            f"{path}: holds neither boxes nor masks; add 'box_xyxy' or 'bbox', 'mask', or both"
-        )
-    return tasks
+    refuse_missing(
+        file
+        for task in tasks
+        for file in missing_files(config.replace(evaluate_set=task.set_path), keys)
+        if file.key in keys  # Word vectors are not needed.
+    )
 
 
 class _Scored:
@@ -171,14 +128,11 @@ class _Scored:
         self,
         config: Config,
         task: Task,
-        path: Path,
-        tasks: tuple[str, ...],
-        matches: Matches,
-        number: int,
+        matched: SetPredictions,
         referents: Sequence[Referent],
     ) -> None:
-        self.config, self.task, self.tasks = config, task, tasks
-        rows = matches.sets[number].rows
+        self.config, self.task, self.tasks = config, task, matched.tasks
+        rows, tasks = matched.rows, matched.tasks
         in_input = any(row is not None and row.box_xyxy_input is not None for row in rows)
         with_masks = "RES" in tasks
         needed = [*(["image_path"] if in_input or with_masks else []),
@@ -196,37 +150,28 @@ class _Scored:
             config.input_size,
             config.on_bad_sample,
         )
-        incomplete = _incomplete(rows, tasks)
-        self.warnings = [
-            f"{task.set_path}: {plural(count, 'prediction')} without a {what}, which counts as "
-            "wrong"
-            for what, count in incomplete.items()
-            if count
-        ]
-        self._counts = matches.to_json(number) | {f"without_{k}": n for k, n in incomplete.items()}
+        counts = _incomplete(rows, tasks)
+        self._counts = matched.to_json() | counts
+        doubts = box_doubts(rows, referents, self._scorer.image_size)
+        self.warnings = [f"{task.set_path}: {text}" for text in (*_warnings(rows, counts), *doubts)]
         keys = (*RECORDED_SETTINGS, *needed, *(["input_size"] if in_input else []))
-        settings = {key: getattr(config, key) for key in keys}
-        file = Path(config.seg_gt_path) / MASKS
-        self.source: dict[str, Any] = {
-            "settings": {"predictions": str(path)} | settings | {"evaluate_set": task.set_path},
-            "weights_sha256": None,
-            "data_sha256": {
-                "predictions": file_sha256(path),
-                "evaluate_set": file_sha256(task.set_path),
-                MASKS: file_sha256(file) if with_masks and file.is_file() else None,
-            },
-        }
+        self._mask_images = MaskImages(rows)
+        self.source = matched.source(config, task, keys, self._mask_images.sha256, with_masks)
 
     def report(self, pictures: int, overwrite: bool, breakdown: bool, dump_masks: bool) -> Result:
         """Scores the predictions, prints the result and writes it."""
         thresh, task = self.config.det_acc_thresh, self.task
         self._scorer.encode_masks = dump_masks and task.dump is not None
         measured = self._scorer.measure(self.config.workers, f"score {Path(task.set_path).stem}")
+        self._mask_images.check_unchanged()
         result = _result(measured, thresh, self.tasks)
         table = format_table(result, task.set_path, thresh)
         print(table)  # Before files are written, which may fail.
         skipped = self._skipped()
-        parts = figures(measured, thresh, self.tasks)
+        for warning in self._scorer.warnings():
+            print(f"warning: {warning}", file=sys.stderr)
+        categories = category_names(task.set_path, {case.image for case in measured})
+        parts = figures(measured, thresh, self.tasks, categories)
         details = {
             **result,
             **parts,
@@ -238,7 +183,7 @@ class _Scored:
         if breakdown:
             print(f"\n{(groups := format_breakdown(details, thresh))}")
             table += f"\n\n{groups}"
-        files = {TEXT: result_text(table, self.source["settings"])}
+        files: dict[str, bytes | memoryview] = {TEXT: result_text(table, self.source["settings"])}
         if pictures:
             name, painter = set_name(task.set_path), Painter(self.config.image_path, thresh)
             sheet, page = sheet_and_page(
@@ -264,11 +209,25 @@ class _Scored:
 
 
 def _incomplete(rows: Sequence[Row | None], tasks: Sequence[str]) -> dict[str, int]:
-    """How many rows lack a box or mask although others have one."""
+    """How many rows lack a box or mask although others have one, or have an inverted box."""
     given = [row for row in rows if row is not None]
-    boxes = sum(row.box_xyxy_px is None for row in given) if "REC" in tasks else 0
+    inverted = sum(row.box_fault is not None for row in given)
+    boxes = sum(row.box_xyxy_px is None for row in given) - inverted if "REC" in tasks else 0
     masks = sum(row.mask is None for row in given) if "RES" in tasks else 0
-    return {"box": boxes, "mask": masks}
+    return {"without_box": boxes, "without_mask": masks, "inverted_boxes": inverted}
+
+
+def _warnings(rows: Sequence[Row | None], counts: Mapping[str, int]) -> list[str]:
+    """Sentences about the counts of `_incomplete`, for people."""
+    texts = [
+        f"{plural(counts[key], 'prediction')} without a {what}, which counts as wrong"
+        for key, what in (("without_box", "box"), ("without_mask", "mask"))
+        if counts[key]
+    ]
+    if counts["inverted_boxes"]:
+        places = [row.where for row in rows if row is not None and row.box_fault is not None]
+        texts.append(f"boxes that end before they begin, which count as wrong: {counted(places)}")
+    return texts
 
 
 def _result(measured: Sequence[Measurement], det_thresh: float, tasks: Sequence[str]) -> Result:

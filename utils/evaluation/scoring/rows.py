@@ -17,6 +17,7 @@ from config.json_text import parse_json, read_lines
 from data.preparation.json_fields import (
     MAX_NUMBER,
     EntryError,
+    expression_id,
     file_name,
     four_numbers,
     refusal,
@@ -28,9 +29,13 @@ from utils.evaluation.results.measurement import is_dumped
 # Of several masks of a row, the first in this order counts; each may be in any of the forms.
 MASK_KEYS = ("mask_rle", "mask", "segmentation")
 BOX_KEYS = ("box_xyxy", "bbox", "pred_bbox")
-KEYS = ("image", "ref_id", "id", "expression", *BOX_KEYS, "format", *MASK_KEYS, "score")
+# Each of them names referents; an expression has an id, or is named by its text as well.
+REFERENT_KEYS = ("image", "ref_id", "ann_id", "sent_id")
+KEYS = (*REFERENT_KEYS, "id", "expression", *BOX_KEYS, "format", *MASK_KEYS, "score")
 XYXY, XYWH = FORMATS = ("xyxy", "xywh")
-MAX_LIST_BYTES = 1_000_000_000  # Of a JSON list, which is in memory as a whole.
+MAX_LIST_BYTES = 100_000_000  # Of a JSON list, which is parsed as a whole, to several times that.
+# They name things that are not read, and are no misspelled names of others.
+NOT_READ = ("image_id", "category_id")
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,15 @@ class Row:
         where: file and line or entry, for messages.
         image: name or path of the image, or None.
         ref_id: mask-id of the referent, or None.
-        sample_id: id of the expression in sets that have such ids, or None.
+        ann_id: id of its annotation in the data set, or None.
+        sent_id: id of the expression in the data set, or None.
+        sample_id: id of the expression in own data that was imported with such ids, or None.
+            Beside other keys, in sets without such ids, it is that of something else.
         expression: the expression, or None.
         box_xyxy_px: left, top, right, bottom in pixels of the image; None for no box.
+        box_format: "xyxy" or "xywh", how it was written.
+        box_fault: why the box cannot be used although it consists of four numbers, beginning with
+            its key, or None. There is no box then.
         box_xyxy_input: the same in pixels of a network's letterboxed input, rounded, as dumps
             contain it, or None.
         mask_key: the key that contains the mask, or None.
@@ -55,29 +66,36 @@ class Row:
     where: str
     image: str | None = None
     ref_id: int | None = None
+    ann_id: int | str | None = None
+    sent_id: int | None = None
     sample_id: int | None = None
     expression: str | None = None
     box_xyxy_px: tuple[float, float, float, float] | None = None
+    box_format: str = "xyxy"
+    box_fault: str | None = None
     box_xyxy_input: tuple[int, int, int, int] | None = None
     mask_key: str | None = None
     mask: Any = None
     score: float | None = None
 
     @property
-    def name(self) -> str:
-        """What the row is about, for messages."""
-        named = {"image": self.image, "ref_id": self.ref_id, "id": self.sample_id,
-                 "expression": self.expression}  # fmt: skip
-        return " ".join(
-            f"{key} {shown(value)}" for key, value in named.items() if value is not None
-        )
+    def needs_ids(self) -> bool:
+        """Whether ids of the data set may name the referent, which lines do not hold."""
+        return any(value is not None for value in (self.ann_id, self.sent_id, self.sample_id))
+
+    @property
+    def is_named_by_id(self) -> bool:
+        """Whether `sample_id` is the only key that names the expression."""
+        others = (self.image, self.ref_id, self.ann_id, self.sent_id)
+        return self.sample_id is not None and all(value is None for value in others)
 
 
 def read_rows(path: Path) -> list[Row]:
     """Reads the predictions of a file.
 
     Raises:
-        UserError: it holds none, or one cannot be used; the message names file, line and key.
+        UserError: it holds none, one cannot be used, or more than half of the boxes end before
+            they begin, as in another format; the message names file, line and key.
         OSError: the file cannot be read.
     """
     rows = []
@@ -91,6 +109,9 @@ def read_rows(path: Path) -> list[Row]:
             raise UserError(f"{where}: key {error}{_hint(content)}") from None
     if not rows:
         raise UserError(f"{path}: holds no prediction; write one JSON object per line")
+    faults = [row for row in rows if row.box_fault is not None]
+    if 2 * len(faults) > sum(row.box_xyxy_px is not None for row in rows) + len(faults):
+        raise UserError(f"{faults[0].where}: key {faults[0].box_fault}")
     return rows
 
 
@@ -128,28 +149,29 @@ def _begins_a_list(path: Path) -> bool:
 def _row(where: str, content: Mapping[str, Any], folder: Path) -> Row:
     """Reads one object; raises EntryError for the first fault."""
     given = {key: value for key, value in content.items() if value is not None}
-    sample_id = None
-    if "image" not in given and "ref_id" not in given:
+    if not given.keys() & {*REFERENT_KEYS}:
         if "id" not in given:
             raise refusal(
                 "image",
                 None,
-                "the name of the image; ref_id, the mask-id, or the id of Ref-L4 can stand in its "
-                "place",
+                "the name of the image; ref_id, the mask-id, ann_id, sent_id, or the id of Ref-L4 "
+                "can stand in its place",
             )
-        sample_id = whole_number("id", given["id"])
-    elif "ref_id" not in given and "expression" not in given:
+        expression_id("id", given["id"])
+    elif given.keys() & {*REFERENT_KEYS} == {"image"} and "expression" not in given:
         raise refusal("expression", None, 'an expression such as "red kite"')
     mask_key = next((key for key in MASK_KEYS if key in given), None)
     return Row(
         where,
         image=file_name("image", given["image"]) if "image" in given else None,
         ref_id=whole_number("ref_id", given["ref_id"]) if "ref_id" in given else None,
-        sample_id=sample_id,
+        ann_id=_ann_id(given["ann_id"]) if "ann_id" in given else None,
+        sent_id=expression_id("sent_id", given["sent_id"]) if "sent_id" in given else None,
+        sample_id=_sample_id(given.get("id")),
         expression=(
             single_expression("expression", given["expression"]) if "expression" in given else None
         ),
-        box_xyxy_px=_box(given),
+        **_box(given),
         box_xyxy_input=_input_box(given) if is_dumped(content) else None,
         mask_key=mask_key,
         mask=None if mask_key is None else _mask(mask_key, given[mask_key], folder),
@@ -157,32 +179,45 @@ def _row(where: str, content: Mapping[str, Any], folder: Path) -> Row:
     )
 
 
-def _box(given: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    """The box as left, top, right, bottom."""
+def _sample_id(value: Any) -> int | None:
+    """The id of an expression, if it can be one: beside other keys, it may be anything."""
+    try:
+        return None if value is None else expression_id("id", value)
+    except EntryError:
+        return None
+
+
+def _ann_id(value: Any) -> int | str:
+    return value if isinstance(value, str) else whole_number("ann_id", value)
+
+
+def _box(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Row` about the box."""
     keys = [key for key in BOX_KEYS if key in given]
     if len(keys) > 1:
         raise EntryError(f"'{keys[1]}' is a second box beside '{keys[0]}'; keep one of them")
     if not keys:
-        return None
+        return {}
     (key,) = keys
-    form = XYXY if key == "box_xyxy" else given.get("format", XYWH)
+    form = XYXY if key == "box_xyxy" else given.get("format", XYWH if key == "bbox" else None)
     if form not in FORMATS:
         raise refusal("format", form, '"xyxy" or "xywh"')
     if form == XYXY:
         x1, y1, x2, y2 = four_numbers(key, given[key], "[left, top, right, bottom]")
-        if x2 < x1 or y2 < y1:
-            raise EntryError(
-                f"'{key}' is {shown(given[key])}, which is no [left, top, right, bottom]; if it is "
-                '[left, top, width, height], write it as \'bbox\' with "format": "xywh"'
-            )
-        return x1, y1, x2, y2
-    x, y, width, height = four_numbers(key, given[key], "[left, top, width, height]")
-    if width < 0 or height < 0:
-        raise EntryError(
+        fault = (
+            f"'{key}' is {shown(given[key])}, which is no [left, top, right, bottom]; if it is "
+            '[left, top, width, height], write it as \'bbox\' with "format": "xywh"'
+        )
+    else:
+        x1, y1, width, height = four_numbers(key, given[key], "[left, top, width, height]")
+        x2, y2 = x1 + width, y1 + height
+        fault = (
             f"'{key}' is {shown(given[key])}, whose width or height is negative; if it is [left, "
             'top, right, bottom], add "format": "xyxy"'
         )
-    return x, y, x + width, y + height
+    if x2 < x1 or y2 < y1:
+        return {"box_format": form, "box_fault": fault}
+    return {"box_format": form, "box_xyxy_px": (x1, y1, x2, y2)}
 
 
 def _input_box(given: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
@@ -213,6 +248,6 @@ def _score(value: Any) -> float | None:
 def _hint(content: Mapping[str, Any]) -> str:
     for key in content:
         near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.75)
-        if key not in KEYS and near and near[0] not in content:
+        if key not in (*KEYS, *NOT_READ) and near and near[0] not in content:
             return f"; did you mean '{near[0]}' instead of {shown(key)}?"
     return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from config.command_line import counted
 from config.errors import UserError, shown
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
@@ -56,6 +57,7 @@ class Scorer:
         on_bad_sample: "error", or "skip" to leave out images of which a file cannot be used.
         encode_masks: whether measurements contain the run lengths of the predicted masks.
         bad_images: the images that were left out, with the reasons.
+        notes: what is odd about mask images → the places of their rows.
     """
 
     referents: Sequence[Referent]
@@ -67,6 +69,7 @@ class Scorer:
     on_bad_sample: str = "error"
     encode_masks: bool = False
     bad_images: dict[str, str] = field(init=False, default_factory=dict)
+    notes: dict[str, set[str]] = field(init=False, default_factory=dict)
 
     def cases(self) -> dict[str, list[Case]]:
         """The expressions of each image, with their predictions."""
@@ -89,6 +92,7 @@ class Scorer:
             UserError: a prediction cannot be used; the message names its line.
         """
         self.bad_images.clear()
+        self.notes.clear()
         images, measured = self.cases(), []
         with (
             thread_pool(workers) as pool,
@@ -110,33 +114,42 @@ class Scorer:
             case = by_index[index]
             yield from self._measure(case.referent.image, [case], keep_masks=True)
 
+    def warnings(self) -> list[str]:
+        """Sentences about `notes`, for people."""
+        return [
+            f"{note}: {counted(sorted(places, key=lambda place: (len(place), place)))}"
+            for note, places in sorted(self.notes.items())
+        ]
+
     def _measure(
         self, image: str, cases: Sequence[Case], keep_masks: bool = False
     ) -> list[Measurement]:
-        truths: dict[int, np.ndarray] = {}
+        by_referent: dict[int, list[Case]] = {}
+        for case in cases:
+            by_referent.setdefault(case.referent.mask_id, []).append(case)
+        measured: list[Measurement] = []
         try:
-            size = self._size(image) if self._needs_size(cases) else (0, 0)
-            if self.masks is not None:
-                truths = {
-                    case.referent.mask_id: self.masks.read(case.referent, *size) for case in cases
-                }
+            size = self.image_size(image) if self._needs_size(cases) else (0, 0)
+            for some in by_referent.values():  # One true mask at a time: an image may have many.
+                truth = self._truth(some[0].referent, size)
+                measured += [self._compare(case, size, truth, keep_masks) for case in some]
         except DataError as error:
             if self.on_bad_sample != "skip":
                 raise
             self.bad_images[image] = str(error)
             return []
-        return [
-            self._compare(case, size, truths.get(case.referent.mask_id), keep_masks)
-            for case in cases
-        ]
+        return measured
+
+    def _truth(self, referent: Referent, size: tuple[int, int]) -> np.ndarray | None:
+        return None if self.masks is None else self.masks.read(referent, *size)
 
     def _needs_size(self, cases: Sequence[Case]) -> bool:
         return self.masks is not None or any(
             case.row is not None and case.row.box_xyxy_input is not None for case in cases
         )
 
-    def _size(self, image: str) -> tuple[int, int]:
-        """(width, height) in pixels."""
+    def image_size(self, image: str) -> tuple[int, int]:
+        """(width, height) of an image in pixels. Raises DataError if it cannot be read."""
         path = Path(self.image_path) / image
         try:
             with opened_image(path) as opened:
@@ -150,8 +163,10 @@ class Scorer:
     ) -> Measurement:
         row, mask, seg_iou, intersection, union = case.row, None, 0.0, 0, 0
         if truth is not None:
-            mask = np.zeros_like(truth) if row is None else _mask_of(row, case.referent.image, size)
+            mask = np.zeros_like(truth) if row is None else self._mask_of(row, case, size)
             seg_iou, intersection, union = mask_iou(mask, truth)
+            if union == 0 and (row is None or row.mask is None):
+                seg_iou = 0.0  # Nothing was predicted, which is no empty mask.
         encoded = self.encode_masks and mask is not None
         return Measurement(
             index=case.index,
@@ -167,6 +182,7 @@ class Scorer:
             true_box_xyxy=case.referent.box_xyxy_px,
             mask_id=case.referent.mask_id,
             category=case.referent.category,
+            true_px=None if truth is None else int(np.count_nonzero(truth)),
             mask=mask if keep_masks else None,
             true_mask=truth if keep_masks else None,
             run_lengths=encode_mask(mask) if encoded and mask is not None else None,
@@ -193,17 +209,21 @@ class Scorer:
             )
         return float(detection_iou(box, letterbox_box(truth, geometry)))
 
-
-def _mask_of(row: Row, image: str, size: tuple[int, int]) -> np.ndarray:
-    """The predicted mask, uint8 (height, width), 0 or 1; empty if there is none."""
-    width, height = size
-    if row.mask is None or row.mask == []:
-        return np.zeros((height, width), np.uint8)
-    try:
-        if isinstance(row.mask, Path):
-            return read_mask_image(row.mask, ImageFile(image, width, height, False, None), [])
-        return decode_segmentation(row.mask, width, height)
-    except EntryError as error:
-        raise UserError(f"{row.where}: key {error}") from None
-    except DataError as error:
-        raise UserError(f"{row.where}: key '{row.mask_key}': {error}") from None
+    def _mask_of(self, row: Row, case: Case, size: tuple[int, int]) -> np.ndarray:
+        """The predicted mask, uint8 (height, width), 0 or 1; empty if there is none."""
+        width, height = size
+        if row.mask is None or row.mask == []:
+            return np.zeros((height, width), np.uint8)
+        try:
+            if not isinstance(row.mask, Path):
+                return decode_segmentation(row.mask, width, height)
+            notes: list[str] = []
+            image = ImageFile(case.referent.image, width, height, False, None)
+            mask = read_mask_image(row.mask, image, notes)
+        except EntryError as error:
+            raise UserError(f"{row.where}: key {error}") from None
+        except DataError as error:
+            raise UserError(f"{row.where}: key '{row.mask_key}': {error}") from None
+        for note in notes:
+            self.notes.setdefault(note, set()).add(row.where)
+        return mask

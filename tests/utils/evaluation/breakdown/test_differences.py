@@ -1,5 +1,6 @@
 """Differences of two dumps, against a plain paired bootstrap and by hand."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from config.errors import UserError
 from tests.utils.evaluation.cases import case
+from utils.evaluation import metrics as metrics_module
+from utils.evaluation.breakdown import bootstrap
 from utils.evaluation.breakdown.differences import (
     changed,
     differences,
@@ -28,11 +31,11 @@ def earlier(row):
 
 @pytest.fixture
 def dumps():
-    """Two systems on 40 expressions of 12 images, the second one better."""
+    """Two systems on 20 expressions of 4 images, the second one better."""
     rng = np.random.default_rng(1)
     first, second = [], []
-    for index in range(40):
-        name, union = f"{index % 12}.png", int(rng.integers(50, 500))
+    for index in range(20):
+        name, union = f"{index % 4}.png", int(rng.integers(50, 500))
         a, b = rng.integers(0, union, 2)
         box = rng.uniform(0, 1)
         for rows, pixels, iou in ((first, a, box), (second, max(a, b), min(box + 0.2, 1))):
@@ -41,19 +44,25 @@ def dumps():
     return first, second
 
 
+RESAMPLED = list(itertools.product(range(4), repeat=4))
+
+
+@pytest.fixture
+def every_resample(monkeypatch):
+    """All resamples of four images in place of some that are drawn."""
+    counts = np.array([[drawn.count(image) for image in range(4)] for drawn in RESAMPLED], float)
+    monkeypatch.setattr(bootstrap, "_weights", lambda images: iter([counts]))
+
+
 def plain_bootstrap(dumps, value):
-    """Differences of `value` of lists of rows, over the images that the intervals draw."""
-    first, second = dumps
-    names = sorted({row["image"] for row in first})
-    generator = np.random.default_rng(0)
+    """Interval of the difference of `value` of lists of rows, over all resamples of the images."""
     found = []
-    for _ in range(10):
-        for drawn in generator.integers(0, len(names), (100, len(names))):
-            some = [
-                [row for image in drawn for row in rows if row["image"] == names[image]]
-                for rows in (first, second)
-            ]
-            found.append(value(some[1]) - value(some[0]))
+    for drawn in RESAMPLED:
+        some = [
+            [row for image in drawn for row in rows if row["image"] == f"{image}.png"]
+            for rows in dumps
+        ]
+        found.append(value(some[1]) - value(some[0]))
     return np.percentile(found, [2.5, 97.5])
 
 
@@ -66,7 +75,7 @@ def plain_bootstrap(dumps, value):
          / sum(row["union"] for row in rows)),
     ],
 )  # fmt: skip
-def test_intervals_are_those_of_a_paired_bootstrap(dumps, label, value):
+def test_intervals_are_those_of_a_paired_bootstrap(dumps, every_resample, label, value):
     (found,) = [one for one in differences(pair(*dumps), 0.6) if one.label == label]
     assert (found.first, found.second) == pytest.approx([value(rows) for rows in dumps], abs=1e-9)
     low, high = plain_bootstrap(dumps, value)
@@ -109,6 +118,55 @@ def test_dumps_of_earlier_versions_have_no_mask_ids_and_pixels():
     assert "overall IoU" not in labels
 
 
+def test_registered_metrics_of_pixels_need_them(monkeypatch):
+    """Whatever metric is made from them, not those of known names."""
+    monkeypatch.setattr(metrics_module, "METRICS", dict(metrics_module.METRICS))
+    metrics_module.metric("large", task="RES", label="large")(
+        lambda overlaps: (overlaps.union > 90, overlaps.ones)
+    )
+    rows = [line(0), line(1, image="b.png")]
+    (found,) = [one for one in differences(pair(rows, rows), 0.5) if one.label == "large"]
+    assert found.first == 1
+    old = [earlier(row) for row in rows]
+    assert "large" not in {one.label for one in differences(pair(old, rows), 0.5)}
+
+
+def test_an_accuracy_is_listed_once():
+    rows = [line(0, det_iou=0.8), line(1, det_iou=0.7)]
+    labels = [one.label for one in differences(pair(rows, rows), 0.75)]
+    assert labels.count("Acc@0.75") == 1
+    assert "Acc@0.9" in labels
+
+
+def test_dumps_with_different_truth_are_not_compared():
+    first = [line(0), line(1)]
+    second = [line(0), line(1, true_box_xyxy=(0, 0, 11, 10))]
+    with pytest.raises(UserError) as error:
+        pair(first, second)
+    assert str(error.value) == (
+        'the true boxes of 1 expression differ, such as that of a.png: "red box": [0, 0, 10, 10] '
+        "in the first dump, [0, 0, 11, 10] in the second one; compare dumps of the same annotations"
+    )
+    assert pair(first, [earlier(row) for row in second]).first == first  # It is not known.
+
+
+def test_boxes_of_networks_and_other_systems_are_compared_in_one_frame():
+    """IoU by hand: 8 · 10 / 100 of a box that lacks a fifth of the true one."""
+    box = {"box_xyxy": (0.0, 0.0, 8.0, 10.0), "det_iou": 0.75}
+    network = [line(0, box_xyxy_input=(0, 0, 3, 4), **box), line(1, box_xyxy_input=(0, 0, 4, 4))]
+    other = [line(0, **box), line(1, box_xyxy=None, det_iou=0.0)]
+    pairs = pair(network, other)
+    assert [row["det_iou"] for row in pairs.first] == pytest.approx([0.8, 1])
+    assert [row["det_iou"] for row in pairs.second] == pytest.approx([0.8, 0])
+    (note,) = pairs.notes
+    assert "in pixels of the image, because those of A alone were rounded" in note
+    same = pair(network, network)  # As they were evaluated.
+    assert [row["det_iou"] for row in same.first] == [0.75, 0.8]
+    assert same.notes == []
+    # The true boxes of the other dump are those of an earlier one, too.
+    assert pair([earlier(row) for row in network], other).first[0]["det_iou"] == pytest.approx(0.8)
+
+
 def test_only_what_both_have_is_compared():
     boxes = [line(0, tasks=("REC",))]
     pairs = pair(boxes, [line(0)])
@@ -131,6 +189,7 @@ def test_expressions_that_changed_come_with_the_largest_change_first():
     assert changed(pairs, "REC", 0.5) == ([1, 0], [2])
     assert changed(pairs, "RES", 0.9) == ([0, 1, 2, 3, 4], [])
     assert pairs.change(1) == pytest.approx(0.6)
+    assert pairs.change(2) == pytest.approx(0.5)  # The box is worse, the mask better.
     assert format_change(pairs, 1) == (
         'a.png: "red box": box IoU 0.40 -> 0.90, mask IoU 0.50 -> 0.60'
     )
@@ -158,6 +217,7 @@ def test_the_table_marks_clear_differences(dumps):
             json.dumps(line() | {"ref_id": []}),
             r"d\.jsonl:1: key 'ref_id' is \[\], must be a mask-id",
         ),
+        (json.dumps(line() | {"true_box_xyxy": [1]}), r"d\.jsonl:1: key 'true_box_xyxy' is \[1\]"),
         (json.dumps(line() | {"image": 3}), r"d\.jsonl:1: key 'image' is 3, must be a text"),
     ],
 )

@@ -1,21 +1,22 @@
 """Metrics and intervals of the groups of a set, and their table."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from tests.utils.evaluation.cases import case
-from utils.evaluation.breakdown import bootstrap
 from utils.evaluation.breakdown.figures import figures, format_breakdown
 from utils.evaluation.metrics import METRICS, Metrics
 
 # Two small objects and a large one, on two images.
 CASES = [
-    case(0, det_iou=0.9, seg_iou=0.8, intersection=80, union=100),
-    case(1, det_iou=0.2, seg_iou=0.6, intersection=30, union=50, expression="left dog by the cat"),
+    case(0, det_iou=0.9, seg_iou=0.8, intersection=80, union=100, true_px=90),
+    case(1, det_iou=0.2, seg_iou=0.6, intersection=30, union=50, expression="left dog by the cat",
+         true_px=40),
     case(2, det_iou=0.6, seg_iou=0.1, intersection=100, union=1000, image="b.png",
-         true_box_xyxy=(0, 0, 100, 100), category=3, expression="left"),
+         true_box_xyxy=(0, 0, 100, 100), true_px=9216, category=3, expression="left"),
 ]  # fmt: skip
 
 
@@ -56,17 +57,54 @@ def test_intervals_are_of_images(found):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_groups_that_are_computed_apart_have_the_same_figures(monkeypatch, found):
-    monkeypatch.setattr("utils.evaluation.breakdown.figures._COLUMNS_AT_ONCE", 1)
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 100)
-    assert figures(CASES, 0.5) == found
+def test_each_group_has_its_own_figures(found):
+    """Those of the whole set if it has no other expressions."""
+    small = figures(CASES[:2], 0.5)
+    of_group = found["breakdown"]["size"]["small"]
+    metrics = Metrics()
+    metrics.update(*(np.array([getattr(c, name) for c in CASES[:2]])
+                     for name in ("det_iou", "seg_iou", "intersection", "union")))  # fmt: skip
+    assert {key: of_group[key] for key in METRICS} == {
+        key: pytest.approx(value) for key, value in metrics.result().items() if key in METRICS
+    }
+    assert small["breakdown"]["size"].keys() == {"small"}
+
+
+def test_names_of_categories():
+    found = figures(CASES, 0.5, categories=("person", "bicycle"))
+    assert list(found["breakdown"]["category"]) == ["person", "category 3"]
+
+
+def test_thousands_of_expressions_in_hundreds_of_categories():
+    """Within seconds of processor time, as larger sets."""
+    rng = np.random.default_rng(2)
+    ious, categories = rng.uniform(size=9_000), rng.integers(0, 365, 9_000)
+    cases = [
+        case(i, image=f"{i // 5}.png", det_iou=ious[i], category=int(categories[i]))
+        for i in range(9_000)
+    ]
+    started = time.process_time()
+    found = figures(cases, 0.5, ["REC"])
+    assert time.process_time() - started < 20
+    groups = found["breakdown"]["category"]
+    assert len(groups) == 365
+    assert sum(group["n_expressions"] for group in groups.values()) == 9_000
+    chosen = ious[categories == 7]
+    assert groups["category 7"]["det_acc"] == pytest.approx((chosen > 0.5).mean())
+    low, high = groups["category 7"]["intervals_95"]["det_acc"]
+    # Expressions of one category are on images of their own, nearly: as of independent ones.
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(len(chosen)), rel=0.25)
 
 
 def test_metrics_of_one_task():
     cases = [case(index, det_iou=0.7) for index in range(2)]
     found = figures(cases, 0.5, ["REC"])
     assert found["intervals_95"].keys() == {"det_acc", "box_acc"}
-    assert found["breakdown"]["size"]["small"]["det_acc"] == 1
+    assert found["breakdown"]["box_size"]["small"]["det_acc"] == 1
+    assert "size" not in found["breakdown"]  # Nothing is known about masks.
+    table = format_breakdown(found | {"det_acc": 1.0, "n_expressions": 2})
+    assert "size of the box" in table
+    assert "size of the object" not in table
 
 
 def test_the_table_shows_groups_and_intervals(found):

@@ -10,12 +10,17 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from config.errors import UserError
+from config.files import file_sha256
+from data.loading.annotations import write_annotations
 from data.loading.errors import DataError
+from data.preparation.manifest import Manifest, write_manifests
+from data.preparation.sidecars.ids import ReferentIds, write_ids
 from model.weights import save_weights
 from tests.test_imports import ROOT
 from tests.tiny import IMAGES
 from tests.utils.prediction.results import prediction
 from utils.evaluation.report import report
+from utils.evaluation.scoring import reading
 from utils.evaluation.scoring import report as scoring_report
 from utils.evaluation.scoring.report import report_predictions
 from utils.evaluation.scoring.rows import read_rows
@@ -153,17 +158,20 @@ def test_predictions_of_one_task_have_its_metrics_only(tiny_set, predicted, tmp_
     path = write(tmp_path / "p.jsonl", rows)
     # Boxes are compared without images and masks.
     settings = {"image_path": "none", "seg_gt_path": "none"} if task == "REC" else {}
+    dump = str(tmp_path / "d.jsonl")
     result, written = score(
-        tiny_set, path, tmp_path, settings=settings, dump=str(tmp_path / "d.jsonl")
+        tiny_set, path, tmp_path, settings=settings, dump=dump, dump_masks=task == "RES"
     )
     assert result.keys() == {"n_expressions"} | names
     assert written["intervals_95"].keys() == names
-    assert written["breakdown"]["size"]["small"].keys() - {"n_expressions", "intervals_95"} == names
+    breakdown = written["breakdown"]
+    small = breakdown["box_size"]["small"]
+    assert small.keys() - {"n_expressions", "intervals_95"} == names
+    assert ("size" in breakdown) == (task == "RES")
     assert ("image_path" in written["settings"]) == (task == "RES")
     line = json.loads((tmp_path / "d.jsonl").read_text().splitlines()[0])
     assert (line["det_iou"] is None, line["seg_iou"] is None) == (task == "RES", task == "REC")
-    again, _ = score(tiny_set, tmp_path / "d.jsonl", tmp_path / "again", settings=settings) if (
-        task == "REC") else (result, None)  # fmt: skip
+    again, _ = score(tiny_set, tmp_path / "d.jsonl", tmp_path / "again", settings=settings)
     assert again == result
 
 
@@ -183,7 +191,7 @@ def test_missing_predictions_are_wrong_and_named(tiny_set, predicted, tmp_path, 
     first = f'{rows[0]["image"]}: "{rows[0]["expression"]}"'
     assert counts["missing"]["count"] == 2
     assert counts["missing"]["first"][0] == first
-    assert counts["doubled"] == {"count": 1, "first": [f"{path}:11"]}
+    assert counts["duplicate"] == {"count": 1, "first": [f"{path}:11"]}
     assert counts["unknown"]["first"] == [f'{path}:12: no image is named "z.png"']
     assert (counts["without_box"], counts["without_mask"]) == (0, 1)
     printed = capsys.readouterr().err
@@ -192,6 +200,20 @@ def test_missing_predictions_are_wrong_and_named(tiny_set, predicted, tmp_path, 
     )
     assert f"first ones count: 1 ({path}:11)" in printed
     assert "val.txt: 1 prediction without a mask, which counts as wrong" in printed
+
+
+def test_categories_have_the_names_of_the_set(tiny_set, tmp_path):
+    image = "COCO_train2014_000000581857.jpg"
+    (folder := tmp_path / "set").mkdir()
+    lines = f"{image} 0,0,9,9,16,1 ~ dog\n{image} 9,9,40,40,1,2 ~ bike\n"
+    (folder / "val.txt").write_text(lines)
+    path = write(tmp_path / "p.jsonl", [{"ref_id": i, "box_xyxy": [0, 0, 9, 9]} for i in (1, 2)])
+    settings = {"evaluate_set": str(folder / "val.txt")}
+    _, written = score(tiny_set, path, tmp_path, settings=settings)
+    assert written["breakdown"]["category"].keys() == {"category 16", "category 1"}
+    write_manifests(Manifest("refcoco", "unc", {}, masks=False), {}, [folder])
+    _, written = score(tiny_set, path, tmp_path, settings=settings)
+    assert written["breakdown"]["category"].keys() == {"dog", "bicycle"}
 
 
 @pytest.fixture
@@ -251,7 +273,7 @@ def test_results_of_other_predictions_are_replaced_only_on_request(tiny_set, pre
     score(tiny_set, path, tmp_path, pictures=1)
     with Image.open(tmp_path / "scored/pictures.png") as sheet:
         assert sheet.width > 200
-    assert is_gallery(tmp_path / "scored/index.html")
+    assert is_gallery(tmp_path / "scored/index.html", "test.py")
     other = write(tmp_path / "same.jsonl", rows)
     score(tiny_set, other, tmp_path)
     write(other, rows[:-1])
@@ -264,6 +286,77 @@ def test_results_of_other_predictions_are_replaced_only_on_request(tiny_set, pre
     score(tiny_set, other, tmp_path, overwrite=True)
     assert not (tmp_path / "scored/pictures.png").exists()
     assert not (tmp_path / "scored/index.html").exists()
+
+
+def test_mask_images_are_part_of_the_predictions(tiny_set, predicted, tmp_path, monkeypatch):
+    rows = [dict(row) for row in predicted[0]]
+    for number, row in enumerate(rows):
+        Image.fromarray(coco_mask.decode(row["mask"]) * 255).save(tmp_path / f"{number}.png")
+        row["mask"] = f"{number}.png"
+    path = write(tmp_path / "p.jsonl", rows)
+    score(tiny_set, path, tmp_path)
+    score(tiny_set, path, tmp_path)  # They are the same ones.
+    height, width = predicted[0][3]["mask"]["size"]
+    empty = Image.new("L", (width, height))
+    empty.save(tmp_path / "3.png")
+    with pytest.raises(UserError, match=r"results of other contents of mask_images; give .*--name"):
+        score(tiny_set, path, tmp_path)
+
+    def meanwhile(self, *arguments):
+        measured = measure(self, *arguments)
+        Image.new("L", empty.size, 255).save(tmp_path / "3.png")
+        return measured
+
+    measure = scoring_report.Scorer.measure
+    monkeypatch.setattr(scoring_report.Scorer, "measure", meanwhile)
+    with pytest.raises(UserError, match=r": mask images .* changed while they were read; run"):
+        score(tiny_set, path, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_mask_images_with_other_values_are_counted(tiny_set, predicted, tmp_path, capsys):
+    """A soft mask whose background is 1 marks the whole image, one of gray values its border."""
+    rows = [dict(row) for row in predicted[0]]
+    for number, (low, middle) in enumerate([(1, 255), (1, 255), (0, 40), (0, 255)]):
+        mask = coco_mask.decode(rows[number]["mask"])
+        soft = np.where(mask > 0, 255, low).astype(np.uint8)
+        soft[0, 0] = middle
+        Image.fromarray(soft).save(tmp_path / f"{number}.png")
+        rows[number]["mask"] = f"{number}.png"
+    path = write(tmp_path / "p.jsonl", rows)
+    score(tiny_set, path, tmp_path, pictures=1)
+    said = capsys.readouterr().err
+    assert (
+        "warning: mask images without 0, which must be outside: the whole image is the object: "
+        f"2 ({path}:1; {path}:2)" in said
+    )
+    assert f"two values: all values but 0 are the object: 1 ({path}:3)" in said
+    assert said.count("mask images") == 2
+
+
+def test_some_inverted_boxes_are_wrong_and_counted(tiny_set, predicted, tmp_path, capsys):
+    rows, boxes, _ = predicted
+    changed = [dict(row) for row in rows]
+    x1, y1, x2, y2 = changed[1]["box_xyxy"]
+    changed[1]["box_xyxy"] = [x2, y1, x1, y2]
+    assert boxes[1] > 0.5
+    path = write(tmp_path / "p.jsonl", changed)
+    result, written = score(tiny_set, path, tmp_path)
+    assert result["det_acc"] == pytest.approx(((boxes > 0.5).sum() - 1) / 12)
+    assert written["predictions"]["inverted_boxes"] == 1
+    assert written["predictions"]["without_box"] == 0
+    said = capsys.readouterr().err
+    assert f"boxes that end before they begin, which count as wrong: 1 ({path}:2)" in said
+
+
+def test_boxes_in_another_format_are_doubted(tiny_set, predicted, tmp_path, capsys):
+    rows = [{**row, "bbox": row["box_xyxy"]} for row in predicted[0]]
+    for row in rows:
+        del row["box_xyxy"], row["mask"]
+    path = write(tmp_path / "p.jsonl", rows)
+    score(tiny_set, path, tmp_path)
+    said = capsys.readouterr().err
+    assert f"warning: {tiny_set.root / 'val.txt'}: boxes are read as left, top, width" in said
 
 
 @pytest.mark.parametrize(
@@ -323,7 +416,7 @@ def test_predictions_that_change_while_they_are_read_are_refused(
         write(file, predicted[0][:3])
         return rows
 
-    monkeypatch.setattr(scoring_report, "read_rows", meanwhile)
+    monkeypatch.setattr(reading, "read_rows", meanwhile)
     with pytest.raises(UserError, match=r"p\.jsonl changed while it was read; run the same"):
         score(tiny_set, path, tmp_path)
     assert not (tmp_path / "scored").exists()
@@ -395,3 +488,28 @@ def test_the_command_does_not_load_tensorflow(tiny_set, predicted, tmp_path):
         [sys.executable, "-c", both], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert "--predictions needs no network; leave out --weights" in done.stderr
+
+
+def test_rows_are_matched_by_the_ids_beside_the_lines(tiny_set, tmp_path):
+    lines = tmp_path / "val.txt"
+    write_annotations(lines, tiny_set.val)
+    ids, rows = [], []
+    for referent in tiny_set.val:
+        first = len(rows)
+        rows += [
+            {"sent_id": first + k, "box_xyxy": referent.box_xyxy_px}
+            for k in range(len(referent.expressions))
+        ]
+        pairs = tuple(enumerate(referent.expressions, start=first))
+        ids.append(ReferentIds(referent.mask_id, (referent.mask_id + 50,), pairs))
+    write_ids(tmp_path, ids)
+    path = write(tmp_path / "p.jsonl", rows[::-1])
+    settings = {"evaluate_set": str(lines)}
+    result, written = score(tiny_set, path, tmp_path / "out", settings=settings)
+    assert result["det_acc"] == 1
+    assert written["predictions"]["missing"]["count"] == 0
+    assert written["data_sha256"]["ids.jsonl"] == file_sha256(tmp_path / "ids.jsonl")
+
+    (tmp_path / "ids.jsonl").unlink()
+    with pytest.raises(UserError, match=r"p\.jsonl:1: key 'sent_id': there is no ids\.jsonl"):
+        score(tiny_set, path, tmp_path / "out", settings=settings)

@@ -31,7 +31,7 @@ def path(tmp_path):
         ({"bbox": [1, 2, 30, 40], "format": "xywh"}, (1, 2, 31, 42)),
         ({"bbox": [1, 2, 30, 40], "format": "xyxy"}, (1, 2, 30, 40)),
         ({"pred_bbox": [1, 2, 30, 40], "format": "xyxy"}, (1, 2, 30, 40)),
-        ({"pred_bbox": [1, 2, 30, 40]}, (1, 2, 31, 42)),
+        ({"pred_bbox": [1, 2, 30, 40], "format": "xywh"}, (1, 2, 31, 42)),
         ({"box_xyxy": [1, 2, 30, 40], "format": "xywh"}, (1, 2, 30, 40)),  # its name says it
         ({"box_xyxy": [-3, 2, -3, 2]}, (-3, 2, -3, 2)),
         ({"box_xyxy": None}, None),
@@ -74,7 +74,14 @@ def test_mask_images_are_relative_to_the_file(path, tmp_path):
 def test_ids_stand_in_for_image_and_expression(path):
     rows = read(path, {"ref_id": 7}, {"id": 3, "pred_bbox": [0, 0, 1, 1], "format": "xyxy"})
     assert [(row.ref_id, row.sample_id) for row in rows] == [(7, None), (None, 3)]
-    assert [row.name for row in rows] == ["ref_id 7", "id 3"]
+
+
+@pytest.mark.parametrize(("given", "read_as"), [(17, 17), ("000017", 17), ("000000", 0), (3.0, 3)])
+@pytest.mark.parametrize("key", ["id", "sent_id"])
+def test_ids_of_expressions_may_be_text(path, key, given, read_as):
+    (row,) = read(path, {key: given, "bbox": [0, 0, 1, 1]})
+    assert (row.sample_id, row.sent_id) == ((read_as, None) if key == "id" else (None, read_as))
+    assert row.needs_ids
 
 
 @pytest.mark.parametrize("keys", [DUMPED, EARLIER])
@@ -96,6 +103,8 @@ def test_dumps_have_boxes_of_the_input(path, keys):
         (NAMED | {"image": 7}, "key 'image' is 7, but must be a file name"),
         ({"ref_id": "x"}, "key 'ref_id' is \"x\", but must be a whole number"),
         ({"id": -1}, "key 'id' is -1"),
+        ({"id": "17a"}, "key 'id' is \"17a\", but must be a whole number"),
+        ({"id": 1, "pred_bbox": [1, 2, 3, 4]}, "key 'format' is missing, but must be \"xyxy\" or"),
         (NAMED | {"box_xyxy": [1, 2, 3]}, "four numbers [left, top, right, bottom]"),
         (NAMED | {"box_xyxy": [10, 20, 5, 30]}, "which is no [left, top, right, bottom]"),
         (NAMED | {"bbox": [1, 2, -3, 4]}, 'is negative; if it is [left, top, right, bottom], add'),
@@ -111,6 +120,24 @@ def test_faults_name_line_and_key(path, row, message):
         read(path, NAMED, row)
     assert str(error.value).startswith(f"{path}:2: key '")
     assert message in str(error.value)
+
+
+def test_ids_of_images_are_no_misspelled_names(path):
+    with pytest.raises(UserError, match="'image' is missing") as error:
+        read(path, {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]})
+    assert "did you mean" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "inverted", [{"box_xyxy": [10, 20, 5, 30]}, {"bbox": [1, 2, 3, -4]}, {"bbox": [1, 2, -3, 4]}]
+)
+def test_some_inverted_boxes_are_faults_of_their_rows(path, inverted):
+    good = NAMED | {"box_xyxy": [1, 2, 3, 4]}
+    rows = read(path, good, NAMED | inverted, NAMED)
+    assert [row.box_xyxy_px for row in rows] == [(1, 2, 3, 4), None, None]
+    assert [row.box_fault is None for row in rows] == [True, False, True]
+    with pytest.raises(UserError, match=r":2: key 'b.*\[left, top, right, bottom\]"):
+        read(path, good, NAMED | inverted, NAMED | inverted)  # More than half are.
 
 
 @pytest.mark.parametrize(

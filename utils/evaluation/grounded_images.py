@@ -1,4 +1,4 @@
-"""Comparison of the predictions for one image with the ground truth."""
+"""The output of a network for the expressions of one image, compared with the ground truth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class GroundedImage:
     probability: np.ndarray
 
 
-def compare(
+def measure_image(
     grounded: GroundedImage,
     masks: Masks,
     segment_thresh: float,
@@ -62,6 +62,7 @@ def compare(
     for referent, first in zip(group.referents, group.first_expression, strict=True):
         true_mask = masks.read(referent, geometry.image_width, geometry.image_height)
         true_box_input = letterbox_box(referent.box_xyxy_px, geometry)
+        true_px = int(np.count_nonzero(true_mask))
         for index, expression in enumerate(referent.expressions, start=first):
             rounded, score = grounded.rounded_px[k], float(grounded.scores[k])
             mask = (
@@ -83,6 +84,7 @@ def compare(
                 true_box_xyxy=referent.box_xyxy_px,
                 mask_id=referent.mask_id,
                 category=referent.category,
+                true_px=true_px,
                 mask=mask if keep_masks else None,
                 true_mask=true_mask if keep_masks else None,
                 run_lengths=encode_mask(mask) if encode_masks else None,

@@ -39,7 +39,7 @@ def draw_pictures(
     measured: Sequence[Measurement],
     count: int,
     name: str,
-) -> tuple[np.ndarray, bytes]:
+) -> tuple[np.ndarray, memoryview]:
     """Draws the `count` best, median and worst expressions of a set.
 
     Args:
