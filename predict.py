@@ -14,9 +14,9 @@ photographs mean nothing, and it knows only the words for its shapes.
 --image is a photograph or a folder of photographs. --list is a JSON-lines file with one line
 {"image": "a.jpg", "expression": "the dog"} per expression. Photographs are rotated as their EXIF
 data say, and boxes are x1, y1, x2, y2 in pixels of the rotated photograph. For each expression,
-the folder --output receives <image>_<n>.png with box, mask and caption, <image>_<n>_mask.png, and
-a line of predictions.jsonl with box, score and mask (COCO run lengths). index.html, a page for the
-browser, shows all results of the folder, filtered by words and score.
+the folder --output receives <image>_<n>_<words>.png with box, mask and caption, the same name with
+_mask.png, and a line of predictions.jsonl with box, score and mask (COCO run lengths). index.html,
+a page for the browser, shows all results of the folder, filtered by words and score.
 
 The network always returns exactly one box per expression, the one with the highest score of all.
 The score is the sigmoid of the confidence that the network outputs for this box. It is not the
@@ -34,17 +34,18 @@ Exit codes: 0 success, 1 some photographs failed, 2 nothing could be done.
 """
 
 import argparse
-import math
 import sys
 
 from config.command_line import (
+    add_engine_arguments,
     add_output_argument,
     add_set_argument,
     add_weights_argument,
+    fraction,
     not_empty,
     run,
 )
-from config.quiet import quiet_tensorflow
+from config.quiet import assume_constant_weights, quiet_tensorflow
 from utils.demo import (
     DEMO_WEIGHTS,
     SCORE_MEANING,
@@ -147,10 +148,11 @@ def _parser():
         help="JSON file of settings (default: see above)",
     )
     add_set_argument(parser)
+    add_engine_arguments(parser)
     add_output_argument(parser, default="result/predict", help="folder for results")
     add(
         "--min_score",
-        type=_fraction,
+        type=fraction,
         default=0.0,
         metavar="X",
         help="report boxes with a score below X, in 0..1, as nothing found (default: report all)",
@@ -186,16 +188,6 @@ def _add_page_arguments(parser):
     )
 
 
-def _fraction(text):
-    """The `type` of arguments in 0..1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
-    return value
-
-
 if __name__ == "__main__":
+    assume_constant_weights()
     run(main, "Finished results are in the folder of --output; the same command continues.")

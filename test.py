@@ -15,6 +15,9 @@ neither --weights nor --config, the weights are evaluate_model of config/config.
 --splits names annotation files beside evaluate_set, without .txt. They are evaluated by one
 network; a table compares them, for checkpoints of the authors with the published figures.
 
+Sets with expressions that have no target, such as gRefCOCO, have measures of their own; --min_score
+and --calibrate say which predictions are those of no target.
+
 --predictions scores what any system predicted, without a network. docs/evaluation.md describes the
 files that are read, and defines all measures. The data are those of --config, by default
 config/config.json, and the folder is <output>/<data set>_<file>_<split>/ without --name.
@@ -34,13 +37,16 @@ from typing import Any
 from config.command_line import (
     DEFAULT_CONFIG,
     add_config_arguments,
+    add_engine_arguments,
     add_output_argument,
     add_weights_argument,
+    any_number,
     not_empty,
     not_negative,
     run,
 )
-from config.quiet import quiet_tensorflow
+from config.errors import UserError
+from config.quiet import assume_constant_weights, quiet_tensorflow
 from config.schema import PROJECT_ROOT, load_config
 
 
@@ -58,6 +64,20 @@ def main() -> None:
     settings.print_warnings()
     quiet_tensorflow()
 
+    from utils.evaluation.generalized.targets import is_generalized
+
+    if is_generalized(settings.config.evaluate_set):
+        from utils.evaluation.generalized.network import report_generalized
+
+        report_generalized(
+            settings.config,
+            settings.weights,
+            *_where(arguments),
+            **_generalized_options(arguments),
+            check_loaded=settings.check_unchanged,
+        )
+        return
+    _check_min_score(arguments, settings.config.evaluate_set)
     from utils.evaluation.splits import report_splits
 
     report_splits(
@@ -71,9 +91,18 @@ def main() -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     """Scores the predictions of another system, without TensorFlow."""
-    from utils.evaluation.scoring.report import report_predictions
+    from utils.evaluation.generalized.targets import is_generalized
 
     config = load_config(arguments.config or PROJECT_ROOT / DEFAULT_CONFIG, arguments.overrides)
+    if is_generalized(config.evaluate_set):
+        from utils.evaluation.generalized.predictions import report_generalized_predictions
+
+        options = _generalized_options(arguments)
+        report_generalized_predictions(config, arguments.predictions, *_where(arguments), **options)
+        return
+    _check_min_score(arguments, config.evaluate_set)
+    from utils.evaluation.scoring.report import report_predictions
+
     report_predictions(config, arguments.predictions, *_where(arguments), **_options(arguments))
 
 
@@ -86,9 +115,31 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
+def _generalized_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options for sets with expressions that have no target."""
+    names = ("dump", "dump_masks", "pictures", "breakdown")
+    unused = [f"--{name}" for name in names if getattr(arguments, name)]
+    if unused:
+        raise UserError(
+            f"{', '.join(unused)}: not available for sets with expressions that have no target; "
+            "leave it out"
+        )
+    return {name: getattr(arguments, name) for name in ("min_score", "calibrate", "overwrite")}
+
+
+def _check_min_score(arguments: argparse.Namespace, evaluate_set: str) -> None:
+    """Raises `UserError` if an option is given that only sets without targets have."""
+    if arguments.min_score is not None or arguments.calibrate:
+        raise UserError(
+            f"{evaluate_set}: every expression has a target there; --min_score and --calibrate are "
+            "for sets such as gRefCOCO"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser, of_weights=True)
+    add_engine_arguments(parser)
     add_weights_argument(parser, help="weights to evaluate (default: evaluate_model of --config)")
     parser.add_argument(
         "--predictions",
@@ -130,6 +181,19 @@ def _parser() -> argparse.ArgumentParser:
         "1,000 on index.html, a page with filters by IoU and inconsistency",
     )
     parser.add_argument(
+        "--min_score",
+        type=any_number,
+        metavar="S",
+        help="on sets with expressions that have no target, such as gRefCOCO: predictions with "
+        "lower scores are those of no target (default: no threshold)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="choose --min_score on the split val, which must be among --splits, for the highest "
+        "gIoU",
+    )
+    parser.add_argument(
         "--breakdown",
         action="store_true",
         help="print metrics by size and category of the object and by length and words of the "
@@ -144,4 +208,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    assume_constant_weights()
     run(main, "Results that were printed are kept; run the same command to evaluate again.")

@@ -1,21 +1,24 @@
 """What a run computes with: device, package versions, revision of the project, network size.
 
-Commands print `device_line` and `parameters_line` when they start; training and evaluation write
-`versions` beside their results.
+Commands print `device_line`, `parameters_line` and `settings_line` when they start; training and
+evaluation write `versions` beside their results.
 """
 
 import importlib.metadata
+import json
 import math
 import os
 import platform
 import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.quiet import quiet_tensorflow
-from config.schema import PROJECT_ROOT
+from config.schema import FIELDS, PROJECT_ROOT, Config
+from data.preparation.wording import plural
 
 if TYPE_CHECKING:
     import keras
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
 OPENCV = ("opencv-python-headless", "opencv-python")
 GIT_TIMEOUT_S = 10
+LINE_WIDTH = 100
 
 
 def versions() -> dict[str, str | None]:
@@ -58,6 +62,51 @@ def parameters_line(model: "keras.Model") -> str:
     """
     trained, frozen = _count(model.trainable_weights), _count(model.non_trainable_weights)
     return f"parameters: {trained:,} trained, {frozen:,} frozen"
+
+
+def settings_line(config: Config, keys: Iterable[str]) -> str:
+    """Describes the settings that differ from the defaults, in the form that --set takes.
+
+    Args:
+        config: the settings.
+        keys: those to compare, in any order.
+
+    Returns:
+        "settings other than the defaults: batch_size=32 lr=0.002", wrapped between settings into
+        lines of about `LINE_WIDTH` characters, the later ones indented.
+    """
+    keys, default = {*keys}, Config()
+    changed = [
+        f"{key}={_value_text(getattr(config, key))}"
+        for key in FIELDS
+        if key in keys and not _equal(key, getattr(config, key), getattr(default, key))
+    ]
+    return textwrap.fill(
+        f"settings other than the defaults: {' '.join(changed) or 'none'}",
+        LINE_WIDTH,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def shown_path(path: str | os.PathLike) -> str:
+    """A path as people write it: relative to the current folder if it is inside, else absolute."""
+    try:
+        return os.fspath(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):  # Elsewhere, or the current folder was deleted.
+        return os.fspath(path)
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, str):
+        return shown_path(value) if value.startswith("/") else value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _equal(key: str, value: object, default: object) -> bool:
+    is_path = FIELDS[key].metadata["path"] and "/" in str(default)
+    return value == default or (is_path and Path(str(value)) == PROJECT_ROOT / str(default))
 
 
 def git_revision(root: str | os.PathLike) -> str | None:
@@ -98,7 +147,7 @@ def _device() -> str:
         return ", ".join(f"{n} × {name}" if n > 1 else name for name, n in gpus.items())
     # TensorFlow starts one thread per CPU that the process may use.
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU, {threads} threads"
+    return f"CPU, {plural(threads or 1, 'thread')}"
 
 
 def _count(weights: "Iterable[keras.Variable]") -> int:

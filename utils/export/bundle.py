@@ -23,7 +23,7 @@ from data.text.glove import glove_entries
 from data.text.sources import find_source
 from data.text.vectors import WordTable, build_word_table, tokenize
 from utils.export.description import described, read_description
-from utils.export.files import require, variable_bytes, write_onnx
+from utils.export.files import require_converters, variable_bytes, write_onnx
 from utils.export.formats import ExportError
 from utils.export.graph import build_exportables
 from utils.prediction.grounder import load_grounder
@@ -56,16 +56,19 @@ def write_bundle(
         The folder.
 
     Raises:
-        ExportError: packages are missing, something else is in the folder, the network reads word
+        ConversionError: packages are missing.
+        ExportError: something else is in the folder, the network reads word
             pieces, or there are too many words.
         NoSpaceError: the disk is full; an earlier bundle is as it was.
         UserError, OSError: the weights, words or settings cannot be used.
     """
-    require("tf2onnx", "onnx")
+    require_converters()
     folder = Path(folder)
     _check_replaceable(folder)
     table = _read_table(config, vocabulary)
-    grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
+    grounder = load_grounder(
+        config, weights, engine="tensorflow", precision="float32", crop_taps=False
+    )
     if check_loaded is not None:
         check_loaded()
     print(grounder.weights_report)

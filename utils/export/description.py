@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.files import file_sha256, is_unchanged
+from config.files import file_sha256
 from config.schema import Config
-from data.support.sealing import is_sealed, json_object, sealed
+from data.support.sealing import is_listed, is_sealed, json_object, sealed
 from utils.export.graph import Exportable
 
 # The settings that users of an exported file need to know.
@@ -35,8 +35,7 @@ class Description:
             folder: the exported folder, or the one that contains the exported file.
             path: relative to the folder.
         """
-        digest = self.files.get(path.as_posix())
-        return digest is not None and is_unchanged(folder / path, digest)
+        return is_listed(folder, path, self.files)
 
 
 def described(

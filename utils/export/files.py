@@ -2,8 +2,6 @@
 
 import errno
 import functools
-import importlib.metadata
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ from data.support.staging import complete_interrupted, replaced_together
 from utils.export.description import described, read_description
 from utils.export.formats import SUFFIXES, ExportError
 from utils.export.graph import Exportable, build_exportables
+from utils.prediction.engines.conversion import CONVERTERS, require, to_onnx
 from utils.prediction.grounder import load_grounder
 from utils.prediction.photographs import path_text
 
-ONNX_OPSET = 17
 GRAPH = "saved_model.pb"  # The file of a SavedModel by which it is recognized.
 
 
@@ -50,13 +48,13 @@ def export(
         One path per part, in order: a file, or a folder for "savedmodel".
 
     Raises:
-        ExportError: packages are missing, an unrelated file is in the way, or the format cannot
-            express the network or be written to this path.
+        ExportError: an unrelated file is in the way, or the format cannot be written to this path.
+        ConversionError: packages are missing, or the format cannot express the network.
         NoSpaceError: the disk is full; earlier exports are as they were.
         UserError, OSError: the weights or settings cannot be used.
     """
     if file_format == "onnx":
-        require("tf2onnx", "onnx")
+        require_converters()
     output = Path(output)
     paths = [output / f"{part}{SUFFIXES[file_format]}" for part in parts]
     for path in paths:
@@ -66,7 +64,9 @@ def export(
                 f"{path}: the path is not UTF-8, as TensorFlow needs it; name another --output"
             )
         _check_replaceable(path, file_format)
-    grounder = load_grounder(config, weights, precision="float32", crop_taps=False)
+    grounder = load_grounder(
+        config, weights, engine="tensorflow", precision="float32", crop_taps=False
+    )
     if check_loaded is not None:
         check_loaded()
     print(grounder.weights_report)
@@ -86,18 +86,6 @@ def export(
             source = weights or config.evaluate_model
             write_text(new_description, described(config, source, exportable, new))
     return paths
-
-
-def require(*packages: str) -> None:
-    """Raises ExportError if one of the optional packages is not installed."""
-    for package in packages:
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            raise ExportError(
-                f"ONNX needs the package {package}, which is not installed: "
-                "pip install -r requirements-export.txt"
-            ) from None
 
 
 def _check_replaceable(path, file_format):
@@ -158,23 +146,18 @@ def variable_bytes(exportable: Exportable) -> int:
     return sum(tf.size(x).numpy() * x.dtype.size for x in exportable.variables)
 
 
+def require_converters() -> None:
+    """Raises ConversionError if the packages that write ONNX are not installed."""
+    require(CONVERTERS, "ONNX", "requirements-export.txt")
+
+
 def write_onnx(exportable: Exportable, path: Path) -> None:
     """Writes an ONNX file.
 
     Raises:
-        ExportError: ONNX cannot express the network.
+        ConversionError: ONNX cannot express the network.
     """
-    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    import onnx
-    import tf2onnx
-
-    function = exportable.function
-    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=ONNX_OPSET)
-    try:
-        # The converter keeps operations that it cannot convert without reporting them.
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(f"{path}: ONNX cannot express this network: {error}") from error
+    model = to_onnx(exportable.function, str(path))
     for value in (*model.graph.input, *model.graph.output):
         _name_axes(value.type.tensor_type.shape.dim)
     write_bytes(path, model.SerializeToString())

@@ -19,7 +19,8 @@ from utils.export.letterbox import (
     place_mask_in_graph,
     unletterbox_box_in_graph,
 )
-from utils.prediction.grounder import Grounder, are_finite
+from utils.prediction.engines.tensorflow_engine import are_finite
+from utils.prediction.grounder import Grounder
 
 NO_RESULT = "NaN if the network computes NaN or infinite values"
 

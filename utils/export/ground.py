@@ -2,9 +2,8 @@
 
     python ground.py photo.jpg "woman on the left" "the dog" --masks masks
 
-prints one JSON line per expression. In Python, `ground("photo.jpg", ["the dog"])` returns them. The
-network always returns one box, also if nothing in the picture matches the expression. Pictures are
-read as Pillow reads them, which does not report every damage, and are not limited in size.
+prints one JSON line per expression; `ground("photo.jpg", ["the dog"])` returns them. There is one
+box each, even if nothing matches. Pillow reads pictures of any size, and misses some damage.
 """
 
 import functools
@@ -12,8 +11,8 @@ import hashlib
 import io
 import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from onnxruntime import InferenceSession, get_available_providers
@@ -22,7 +21,7 @@ from PIL import Image, ImageOps
 FOLDER = Path(__file__).resolve().parent
 
 
-def ground(image: Any, expressions: str | list[str], threshold: float | None = None) -> list[dict]:
+def ground(image: object, expressions: str | list, threshold: float | None = None) -> list[dict]:
     """Locates one object per expression; raises ValueError, OSError or SyntaxError for bad input.
 
     Args:
@@ -69,7 +68,7 @@ def _network():
             files[name] = (FOLDER / name).read_bytes()
             if hashlib.sha256(files[name]).hexdigest() != description["sha256"][name]:
                 raise ValueError("damaged, or not of this bundle")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{FOLDER / name}: {error}; export the bundle again") from None
     session = InferenceSession(files["whole.onnx"], providers=get_available_providers())
     index = {word: row for row, word in enumerate(files["words.txt"].decode().split("\n")[:-1], 1)}
@@ -99,20 +98,21 @@ def main() -> None:
     parser.add_argument("expressions", nargs="+", metavar="expression")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks as PNG files to DIR")
     parser.add_argument("--threshold", type=float, metavar="X", help="of masks, in 0..1")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     try:
-        results = ground(arguments.image, arguments.expressions, arguments.threshold)
-        for number, result in enumerate(results, 1):
+        for number, result in enumerate(ground(given.image, given.expressions, given.threshold), 1):
             mask = result.pop("mask")
-            if arguments.masks:
-                arguments.masks.mkdir(parents=True, exist_ok=True)
-                path = arguments.masks / f"{Path(arguments.image).stem}_{number}.png"
-                with path.open("xb") as file:  # fails rather than replace a file
+            if given.masks:
+                given.masks.mkdir(parents=True, exist_ok=True)
+                path = given.masks / f"{Path(given.image).stem}_{number}.png"
+                with ExitStack() as undo, path.open("xb") as file:  # fails rather than replace one
+                    undo.callback(path.unlink)
                     Image.fromarray(mask).save(file, "PNG")
+                    undo.pop_all()
                 result["mask"] = str(path)
             print(json.dumps(result, ensure_ascii=False, default=np.ndarray.tolist))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SystemExit(f"error: {arguments.image}: {error}") from None
+        raise SystemExit(f"error: {given.image}: {error}") from None
 
 
 if __name__ == "__main__":

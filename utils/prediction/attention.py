@@ -1,6 +1,10 @@
-"""Attention maps: which positions the collecting attention of each branch weighs, section 3.2."""
+"""What the network attends to: positions of the photograph, and words of the expression.
 
-from collections.abc import Sequence
+Attention maps show which positions the collecting attention of each branch weighs, section 3.2;
+the weights of words are those of the attention over the expression, section 3.1.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,6 +14,7 @@ import tensorflow as tf
 
 from data.loading.letterbox import Letterbox, unletterbox_map
 from model.mcn import IMAGE_FEATURES, TEXT_FEATURES
+from model.text_encoders.recurrent import AttentionOverTime
 from utils.prediction.grounder import NotFiniteError
 
 BRANCHES = ("mask", "box")
@@ -78,6 +83,20 @@ class AttentionReader:
             return [unit.attention_maps(x, fq)[0] for unit, x in zip(units, inputs, strict=True)]
 
         self._collect_weights = collect_weights
+        self._weigh_words = _word_weights(model)
+
+    def words(self, inputs: np.ndarray) -> np.ndarray | None:
+        """Computes how much of the language feature comes from each position of K expressions.
+
+        Args:
+            inputs: (K, T, D) float32 word vectors.
+
+        Returns:
+            (K, T) float32, the weights of the attention averaged over the channels: they sum to
+            one over all T positions, those behind the words included. None for networks without
+            this attention, such as those with BERT.
+        """
+        return None if self._weigh_words is None else self._weigh_words(inputs).numpy()
 
     def read(
         self,
@@ -108,6 +127,20 @@ class AttentionReader:
         if not (np.isfinite(mask).all() and np.isfinite(box).all()):
             raise NotFiniteError(name)
         return [Attention(*weights, geometry) for weights in zip(mask, box, strict=True)]
+
+
+def _word_weights(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor] | None:
+    """The function from word vectors to their weights; None if the model has none."""
+    layer, words = model.get_layer("fq"), model.input["words"]
+    if not isinstance(layer, AttentionOverTime):
+        return None
+    scores = keras.Model(words, layer.input[1])
+
+    @tf.function(input_signature=[tf.TensorSpec(words.shape, words.dtype)])
+    def weigh_words(words):
+        return tf.reduce_mean(layer.weights_of(scores(words, training=False)), axis=-1)
+
+    return weigh_words
 
 
 def draw_attention(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

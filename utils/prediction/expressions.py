@@ -1,5 +1,7 @@
 """Turns expressions into the text input of the network."""
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from config.schema import Config
 from data.loading.annotations import Referent
 from data.text.vectors import WordSupply, WordTable, build_word_table, tokenize, vocabulary_of
 from data.text.wordpiece import WordPieces, build_word_pieces
+
+LONGEST_NAME = 60  # Bytes of `in_file_name`.
 
 
 def build_words(
@@ -70,6 +74,16 @@ def check_expressions(expressions: Iterable[str]) -> None:
                 f"the expression {expression[:40]!a} contains NUL or half of a surrogate pair: "
                 "remove them"
             )
+
+
+def in_file_name(expression: str) -> str:
+    """The letters and digits of an expression, with "-" between words: "the-woman-s-hat".
+
+    At most `LONGEST_NAME` bytes; empty if there are none.
+    """
+    text = unicodedata.normalize("NFC", expression).lower()
+    words = re.sub(r"[\W_]+", "-", text).strip("-").encode()
+    return words[:LONGEST_NAME].decode("utf-8", "ignore").rstrip("-")
 
 
 @dataclass(frozen=True)
@@ -168,4 +182,5 @@ def words_text(words: object) -> str:
     if not isinstance(words, WordTable) or not words.unknown:
         return ""
     count = len(words.index) + words.n_unknown
-    return f"; {words.n_unknown:,} of {count:,} words have no vector, see data/check.py"
+    have = "has" if words.n_unknown == 1 else "have"
+    return f"; {words.n_unknown:,} of {count:,} words {have} no vector, see data/check.py"

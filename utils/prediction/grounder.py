@@ -5,18 +5,19 @@ weights, and `Grounder` runs its three parts.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from config.errors import UserError
 from config.schema import Config
 from data.loading.anchors import read_anchors
-from model.decode import best_box, round_box
-from model.mcn import build_mcn, encode_image, encode_text, ground
+from model.mcn import build_mcn
 from model.weights import LoadReport, load_weights
+from utils.prediction.engines.parts import Array, Parts
+from utils.prediction.engines.registry import check_engine, onnx_engine
+from utils.prediction.engines.tensorflow_engine import tensorflow_parts
 from utils.prediction.run_folder import check_weights_exist
 
 
@@ -35,25 +36,6 @@ class NotFiniteError(UserError):
         )
 
 
-def are_finite(outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Whether the network computes finite values for each of K pairs.
-
-    Tells it by the logits: the sigmoid of infinity is one, and infinite boxes are clipped.
-
-    Args:
-        outputs: of `model.mcn.ground`.
-
-    Returns:
-        (K,) bool.
-    """
-    # The convolutions of TFLite clip infinity to the largest number.
-    boxes, mask = (
-        tf.reduce_all(tf.abs(logits) < logits.dtype.max, axis=(1, 2, 3))
-        for logits in (outputs["boxes"], outputs["mask"])
-    )
-    return boxes & mask
-
-
 class Grounder:
     """Runs a network of `model.mcn.build_mcn` part by part. Sees later weight updates.
 
@@ -61,6 +43,8 @@ class Grounder:
         model: the network.
         anchors_px: (A, 2) float, width and height.
         jit_compile: whether to compile with XLA, which compiles once per batch size.
+        parts: what runs the parts of the network; None for TensorFlow. Others do not see later
+            weight updates.
 
     Attributes:
         model, anchors_px, jit_compile: as given.
@@ -70,43 +54,18 @@ class Grounder:
     """
 
     def __init__(
-        self, model: keras.Model, anchors_px: np.ndarray, jit_compile: bool = False
+        self,
+        model: keras.Model,
+        anchors_px: np.ndarray,
+        jit_compile: bool = False,
+        parts: Parts | None = None,
     ) -> None:
         self.model, self.anchors_px, self.jit_compile = model, anchors_px, jit_compile
-        self.input_size = size = model.input["image"].shape[1]
+        self.input_size = model.input["image"].shape[1]
         self.weights_report: LoadReport | None = None
-        image_encoder, text_encoder = encode_image(model), encode_text(model)
-        grounder = ground(model)
-        words = model.input["words"]
+        self._parts = parts or tensorflow_parts(model, anchors_px, jit_compile)
 
-        def compiled(*signature):
-            return tf.function(input_signature=signature, jit_compile=jit_compile)
-
-        @compiled(tf.TensorSpec((None, size, size, 3), tf.uint8))
-        def encode_images(images):
-            return image_encoder(tf.cast(images, tf.float32) / 255.0, training=False)
-
-        @compiled(tf.TensorSpec(words.shape, words.dtype))
-        def encode_words(words):
-            # Keras returns a list of one output as a bare tensor.
-            return tf.nest.flatten(text_encoder(words, training=False))
-
-        @compiled(
-            _specs(image_encoder.outputs),
-            tf.TensorSpec((None,), tf.int32),
-            _specs(text_encoder.outputs),
-        )
-        def locate(features, rows, text_features):
-            image_features = [tf.gather(feature, rows) for feature in features]
-            outputs = grounder([*image_features, *text_features], training=False)
-            box, score = best_box(outputs["boxes"], anchors_px, size)
-            probability = tf.sigmoid(outputs["mask"][..., 0])
-            return (box, round_box(box, size), score, probability), are_finite(outputs)
-
-        self._encode_images, self._encode_words = encode_images, encode_words
-        self._locate = locate
-
-    def encode_images(self, images: np.ndarray) -> list[tf.Tensor]:
+    def encode_images(self, images: np.ndarray) -> Sequence[Array]:
         """Encodes letterboxed images.
 
         Args:
@@ -115,9 +74,9 @@ class Grounder:
         Returns:
             The features of `model.mcn.IMAGE_FEATURES`, each (N, h, w, C), for `locate`.
         """
-        return self._encode_images(images)
+        return self._parts.encode_images(images)
 
-    def encode_words(self, words: np.ndarray) -> list[tf.Tensor]:
+    def encode_words(self, words: np.ndarray) -> Sequence[Array]:
         """Encodes expressions.
 
         Args:
@@ -126,13 +85,13 @@ class Grounder:
         Returns:
             The text features of the network, each (M, ...), for `locate`.
         """
-        return self._encode_words(words)
+        return self._parts.encode_words(words)
 
     def locate(
         self,
-        features: Sequence[tf.Tensor],
+        features: Sequence[Array],
         rows: Sequence[int] | np.ndarray,
-        text_features: Sequence[tf.Tensor | np.ndarray],
+        text_features: Sequence[Array],
         names: Sequence[str] = (),
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Grounds K expressions, each in one of N images.
@@ -151,11 +110,12 @@ class Grounder:
             NotFiniteError: an output of the network is NaN or infinite.
         """
         rows = np.asarray(rows, np.int32)
-        outputs, finite = self._locate(list(features), rows, list(text_features))
-        faulty = rows[~finite.numpy()]
+        found = self._parts.locate(list(features), rows, list(text_features))
+        box, rounded, score, probability, finite = (np.asarray(output) for output in found)
+        faulty = rows[~finite]
         if faulty.size:
             raise NotFiniteError(names[faulty[0]] if names else "")
-        return tuple(output.numpy() for output in outputs)
+        return box, rounded, score, probability
 
 
 def load_grounder(
@@ -185,13 +145,16 @@ def load_grounder(
         config = config.replace(**config_changes)
     weights = config.evaluate_model if weights is None else weights
     check_weights_exist(weights)
+    check_engine(config)
     anchors_px = read_anchors(config.anchors_file)
-    model = build_mcn(config, crop_taps)
-    report = load_weights(model, weights)
-    grounder = Grounder(model, anchors_px, bool(config.jit_compile))
+    if config.engine == "tensorflow":
+        model, parts = build_mcn(config, crop_taps), None
+        report = load_weights(model, weights)
+    else:
+        # The engine rounds by itself, and computes all products of dilated convolutions faster.
+        model = build_mcn(config.replace(precision="float32"), crop_taps=False)
+        report = load_weights(model, weights)
+        parts = onnx_engine(config, weights, lambda: tensorflow_parts(model, anchors_px))
+    grounder = Grounder(model, anchors_px, bool(config.jit_compile), parts)
     grounder.weights_report = report
     return grounder
-
-
-def _specs(tensors):
-    return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]

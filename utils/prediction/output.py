@@ -24,21 +24,23 @@ from config.files import (
     write_bytes,
 )
 from config.json_text import parse_json, read_lines
+from utils.prediction.expressions import in_file_name
 from utils.prediction.jobs import Job
 from utils.prediction.photographs import Source, path_text, source_of, source_path
 from utils.prediction.prediction import Prediction, mask_of, to_record
 from utils.visualization.drawing import draw_prediction
 from utils.visualization.gallery import INDEX, is_gallery
 from utils.visualization.png import png_bytes
-from utils.visualization.results_page import results_page
+from utils.visualization.results_page import COMMAND, results_page
 
 RECORDS, LOCK = "predictions.jsonl", ".predictions.lock"
 FILES = PICTURE, MASK = "picture", "mask"  # Keys of a record.
-LONGEST_STEM = 150
+LONGEST_STEM = 150  # Bytes of the name of a photograph in those of its pictures.
 NAMELESS = "photograph"
 NARROWEST_PICTURE, WIDEST_PICTURE = 480, 2048
 
-_PNG_NAME = re.compile(r".*_\d+(_mask)?\.png", re.DOTALL)
+_PNG_NAME = re.compile(r".*_\d+(_.*)?\.png", re.DOTALL)  # Former versions had no words in it.
+_NUMBER = re.compile(r"_\d+(?=[_.])")
 _PARTIAL_NAME = re.compile(rf"\.predictions\.{_PNG_NAME.pattern}\.tmp", re.DOTALL)
 NUMBER, WORDS = (int, float), ("unknown_words", "unread_words")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -50,7 +52,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 class Output:
     """The folder of results: a picture, a mask and a record for each expression and photograph.
 
-    Files are named `<image>_<n>.png` and `<image>_<n>_mask.png`. The lines of `predictions.jsonl`
+    Files are named `<image>_<n>_<words>.png` and `<image>_<n>_<words>_mask.png`, with the words of
+    the expression as `in_file_name` writes them. The lines of `predictions.jsonl`
     are the records and name these files; `index.html` shows all of them. A folder holds the results
     of one network; those of earlier runs stay, so that a run that was interrupted can continue. No
     other file is ever replaced or removed, nor one that has changed since: records have checksums
@@ -68,7 +71,9 @@ class Output:
         OSError: one of these two cannot be read.
     """
 
-    _records: FileIO  # open within `opened`
+    # Within `opened`: predictions.jsonl, and "<image>_<n>" of the files that were there.
+    _records: FileIO
+    _taken: set[str]
 
     def __init__(
         self, folder: str | os.PathLike, jobs: Sequence[Job], network: str, overwrite: bool = False
@@ -114,6 +119,8 @@ class Output:
                     kept += line
             if not self._path.exists() or self._path.read_bytes() != kept:
                 write_bytes(self._path, memoryview(kept))
+            names = os.listdir(self.folder)
+            self._taken = {name[: m.end()] for name in names for m in _NUMBER.finditer(name)}
             with self._path.open("r+b", buffering=0) as self._records:
                 yield
             self._write_index()
@@ -160,7 +167,9 @@ class Output:
         records, prepared = [], []
         try:
             for prediction in predictions:
-                paths = dict(zip(FILES, self._unused_files(image), strict=True))
+                paths = dict(
+                    zip(FILES, self._unused_files(image, prediction.expression), strict=True)
+                )
                 pixels = mask_of(prediction).astype(np.uint8) * 255
                 drawn = {PICTURE: _draw(photograph, prediction), MASK: pixels}
                 sha256 = {}
@@ -211,7 +220,7 @@ class Output:
         """Raises UserError if the page of the results would replace anything but an earlier one."""
         path = self.folder / INDEX
         check_place(path)
-        if os.path.lexists(path) and not is_gallery(path):
+        if os.path.lexists(path) and not is_gallery(path, COMMAND):
             raise UserError(
                 f"{path}: was not written by predict.py, or has changed since; move it, or name "
                 "another --output"
@@ -219,8 +228,9 @@ class Output:
 
     def _write_index(self) -> None:
         """Writes the page of all results in the folder, or removes it if there are none."""
-        self._check_index()
-        content = results_page(self.folder, (record for record, _ in _read_records(self._path)))
+        records = (record for record, _ in _read_records(self._path))
+        content = results_page(self.folder, records, len(self._places))
+        self._check_index()  # Not before: a page of many results takes a while.
         if content is None:
             (self.folder / INDEX).unlink(missing_ok=True)
         elif not (self.folder / INDEX).exists() or (self.folder / INDEX).read_bytes() != content:
@@ -245,15 +255,17 @@ class Output:
     def _add_place(self, record: dict[str, Any], start: int, line: bytes) -> None:
         self._places[record["source"]["path"], record["expression"]] = (start, len(line))
 
-    def _unused_files(self, image: Path) -> tuple[Path, Path]:
-        """Picture and mask with the lowest number that no file has."""
+    def _unused_files(self, image: Path, expression: str) -> tuple[Path, Path]:
+        """Picture and mask with the lowest number that no file of the photograph has."""
+        words = in_file_name(expression)
         # Names of photographs may have bytes that are no UTF-8, and any length up to 255 bytes.
         stem = os.fsencode(image.stem)[:LONGEST_STEM].decode("utf-8", "ignore") or NAMELESS
         while True:
             self._numbers[stem] += 1
             name = f"{stem}_{self._numbers[stem]}"
-            picture, mask = self.folder / f"{name}.png", self.folder / f"{name}_mask.png"
-            if not (os.path.lexists(picture) or os.path.lexists(mask)):
+            base = self.folder / (f"{name}_{words}" if words else name)
+            picture, mask = (base.with_name(f"{base.name}{end}.png") for end in ("", "_mask"))
+            if not (name in self._taken or os.path.lexists(picture) or os.path.lexists(mask)):
                 return picture, mask
 
     def _files(self, record: dict[str, Any]) -> list[Path]:
@@ -341,6 +353,7 @@ def _is_printable(record: dict[str, Any]) -> bool:
         all(isinstance(number, NUMBER) for number in numbers)
         and all(isinstance(word, str) for key in WORDS for word in record[key])
         and min(record["width"], record["height"]) > 0
+        and 0 <= record["score"] <= 1
     )
 
 

@@ -113,6 +113,8 @@ def path_text(path: str | os.PathLike) -> str:
 def _upright_rgb(image, name, max_pixels):
     """Converts an image inside `faults_of` or `opened_image`."""
     check_size(image, name, max_pixels)
+    if not image.width * image.height:
+        raise DataError(f"{name}: has no pixels, {image.width}×{image.height}")
     image.load()  # A PNG file may contain its EXIF data after its pixels.
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)

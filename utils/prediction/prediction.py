@@ -35,6 +35,10 @@ class Prediction:
         probability_input: (S/8, S/8) float32 in 0..1, the mask probability that the network
             outputs.
         min_score: smallest score with which the box counts as found; 0 for none.
+        word_weights: (word, weight) of each word that is read, in their order: how much of the
+            language feature comes from it, by the attention of section 3.1. The weights sum to at
+            most one; the rest is that of positions without a word. None for networks without this
+            attention.
     """
 
     expression: str
@@ -50,6 +54,7 @@ class Prediction:
     box_xyxy_input: np.ndarray
     probability_input: np.ndarray
     min_score: float = 0.0
+    word_weights: tuple[tuple[str, float], ...] | None = None
 
     @property
     def found(self) -> bool:
@@ -106,7 +111,8 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict[str, Any
 
     The box is left, top, right, bottom in pixels of the photograph, whose size is width and height.
     The mask is given as COCO's compressed run lengths. If nothing was found, there is no box, the
-    mask is empty, and the score is that of the box that was refused.
+    mask is empty, and the score is that of the box that was refused. The weights of words are
+    [word, weight] each, or null, see `Prediction.word_weights`.
     """
     mask = mask_of(prediction)
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -115,6 +121,7 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict[str, Any
     score = round(prediction.score, 4)
     if not prediction.found and score >= prediction.min_score:
         score = math.floor(1e4 * prediction.score) / 1e4
+    words = prediction.word_weights
     return {
         "image": path_text(image),
         "expression": prediction.expression,
@@ -131,6 +138,7 @@ def to_record(image: str | os.PathLike, prediction: Prediction) -> dict[str, Any
         "seconds": round(prediction.seconds, 4),
         "unknown_words": list(prediction.unknown_words),
         "unread_words": list(prediction.unread_words),
+        "word_weights": None if words is None else [[word, round(x, 4)] for word, x in words],
     }
 
 

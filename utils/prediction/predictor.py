@@ -12,15 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from config.errors import UserError
 from config.schema import Config, load_config
 from data.loading.images import MAX_PIXELS
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
+from data.text.vectors import tokenize
 from model.weights import LoadReport
 from utils.prediction.attention import Attention, AttentionReader
+from utils.prediction.engines.parts import Array
 from utils.prediction.expressions import ExpressionReader, check_expressions
 from utils.prediction.grounder import Grounder, load_grounder
 from utils.prediction.masks import place_mask
@@ -44,7 +45,7 @@ class _Photograph:
 
     name: str
     pixels: np.ndarray
-    features: list[tf.Tensor]
+    features: Sequence[Array]
     geometry: Letterbox
     seconds: float
 
@@ -172,10 +173,11 @@ class Predictor:
             name: what error messages call the photograph; by default its path.
 
         Raises:
-            DataError: the photograph cannot be read or is too large. The previous one stays set.
+            DataError: the photograph cannot be read or is too large. None is set then.
             UserError: the process was forked after the predictor was made.
         """
         self._check_process()
+        self._photograph = None  # Answers about the previous one would be taken for this one's.
         if name is None and isinstance(image, (str, bytes, os.PathLike)):
             name = os.fsdecode(image)
         photograph = read_photograph(image, self.max_pixels, name)
@@ -272,6 +274,7 @@ class Predictor:
         start = time.perf_counter()
         reading = self.reader.read(expressions)
         text_features = self._grounder.encode_words(reading.inputs)
+        weights = self._attention.words(reading.inputs)
         rows = [0] * len(expressions)
         outputs = self._grounder.locate(photograph.features, rows, text_features, [photograph.name])
         shared_seconds = (time.perf_counter() - start) / len(expressions)
@@ -295,6 +298,7 @@ class Predictor:
                     box_xyxy_input=rounded,
                     probability_input=probability,
                     min_score=float(min_score),
+                    word_weights=None if weights is None else _weighed(expressions[k], weights[k]),
                 )
             )
         return predictions
@@ -305,6 +309,11 @@ def _checked(expressions):
     expressions = list(expressions) if several else [expressions]
     check_expressions(expressions)
     return expressions
+
+
+def _weighed(expression, weights):
+    """(word, weight) of the words that are read, from the weights of all (T,) positions."""
+    return tuple(zip(tokenize(expression), map(float, weights), strict=False))
 
 
 def _clipped(box_xyxy, geometry):

@@ -18,6 +18,7 @@ from config.schema import load_config
 from data.loading.annotations import read_annotations
 from model.weights import save_weights
 from predict import DEMO_WEIGHTS
+from tests.limits import mounted_disk
 from tests.tiny import network_config
 from tests.utils.export.killed import replace_and_be_killed
 from utils.export import bundle
@@ -201,6 +202,25 @@ def test_a_changed_script_and_another_threshold_are_used(folder, python, tmp_pat
         done = run(python, *command, wrong, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"error: photo.png: the threshold {float(wrong)} is not in 0..1\n"
+
+
+def test_masks_on_a_full_disk_leave_nothing(folder, python, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    with mounted_disk(tmp_path / "masks", 4096) as disk:
+        (disk / "filler").write_bytes(bytes(4096))
+        done = run(python, folder / "ground.py", "photo.png", "red", "--masks", disk, cwd=tmp_path)
+        assert (done.returncode, names(disk)) == (1, ["filler"])
+    assert done.stderr == "error: photo.png: [Errno 28] No space left on device\n"
+
+
+def test_a_description_nested_too_deeply_is_refused(folder, python, tmp_path):
+    shutil.copytree(folder, tmp_path / "bundle")
+    (tmp_path / "bundle" / "whole.onnx.json").write_text("[" * 100_000)
+    done = run(python, tmp_path / "bundle" / "ground.py", "photo.png", "red", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: photo.png: ")
+    assert done.stderr.endswith("; export the bundle again\n")
 
 
 def test_results_that_are_no_numbers_are_refused(demo, python, tmp_path):

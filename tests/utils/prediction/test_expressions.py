@@ -7,7 +7,12 @@ import pytest
 from data.text.vectors import WordSupply
 from tests.model.text_encoders.bert_fixtures import write_original
 from tests.tiny import UNKNOWN_WORD
-from utils.prediction.expressions import ExpressionReader, build_words, words_text
+from utils.prediction.expressions import (
+    ExpressionReader,
+    build_words,
+    in_file_name,
+    words_text,
+)
 
 
 def test_word_vectors_by_default(tiny_set):
@@ -21,7 +26,7 @@ def test_words_without_a_vector_are_counted(tiny_set):
     words = build_words(tiny_set.config(), [*tiny_set.train, *tiny_set.val])
     assert words.unknown == (UNKNOWN_WORD,)
     count = len(words.index) + 1
-    assert words_text(words) == f"; 1 of {count} words have no vector, see data/check.py"
+    assert words_text(words) == f"; 1 of {count} words has no vector, see data/check.py"
     assert words_text(object()) == ""
 
 
@@ -111,3 +116,18 @@ def test_training_and_evaluation_end_to_end(tiny_set, bert, tmp_path):
     report(config.replace(evaluate_model=str(weights)), tmp_path / "result")
     text = (tmp_path / "result/result.json").read_text()
     assert f'"det_acc": {state.best_det_acc}' in text
+
+
+@pytest.mark.parametrize(
+    ("expression", "name"),
+    [
+        ("The woman's hat, left", "the-woman-s-hat-left"),
+        ("../etc/passwd\0 _x_", "etc-passwd-x"),
+        ("cafe\u0301 \ud800 roter Ba\u0308r", "caf\u00e9-roter-b\u00e4r"),
+        (" ?! ", ""),
+        ("\u00e9" * 100, "\u00e9" * 30),  # 60 bytes
+        ("x" * 59 + " y", "x" * 59),
+    ],
+)
+def test_expressions_become_parts_of_file_names(expression, name):
+    assert in_file_name(expression) == name

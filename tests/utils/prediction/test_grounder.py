@@ -8,7 +8,7 @@ from model.decode import best_box, round_box
 from model.mcn import build_mcn
 from model.weights import save_weights
 from tests.tiny import ANCHORS, network_config, outputs_of, random_batch, scramble
-from utils.prediction import grounder as grounder_module
+from utils.prediction.engines import tensorflow_engine
 from utils.prediction.grounder import Grounder, NotFiniteError, load_grounder
 
 SIDE = 96
@@ -79,7 +79,7 @@ def test_values_that_are_no_numbers_are_no_result():
 @pytest.mark.parametrize("part", ["boxes", "mask"])
 def test_one_value_that_is_no_number_names_its_image(monkeypatch, network, part, value):
     """In any place of the outputs, for the last of three expressions."""
-    heads = grounder_module.ground(network())
+    heads = tensorflow_engine.ground(network())
 
     def broken(inputs, training):
         outputs = heads(inputs, training=training)
@@ -87,7 +87,7 @@ def test_one_value_that_is_no_number_names_its_image(monkeypatch, network, part,
         place = tf.reshape(tf.one_hot(tf.size(outputs[part]) - 1, tf.size(outputs[part])), shape)
         return outputs | {part: tf.where(place > 0, value, outputs[part])}
 
-    monkeypatch.setattr(grounder_module, "ground", lambda _: broken)
+    monkeypatch.setattr(tensorflow_engine, "ground", lambda _: broken)
     grounder, words = Grounder(network(), ANCHORS), random_batch(network_config(), n=3)["words"]
     features, text = grounder.encode_images(pixels()), grounder.encode_words(words)
     with pytest.raises(NotFiniteError, match=r"^b\.jpg: the network computes NaN"):

@@ -17,7 +17,9 @@ from utils.prediction.batch import format_records
 from utils.prediction.jobs import Job
 from utils.prediction.output import Output
 from utils.prediction.photographs import source_of
+from utils.visualization.gallery import gallery
 from utils.visualization.palette import PREDICTED
+from utils.visualization.results_page import results_page
 
 
 def test_everything_is_written(tmp_path, photograph):
@@ -39,13 +41,14 @@ def test_everything_is_written(tmp_path, photograph):
     assert first["box_xyxy"] == [20.12, 10, 70, 30.5]
     assert (first["width"], first["height"], first["mask_area"]) == (80, 60, 1000)
     np.testing.assert_array_equal(coco_mask.decode(first["mask_rle"]), prediction("").mask)
-    mask = np.asarray(Image.open(folder / "photo_1_mask.png"))
+    mask = np.asarray(Image.open(folder / "photo_1_red_mask.png"))
     np.testing.assert_array_equal(mask, 255 * prediction("").mask.astype(np.uint8))
-    assert first["picture"] == str(folder / "photo_1.png")
+    assert first["picture"] == str(folder / "photo_1_red.png")
     with Image.open(first["picture"]) as picture:
         assert picture.width == 480
     assert files(folder) == [
-        "photo_1.png", "photo_1_mask.png", "photo_2.png", "photo_2_mask.png", "predictions.jsonl",
+        "photo_1_red.png", "photo_1_red_mask.png", "photo_2_the-café.png",
+        "photo_2_the-café_mask.png", "predictions.jsonl",
     ]  # fmt: skip
 
 
@@ -56,6 +59,13 @@ def test_names_do_not_collide(tmp_path, predicted):
     assert predicted(*[(name, ["red"]) for name in names]) == len(names)
     assert len({record["picture"] for record in records_in(tmp_path / "out")}) == len(names)
     assert len(files(tmp_path / "out")) == 2 * len(names) + 1
+
+
+def test_numbers_go_on_in_later_runs(tmp_path, predicted):
+    assert predicted(("a.jpg", ["red"])) == 1
+    assert predicted(("a.jpg", ["red", "A box?", "?!"])) == 2
+    names = [Path(record["picture"]).name for record in records_in(tmp_path / "out")]
+    assert names == ["a_1_red.png", "a_2_a-box.png", "a_3.png"]
 
 
 def test_nothing_is_written_before_it_is_opened(tmp_path):
@@ -93,7 +103,7 @@ def test_results_of_two_networks_are_not_mixed(tmp_path, predicted):
     (tmp_path / "out" / "notes_1.png").write_text("of the user")
     assert predicted(("b.jpg", ["red"]), network="another", overwrite=True) == 1
     assert files(tmp_path / "out") == [
-        "b_1.png", "b_1_mask.png", "notes_1.png", "predictions.jsonl",
+        "b_1_red.png", "b_1_red_mask.png", "notes_1.png", "predictions.jsonl",
     ]  # fmt: skip
 
 
@@ -109,7 +119,8 @@ def test_records_of_former_versions_count_as_another_network(tmp_path, predicted
     assert predicted(("a.jpg", ["red"]), overwrite=True) == 1
     # Nothing tells whether the former files were changed since.
     assert files(folder) == [
-        "a_1.png", "a_1_mask.png", "a_2.png", "a_3.png", "a_3_mask.png", "predictions.jsonl",
+        "a_1.png", "a_1_mask.png", "a_2.png", "a_3_red.png", "a_3_red_mask.png",
+        "predictions.jsonl",
     ]  # fmt: skip
 
 
@@ -139,7 +150,7 @@ def test_overwriting_removes_files_of_the_folder_only(tmp_path, predicted):
     assert predicted(("a.jpg", ["red"])) == 1
     (tmp_path / "b_1.png").touch()
     path = tmp_path / "out" / "predictions.jsonl"
-    path.write_text(path.read_text().replace("a_1.png", "../b_1.png"))
+    path.write_text(path.read_text().replace("a_1_red.png", "../b_1.png"))
     assert predicted(("a.jpg", ["red"]), overwrite=True) == 1
     assert (tmp_path / "b_1.png").exists()
 
@@ -151,7 +162,7 @@ def test_files_of_others_are_never_replaced(tmp_path, predicted):
     (folder / "a_2_mask.png").symlink_to(tmp_path / "nowhere")
     assert predicted(("a.jpg", ["red"])) == 1
     assert (folder / "a_1.png").read_text() == "of the user"
-    assert records_in(folder)[0]["picture"] == str(folder / "a_3.png")
+    assert records_in(folder)[0]["picture"] == str(folder / "a_3_red.png")
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -172,7 +183,7 @@ def test_the_record_of_a_killed_process_is_dropped(tmp_path, predicted):
 def test_a_result_whose_photograph_or_picture_changed_is_replaced(tmp_path, predicted):
     job = ("a.jpg", ["red", "blue"])
     assert predicted(job) == 2
-    (tmp_path / "out" / "a_1_mask.png").unlink()
+    (tmp_path / "out" / "a_1_red_mask.png").unlink()
     assert predicted(job) == 1
     assert len(records_in(tmp_path / "out")) == 2
     (tmp_path / "photos" / "a.jpg").write_bytes(b"another photograph")
@@ -223,21 +234,23 @@ def test_records_of_former_versions_without_the_checksum_of_the_photograph_are_r
     record["source"] |= {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
     (tmp_path / "out" / "predictions.jsonl").write_text(json.dumps(record) + "\n")
     assert predicted(job) == 1
-    assert files(tmp_path / "out") == ["a_1.png", "a_1_mask.png", "predictions.jsonl"]
+    assert files(tmp_path / "out") == ["a_1_red.png", "a_1_red_mask.png", "predictions.jsonl"]
 
 
 @pytest.mark.parametrize("cause", ["photograph", "mask", "overwrite"])
 def test_a_listed_file_that_the_user_has_changed_is_never_replaced(tmp_path, predicted, cause):
     job, folder = ("a.jpg", ["red"]), tmp_path / "out"
     assert predicted(job) == 1
-    (folder / "a_1.png").write_text("mine")
+    (folder / "a_1_red.png").write_text("mine")
     if cause == "photograph":
         (tmp_path / "photos" / "a.jpg").write_bytes(b"another photograph")
     elif cause == "mask":
-        (folder / "a_1_mask.png").unlink()
+        (folder / "a_1_red_mask.png").unlink()
     assert predicted(job, overwrite=cause == "overwrite") == 1
-    assert (folder / "a_1.png").read_text() == "mine"
-    assert files(folder) == ["a_1.png", "a_2.png", "a_2_mask.png", "predictions.jsonl"]
+    assert (folder / "a_1_red.png").read_text() == "mine"
+    assert files(folder) == [
+        "a_1_red.png", "a_2_red.png", "a_2_red_mask.png", "predictions.jsonl",
+    ]  # fmt: skip
     assert predicted(job) == 0
 
 
@@ -287,11 +300,11 @@ def test_a_name_without_any_text_is_readable(tmp_path, predicted, monkeypatch):
     job = (os.fsdecode(b"\xe9.jpg"), ["red"])
     monkeypatch.setattr(output_module, "NAMELESS", "")  # As earlier revisions named the pictures.
     assert predicted(job, folder=tmp_path / "old") == 1
-    assert files(tmp_path / "old")[0] == "_1.png"
+    assert files(tmp_path / "old")[0] == "_1_red.png"
     monkeypatch.undo()
     assert predicted(job, folder=tmp_path / "old") == 0
     predicted(job, folder=tmp_path / "old", overwrite=True)
-    assert files(tmp_path / "old")[0] == "photograph_1.png"
+    assert files(tmp_path / "old")[0] == "photograph_1_red.png"
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path, predicted):
@@ -369,14 +382,16 @@ def test_the_page_shows_all_results_of_the_folder(tmp_path, predicted):
     predicted(("a b.jpg", ["red"]))
     predicted(("b.jpg", ["<blue>", "green"]))
     assert pictures_of(folder) == {
-        "red": "./a%20b_1.png", "&lt;blue&gt;": "./b_1.png", "green": "./b_2.png",
-    }  # fmt: skip
+        "red": "./a%20b_1_red.png",
+        "&lt;blue&gt;": "./b_1_blue.png",
+        "green": "./b_2_green.png",
+    }
     written = (folder / "index.html").stat().st_mtime_ns
     assert predicted(("b.jpg", ["green"])) == 0
     assert (folder / "index.html").stat().st_mtime_ns == written
     predicted(("c.jpg", ["white"]), network="another", overwrite=True)
-    assert pictures_of(folder) == {"white": "./c_1.png"}
-    (folder / "c_1.png").write_text("mine")
+    assert pictures_of(folder) == {"white": "./c_1_white.png"}
+    (folder / "c_1_white.png").write_text("mine")
     predicted(("d.jpg", ["red"]), network="another")
     assert list(pictures_of(folder)) == ["red"]  # The other has no picture any more.
     with Output(folder, [], "a third", overwrite=True).opened():
@@ -388,18 +403,32 @@ def test_a_page_that_predict_did_not_write_is_never_replaced(tmp_path, predicted
     folder = tmp_path / "out"
     predicted(("a.jpg", ["red"]))
     page = (folder / "index.html").read_bytes()
-    for content in (page.replace(b"red", b"big"), b"<p>mine</p>", b""):
+    other = bytes(gallery("data/view.py", "a set", [], []))
+    for content in (other, page.replace(b"red", b"big"), b"<p>mine</p>", b""):
         (folder / "index.html").write_bytes(content)
         for overwrite in (False, True):
             with pytest.raises(UserError, match=r"index\.html: was not written by predict\.py"):
                 predicted(("b.jpg", ["red"]), overwrite=overwrite)
         assert (folder / "index.html").read_bytes() == content
-    assert files(folder) == ["a_1.png", "a_1_mask.png", "predictions.jsonl"]
+    assert files(folder) == ["a_1_red.png", "a_1_red_mask.png", "predictions.jsonl"]
     (folder / "index.html").unlink()
     output = Output(folder, [], "a network")
     refusal = pytest.raises(UserError, match=r"index\.html: was not written by predict\.py")
     with refusal, output.opened():
         (folder / "index.html").write_text("put there meanwhile")
+    assert (folder / "index.html").read_text() == "put there meanwhile"
+
+
+def test_a_page_that_appears_while_ours_is_made_is_kept(tmp_path, predicted, monkeypatch):
+    folder = tmp_path / "out"
+
+    def slow_page(*arguments):
+        (folder / "index.html").write_text("put there meanwhile")
+        return results_page(*arguments)
+
+    monkeypatch.setattr(output_module, "results_page", slow_page)
+    with pytest.raises(UserError, match=r"index\.html: was not written by predict\.py"):
+        predicted(("a.jpg", ["red"]))
     assert (folder / "index.html").read_text() == "put there meanwhile"
 
 

@@ -175,12 +175,8 @@ def test_bad_input_is_refused(predictor, tiny_set, monkeypatch):
     assert predictor.predict([]) == predictor.attention([]) == []
     with pytest.raises(ValueError, match="an expression is empty"):
         predictor.predict(["red box", "  "])
-    (before,) = predictor.predict("red box")
     with pytest.raises(DataError, match=r"200×70 pixels; at most 0\.005 million"):
         predictor.set_image(tiny_set.images / "d.png")
-    (after,) = predictor.predict("red box")
-    assert after.mask.shape == predictor.image.shape[:2] == (60, 80)
-    np.testing.assert_array_equal(after.box_xyxy, before.box_xyxy)
 
 
 @pytest.mark.parametrize("ask", ["predict", "attention"])
@@ -259,6 +255,20 @@ def test_a_score_below_the_smallest_one_is_nothing_found(predictor, grounder, ti
     strict.set_image(tiny_set.images / "a.png")
     assert not strict.predict("red box")[0].found
     assert strict.predict("red box", min_score=plain.score)[0].found
+
+
+def test_after_a_photograph_that_cannot_be_read_none_is_set(predictor, tiny_set):
+    predictor.set_image(tiny_set.images / "a.png")
+    with pytest.raises(DataError, match=r"nowhere\.png: no such image"):
+        predictor.set_image(tiny_set.images / "nowhere.png")
+    with pytest.raises(ValueError, match="no photograph is set"):
+        predictor.predict("red box")
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_an_image_without_pixels_is_refused(predictor, size):
+    with pytest.raises(DataError, match=rf"the image: has no pixels, {size[0]}×{size[1]}"):
+        predictor.set_image(Image.new("RGB", size))
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf, -0.01, 1.01, "0.3", True])
