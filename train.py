@@ -4,9 +4,9 @@
     python train.py --config config/demo.json --set batch_size=8 epoches=20
 
 Writes to log_path: last.state.h5 and previous.state.h5 (to resume from), best.weights.h5 (best box
-accuracy so far), epochs.jsonl, config.json, versions.json, curves.png and tensorboard/. The state
-is saved every save_every_minutes, after each epoch, and when the training is stopped by Ctrl-C,
-SIGTERM or SIGHUP.
+accuracy so far; others with best_seg or ema, see docs/recipes.md), epochs.jsonl, config.json,
+versions.json, curves.png and events for TensorBoard. The state is saved every save_every_minutes,
+after each epoch, and when the training is stopped by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -43,6 +43,7 @@ def main() -> None:
     quiet_tensorflow()
 
     from utils.training.builder import train
+    from utils.training.run.terminal import epochs_table
 
     state = train(
         config,
@@ -53,6 +54,7 @@ def main() -> None:
     )
     if state is not None and state.best_det_acc is not None:
         thresh, best = state.settings["det_acc_thresh"], 100 * state.best_det_acc
+        print(epochs_table(state.history, thresh, state.best_epoch))
         print(
             f"Best Acc@{thresh:g} {best:.2f} % after epoch {state.best_epoch}: "
             f"{config.log_path}/best.weights.h5"

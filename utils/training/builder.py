@@ -1,7 +1,7 @@
 """Builds a training run from its config."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,17 @@ import keras
 import tensorflow as tf
 
 from config.command_line import say
+from config.files import check_folder
 from config.run_files.missing import check_no_file_missing
 from config.schema import Config
 from data.loading.anchors import read_anchors
+from data.loading.annotations import Referent
+from data.loading.augmentation.flip import mirrored_expression
+from data.loading.augmentation.recipe import Augmentation
 from data.loading.errors import skipped_text
 from data.loading.pipeline import TrainingSet
 from data.preparation.manifest import open_sets, unchanged
+from data.preparation.wording import plural
 from model.mcn import build_mcn
 from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
@@ -31,6 +36,7 @@ from utils.training.run.checkpoints import Checkpoints, read_run_state
 from utils.training.run.folder import check_overwrite, check_resumption, held_folder
 from utils.training.run.settings import FILES, check_same_settings, run_settings
 from utils.training.run.state import RunState
+from utils.training.run.terminal import plan_lines
 from utils.training.trainer import Trainer
 
 
@@ -77,7 +83,7 @@ def train(
             if trainer.processes.chief:  # Those of the evaluation are already of all processes.
                 bad |= trainer.evaluator.bad_images
             if bad:
-                what = f"{len(bad):,} images or masks"
+                what = "one image or mask" if len(bad) == 1 else f"{len(bad):,} images or masks"
                 say(skipped_text(what, bad.values()), sys.stderr)
 
 
@@ -91,8 +97,8 @@ def build_trainer(
 ) -> Trainer:
     """Builds a training run: strategy, data, network, optimizer and checkpoints.
 
-    Prints device, sizes of data and network, where its weights come from, and what has changed if
-    it resumes an earlier run.
+    Prints device, sizes of data and network, where its weights come from, what it will do, where
+    its files go, and what has changed if it resumes an earlier run.
 
     Args:
         config: the settings of the run.
@@ -124,20 +130,24 @@ def build_trainer(
         settings = run_settings(config, training_set.words)
     check_same_settings(processes, settings)
     if chief:
+        if not dry_run:
+            check_folder(config.log_path)
         if Path(config.log_path).exists() and not dry_run:
             with held_folder(config.log_path):
                 pass  # A second process is refused now, not after it has built everything.
         if not fresh:
             check_resumption(config.log_path, settings, force=force)
         say(
-            f"data: {len(training_set):,} referents in {len(training_set.images):,} images to "
-            f"train on, {evaluator.n_expressions:,} expressions in {len(evaluator.groups):,} "
-            f"images to evaluate on{words_text(training_set.words)}"
+            f"data: {plural(len(training_set), 'referent')} in "
+            f"{plural(len(training_set.images), 'image')} to train on, "
+            f"{plural(evaluator.n_expressions, 'expression')} in "
+            f"{plural(len(evaluator.groups), 'image')} to evaluate on"
+            f"{words_text(training_set.words)}"
         )
     with strategy.scope():
         starting = config.replace(pretrained_weights=start)
         model = build_network(starting, report=say if chief else _silent)
-        optimizer = build_optimizer(config.lr, config.clip_norm, config.precision)
+        optimizer = build_optimizer(config.lr, config.clip_norm, config.precision, config.ema)
         checkpoints = Checkpoints(config.log_path, model, optimizer, writer=chief)
         if config.cache_features and not dry_run:
             if not fresh:
@@ -148,7 +158,7 @@ def build_trainer(
     if chief:
         say(parameters_line(model))
     grounder = Grounder(model, anchors_px, bool(config.jit_compile))
-    return Trainer(
+    trainer = Trainer(
         config,
         settings,
         processes,
@@ -159,6 +169,10 @@ def build_trainer(
         checkpoints,
         force,
     )
+    if chief:
+        for line in plan_lines(config, trainer.steps_per_epoch, dry_run=dry_run):
+            say(line)
+    return trainer
 
 
 def _with_features(
@@ -229,7 +243,8 @@ def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet,
     sets = [config.train_set, config.evaluate_set]
     (referents, evaluated), masks = open_sets(sets, config.seg_gt_path)
     cache_dir = Path(config.train_set).parent if keep_words else None
-    words = build_words(config, [*referents, *evaluated], cache_dir=cache_dir)
+    read = [*referents, *evaluated, *(_mirrored(referents) if config.flip else ())]
+    words = build_words(config, read, cache_dir=cache_dir)
     training_set = TrainingSet(
         referents,
         words,
@@ -241,5 +256,15 @@ def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet,
         config.seed,
         config.mask_target,
         on_bad_sample=config.on_bad_sample,
+        augmentation=Augmentation(
+            config.flip, config.scale_jitter, config.color_jitter, config.seed
+        ),
     )
     return training_set, evaluator_of(config, evaluated, words, masks)
+
+
+def _mirrored(referents: Iterable[Referent]) -> Iterator[Referent]:
+    """Referents with the expressions of their mirrored images, whose words need vectors, too."""
+    for referent in referents:
+        texts = tuple(filter(None, map(mirrored_expression, referent.expressions)))
+        yield replace(referent, expressions=texts)

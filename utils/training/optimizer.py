@@ -1,6 +1,8 @@
-"""Adam with the published constants, for one replica or several."""
+"""Adam with the published constants, for one replica or several, and averages of the weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,7 +18,29 @@ class Adam(keras.optimizers.Adam):
     overflow, so that both see the gradients of a single replica. The training step sums them
     beforehand. Keras also updates a variable by a dozen operations, each a pass over the memory of
     the variable or its moments; TensorFlow has a kernel that does the same in one.
+
+    Args:
+        *args, **kwargs: of `keras.optimizers.Adam`.
+        ema: decay d of the averages of the variables; 0 keeps none. Update number t, counted from
+            0, makes each average d_t · average + (1 − d_t) · variable with the variable's new value
+            and d_t = min(d, t / (t + 9)), so that first values are forgotten soon.
+
+    Attributes:
+        averages: the averages, one per variable, which are part of `variables`; empty without.
     """
+
+    def __init__(self, *args: Any, ema: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ema = ema
+        self.averages: list[keras.Variable] = []
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates moments, and averages if there are any."""
+        if self.built:
+            return
+        super().build(variables)
+        if self.ema:
+            self.averages = self.add_optimizer_variables(variables, "average")
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         step = tf.cast(self.iterations.value, tf.float32) + 1.0
@@ -36,6 +60,39 @@ class Adam(keras.optimizers.Adam):
                 epsilon=self.epsilon,
                 grad=gradient,
             )
+            if self.averages:
+                decay = tf.minimum(self.ema, (step - 1.0) / (step + 8.0))
+                average = self.averages[index].value.handle
+                value, mean = (
+                    tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+                    for handle in (variable.value.handle, average)
+                )
+                tf.raw_ops.AssignSubVariableOp(
+                    resource=average, value=(1.0 - decay) * (mean - value)
+                )
+
+
+@contextmanager
+def averaged_weights(
+    variables: Sequence[keras.Variable], optimizer: keras.optimizers.Optimizer
+) -> Iterator[None]:
+    """Gives variables their averages during a `with` block, and their values back after it.
+
+    Call it in cross-replica context, in every process.
+
+    Args:
+        variables: that the optimizer was built with.
+        optimizer: of `build_optimizer` with `ema`.
+    """
+    averages = getattr(optimizer, "inner_optimizer", optimizer).averages
+    kept = [variable.numpy() for variable in variables]
+    try:
+        for variable, average in zip(variables, averages, strict=True):
+            variable.assign(average.numpy())
+        yield
+    finally:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
 
 
 def update_if(
@@ -71,7 +128,7 @@ def update_if(
 
 
 def build_optimizer(
-    lr: float, clip_norm: float = 0.0, precision: str = "float32"
+    lr: float, clip_norm: float = 0.0, precision: str = "float32", ema: float = 0.0
 ) -> keras.optimizers.Optimizer:
     """Builds Adam, with loss scaling if the network computes in float16.
 
@@ -79,8 +136,11 @@ def build_optimizer(
         lr: initial learning rate; the training loop sets it before every step.
         clip_norm: global norm to which gradients are clipped; 0 turns clipping off.
         precision: the config key.
+        ema: decay of the averages of the weights; 0 keeps none.
     """
-    adam = Adam(lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7, global_clipnorm=clip_norm or None)
+    adam = Adam(
+        lr, beta_1=0.9, beta_2=0.999, epsilon=1e-7, global_clipnorm=clip_norm or None, ema=ema
+    )
     if precision != "mixed_float16":
         return adam
     return keras.optimizers.LossScaleOptimizer(adam, initial_scale=INITIAL_LOSS_SCALE)

@@ -19,6 +19,7 @@ from data.preparation.detection import (
     detection_batches,
     read_instances,
 )
+from data.preparation.wording import plural
 from data.support.datasets import unwrapped_errors
 from model.losses import smooth_l1
 from model.mcn import build_mcn, visual_backbone
@@ -60,7 +61,8 @@ def pretrain(
     """
     print(device_line())
     objects = read_instances(instances, leave_out)
-    print(f"data: {sum(map(len, objects.boxes)):,} objects in {len(objects.images):,} images")
+    count = plural(sum(map(len, objects.boxes)), "object")
+    print(f"data: {count} in {plural(len(objects.images), 'image')}")
     if leave_out:
         print(f"{objects.left_out:,} of {len(set(leave_out)):,} listed images left out")
     backbone = visual_backbone(build_mcn(config.replace(free_body=0)))

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -48,8 +48,19 @@ class StepReader:
         self.training_set, self.steps_per_epoch = training_set, steps_per_epoch
         self._overflows = 0
 
-    def read(self, state: RunState, unread: Iterable[UnreadStep]) -> RunState:
+    def read(
+        self,
+        state: RunState,
+        unread: Iterable[UnreadStep],
+        on_step: Callable[[int, int, Mapping[str, float]], object] = lambda *_: None,
+    ) -> RunState:
         """Waits for steps and adds them to a state.
+
+        Args:
+            state: the state before them.
+            unread: the steps.
+            on_step: called with the epoch, from 1, the number of each step in it, from 0, and the
+                loss terms of the step, if they are finite.
 
         Raises:
             TrainingError: one of them is not finite, and that is not tolerated; or the gradients
@@ -66,6 +77,7 @@ class StepReader:
                 skipped += 1
             else:
                 losses = losses.with_step(values, samples)
+                on_step(state.epoch + 1, state.step, values)
                 self._report_overflow(state, updated)
             state = dataclasses.replace(state, step=state.step + 1, losses=losses, skipped=skipped)
         return state

@@ -27,6 +27,7 @@ def make_train_step(
     jit_compile: bool = False,
     batch_spec: object = None,
     keep_averages: bool = False,
+    accumulate_steps: int = 1,
 ) -> TrainStep:
     """Compiles the training step.
 
@@ -45,6 +46,10 @@ def make_train_step(
             smaller last batch causes a second trace.
         keep_averages: whether a step that is not finite leaves the moving averages of BatchNorm
             unchanged, too. Needed where training continues after it.
+        accumulate_steps: number of parts in which each replica computes its share of a batch, one
+            after the other. Gradients are summed over the parts and applied once, as those of the
+            whole batch but for BatchNorm, whose statistics are those of each part, and for the
+            masks of dropout.
 
     Returns:
         Function that updates the network on one batch of
@@ -57,10 +62,8 @@ def make_train_step(
     averages = _moving_averages(model) if keep_averages else []
     scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
-    def replica_step(batch):
-        before = [tf.identity(average.value) for average in averages]
-        samples = tf.cast(tf.shape(batch["mask"])[0], tf.float32)
-        [batch_size] = sum_over_replicas([samples])
+    def gradients_of(batch, batch_size):
+        """Loss terms of a replica's batch, or of a part of it, and their gradients."""
         targets = box_targets(batch["box_xyxy_px"], anchors_px, input_size)
         with tf.GradientTape() as tape:
             terms = mcn_losses(
@@ -68,11 +71,34 @@ def make_train_step(
                 batch_size=batch_size,
             )  # fmt: skip
             # Of the trained variables only: frozen ones would add a constant.
-            terms["l2"] = l2_penalty(variables) / strategy.num_replicas_in_sync
-            loss = tf.add_n(list(terms.values()))
-            scaled_loss = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
+            terms["l2"] = l2_penalty(variables) / (strategy.num_replicas_in_sync * accumulate_steps)
+            scaled_loss = optimizer.scale_loss(tf.add_n(list(terms.values())))
+        return terms, tape.gradient(scaled_loss, [variable.value for variable in variables])
+
+    if accumulate_steps > 1 and strategy.num_replicas_in_sync == 1:
+        # Traced once for all parts. Several replicas cannot exchange sums within a function.
+        gradients_of = tf.function(
+            gradients_of,
+            autograph=False,
+            reduce_retracing=True,
+            experimental_attributes={"_noinline": True},
+        )
+
+    def replica_step(batch):
+        before = [tf.identity(average.value) for average in averages]
+        samples = tf.cast(tf.shape(batch["mask"])[0], tf.float32)
+        [batch_size] = sum_over_replicas([samples])
+        terms, gradients = gradients_of(_part_of(batch, 0, accumulate_steps), batch_size)
+        for number in range(1, accumulate_steps):
+            # Computed after the part before it, whose activations are no longer needed then.
+            with tf.control_dependencies(gradients):
+                part = _part_of(batch, number, accumulate_steps)
+                more_terms, more_gradients = gradients_of(part, batch_size)
+            terms = {name: term + more_terms[name] for name, term in terms.items()}
+            pairs = zip(gradients, more_gradients, strict=True)
+            gradients = [tf.add_n([total, gradient]) for total, gradient in pairs]
         gradients = sum_over_replicas(gradients)
+        loss = tf.add_n(list(terms.values()))
         # One exchange of a vector in place of one per term.
         [totals] = sum_over_replicas([tf.stack([*terms.values(), loss])])
         totals = dict(zip([*terms, "loss"], tf.unstack(totals), strict=True))
@@ -99,6 +125,15 @@ def make_train_step(
         }
 
     return train_step
+
+
+def _part_of(batch: Batch, part: int, count: int) -> Batch:
+    """One of `count` parts of a batch, of about as many rows each."""
+    if count == 1:
+        return batch
+    rows = batch["mask"].shape[0] or tf.shape(batch["mask"])[0]
+    first, last = rows * part // count, rows * (part + 1) // count
+    return {name: value[first:last] for name, value in batch.items()}
 
 
 def _moving_averages(model: keras.Model) -> list[keras.Variable]:

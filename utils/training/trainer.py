@@ -6,7 +6,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
@@ -20,22 +20,28 @@ from data.loading.pipeline import TrainingSet, samples_per_epoch, training_batch
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
-from utils.evaluation.metrics import Result, flat_result, format_summary
-from utils.evaluation.pictures import draw_panels
+from utils.evaluation.metrics import Result, format_summary, percentages
+from utils.evaluation.network_pictures import draw_panels
+from utils.evaluation.results.pictures import rank_photographs
 from utils.prediction.grounder import Grounder, NotFiniteError
+from utils.training.bests import save_bests
 from utils.training.distributed.batches import divided, share_of
 from utils.training.distributed.evaluation import evaluate
 from utils.training.distributed.processes import Processes
+from utils.training.optimizer import averaged_weights
 from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
 from utils.training.run.folder import held_folder, move_away
 from utils.training.run.log import RunLog, plain, write_epochs
 from utils.training.run.resumption import check_same_start, resumed_state
 from utils.training.run.state import RunState
+from utils.training.run.terminal import TimeLeft
 from utils.training.schedule import learning_rate
 from utils.training.step_reader import StepReader, TrainingError, UnreadStep
 from utils.training.train_step import TrainStep, make_train_step
 
-REPORT_EVERY = 10  # Steps; reading a loss waits for the device.
+# Steps between two reports, as reading a loss waits for the device; slow steps are read after a
+# time. TensorBoard shows each such step, and the last one of an epoch.
+REPORT_EVERY, REPORT_AFTER_S = 10, 5.0
 # What runs before anything is trained, so that a fault of the data costs minutes, not an epoch.
 TRIED_STEPS, TRIED_BATCHES = 2, 2
 
@@ -82,13 +88,16 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.samples_per_epoch / config.batch_size)
         if not self.steps_per_epoch:
             raise TrainingError(
-                f"train_set holds {len(training_set)} referents, less than batch_size "
+                f"train_set holds {plural(len(training_set), 'referent')}, less than batch_size "
                 f'{config.batch_size}, and last_batch is "drop": there is nothing to train on; '
                 'reduce batch_size or set last_batch to "wrap"'
             )
         self._check_samples_per_replica()
         self._steps = StepReader(config, processes, training_set, self.steps_per_epoch)
         self._step: TrainStep | None = None
+        self._log: RunLog | None = None
+        self._unlogged: list[tuple[int, dict[str, float]]] = []
+        self._time_left = TimeLeft(config.epoches, self.samples_per_epoch)
 
     def run(self, *, fresh: bool = False) -> RunState:
         """Trains to the last epoch and returns the state of the run.
@@ -139,9 +148,9 @@ class Trainer:
             return
         uncached = ", and cache_features was ignored" if self.config.cache_features else ""
         say(
-            f"Dry run: {len(unread)} training steps, mean loss {loss:.3f}, and "
+            f"Dry run: {plural(len(unread), 'training step')}, mean loss {loss:.3f}, and "
             f"validation on {plural(validated, 'image')}; nothing was written{uncached}. An epoch "
-            f"has {self.steps_per_epoch:,} steps"
+            f"has {plural(self.steps_per_epoch, 'step')}"
         )
 
     def train_epoch(self, state: RunState, stop: StopRequest) -> RunState:
@@ -166,33 +175,41 @@ class Trainer:
         read_at = saved_at = time.monotonic()
         samples, alone = self.samples_per_epoch, self.processes.count == 1
         label = f"epoch {epoch}/{config.epoches}"
-        with Progress(samples, label, "samples", shown=self.chief) as bar:
+        self._time_left.begin_epoch()
+        with Progress(samples, label, "samples", shown=self.chief, lasting=False) as bar:
             for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
                 unread.append(self._run_step(batch, epoch, step))
                 now = time.monotonic()
                 due = 0 < 60 * config.save_every_minutes <= now - saved_at
                 last = step + 1 == steps
                 # Several processes have to agree, which they do when they read their losses.
-                wished = alone and (stop.requested or due)
+                slow = now - read_at >= REPORT_AFTER_S
+                wished = alone and (stop.requested or due or slow)
                 if not (last or wished or len(unread) == REPORT_EVERY):
                     continue
-                state = self._steps.read(state, unread)
+                state = self._steps.read(state, unread, self._keep_step)
                 state = dataclasses.replace(state, seconds=state.seconds + now - read_at)
                 read_at, unread = now, []
                 done = min((step + 1) * config.batch_size, samples)
-                bar.update(done, loss=state.losses.result().get("loss", math.nan))
+                bar.update(done, **self._shown(state, epoch, done, now))
                 stops, dues = zip(*self.processes.gather([stop.number, due]), strict=True)
                 stopping = next((number for number in stops if number is not None), None)
                 if last or dues[0] or stopping is not None:
                     self.checkpoints.save(state)
                     saved_at = time.monotonic()
                     self.processes.barrier()
+                self._log_steps()
                 if stopping is not None:
                     raise Stopped(stopping)
         return state
 
-    def evaluate(self, epoch: int, log: RunLog | None, stop: StopRequest) -> Result:
-        """Evaluates the network on the evaluation set and logs pictures of its first expressions.
+    def evaluate(self, epoch: int, stop: StopRequest, pictures: bool = True) -> Result:
+        """Evaluates the network on the evaluation set.
+
+        Args:
+            epoch: number of the epoch, from 1.
+            stop: asked after each image.
+            pictures: whether to log pictures of some predictions.
 
         Returns:
             dict of `utils.evaluation.metrics.Metrics.result`.
@@ -200,23 +217,32 @@ class Trainer:
         config = self.config
         label = f"  validate {epoch}/{config.epoches}"
         with self._divergence_explained():
-            result = evaluate(
-                self.processes, self.evaluator, self.grounder, config.word_len, label, stop
+            result, quality = evaluate(
+                self.processes,
+                self.evaluator,
+                self.grounder,
+                config.word_len,
+                label,
+                stop,
+                rank=pictures and config.log_images > 0,
             )
-        if log is not None and config.log_images:
-            first = range(min(config.log_images, self.evaluator.n_expressions))
-            panels = draw_panels(self.evaluator, self.grounder, config.word_len, first)
-            log.images(epoch, "val", panels)
+        if self._log is not None and quality:
+            images = [r.image for r in self.evaluator.referents for _ in r.expressions]
+            for kind, positions in rank_photographs(quality, images, config.log_images).items():
+                panels = draw_panels(self.evaluator, self.grounder, config.word_len, positions)
+                self._log.images(epoch, f"val/{kind}", panels)
         return result
 
     def _train(self, state: RunState, stop: StopRequest) -> RunState:
         """Trains and validates the remaining epochs."""
-        with self._record() if self.chief else nullcontext() as log:
-            if log is not None and state.history:
-                log.epochs(state.history)  # A stop may have come before they were written.
+        with self._record() if self.chief else nullcontext() as self._log:
+            if self._log is not None and state.history:
+                self._log.epochs(state.history)  # A stop may have come before they were written.
             while state.epoch < self.config.epoches:
                 state = self.train_epoch(state, stop)
-                state = self._complete_epoch(state, log, stop)
+                trained_at = time.monotonic()
+                state = self._complete_epoch(state, stop)
+                self._time_left.validated(time.monotonic() - trained_at)
         return state
 
     def _start_state(self, fresh: bool) -> RunState:
@@ -245,32 +271,68 @@ class Trainer:
     def _report_finished(self, state: RunState) -> None:
         """Says that nothing is left to train; writes only records that a kill has prevented."""
         written = write_epochs(self.config.log_path, state.history, self.config.det_acc_thresh)
+        count = self.config.epoches
+        all_epochs = "The only epoch is" if count == 1 else f"All {count} epochs are"
         changed = "only epochs.jsonl and curves.png were" if written else "nothing was"
         say(
-            f"All {self.config.epoches} epochs are complete, and {changed} changed; raise "
+            f"{all_epochs} complete, and {changed} changed; raise "
             "epoches to train longer, or start afresh with --overwrite."
         )
         if self.config.lr_schedule == "cosine":
             say("The cosine schedule then spans all of them: the learning rate rises again.")
 
-    def _complete_epoch(self, state: RunState, log: RunLog | None, stop: StopRequest) -> RunState:
+    def _complete_epoch(self, state: RunState, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""
-        epoch, train = state.epoch + 1, self._training_record(state)
-        val = self.evaluate(epoch, log, stop)
+        config, epoch, log = self.config, state.epoch + 1, self._log
+        train = self._training_record(state)
+        results = {"val": self.evaluate(epoch, stop)}
+        if config.ema:
+            with averaged_weights(self.model.trainable_variables, self.optimizer):
+                results["val_ema"] = self.evaluate(epoch, stop, pictures=False)
         if log is not None:
             scalars = {f"train/{name}": value for name, value in train.items()}
-            numbers = flat_result(val, self.config.det_acc_thresh)
-            log.scalars(epoch, scalars | {f"val/{name}": value for name, value in numbers.items()})
-        improved = state.is_improved_by(val["det_acc"])
-        checksum = self.checkpoints.save_best() if improved else None
-        state = state.after_epoch(plain({"train": train, "val": val}), val["det_acc"], checksum)
+            for name, result in results.items():
+                numbers = percentages(result, config.det_acc_thresh)
+                scalars |= {f"{name}/{number}": value for number, value in numbers.items()}
+            log.scalars(epoch, scalars)
+        bests = save_bests(self.checkpoints, state, results, best_seg=bool(config.best_seg))
+        state = state.after_epoch(plain({"train": train, **results}), bests)
         self.checkpoints.save(state)
         if log is not None:
             log.epochs(state.history)
-            summary = format_summary(val, self.config.det_acc_thresh)
-            say(f"epoch {epoch}: loss {train.get('loss', math.nan):.3f}, {summary}")
+            what = {"val": f"loss {train.get('loss', math.nan):.3f}", "val_ema": "averages"}
+            for name, result in results.items():
+                summary = format_summary(result, config.det_acc_thresh)
+                say(f"epoch {epoch}: {what[name]}, {summary}")
         self._stop_together(stop)
         return state
+
+    def _shown(self, state: RunState, epoch: int, done: int, now: float) -> dict[str, Any]:
+        """What the bar shows: mean loss of the epoch, time left for the run, each loss term."""
+        losses = state.losses.result()
+        left = self._time_left.text(now, epoch, done)
+        return {
+            "loss": losses.pop("loss", math.nan),
+            **({"run": f"{left} left"} if left else {}),
+            **losses,
+        }
+
+    def _keep_step(self, epoch: int, step: int, terms: Mapping[str, float]) -> None:
+        """Keeps every `REPORT_EVERY`-th step of a run, and the last of each epoch, for the log."""
+        number = (epoch - 1) * self.steps_per_epoch + step + 1
+        is_last = step + 1 == self.steps_per_epoch
+        if self._log is None or (number % REPORT_EVERY and not is_last):
+            return
+        values = {**terms, "learning_rate": self._learning_rate(epoch, step)}
+        self._unlogged.append((number, {f"step/{name}": value for name, value in values.items()}))
+
+    def _log_steps(self) -> None:
+        """Logs the steps that were kept, once there is a state: without one, a run is a new one."""
+        if self._log is None or not self.checkpoints.found:
+            return
+        for number, values in self._unlogged:
+            self._log.scalars(number, values)
+        self._unlogged.clear()
 
     def _training_record(self, state: RunState) -> dict[str, float]:
         """Mean of each loss term over the samples, last learning rate, and speed of an epoch."""
@@ -344,6 +406,7 @@ class Trainer:
                 jit_compile=bool(config.jit_compile),
                 batch_spec=batches.element_spec if processes.local == 1 else None,
                 keep_averages=config.skip_nonfinite > 0,
+                accumulate_steps=config.accumulate_steps,
             )
         return divided(processes, batches, self._batch_sizes()[first_step:])
 
@@ -355,14 +418,21 @@ class Trainer:
     def _check_samples_per_replica(self) -> None:
         """Raises TrainingError if a step has fewer samples than there are replicas."""
         replicas, smallest = self.processes.replicas, self._batch_sizes()[-1]
+        parts = self.config.accumulate_steps
         if self.config.batch_size < replicas:
             raise TrainingError(
                 f"batch_size = {self.config.batch_size}: each of the {replicas} replicas needs a "
                 "sample in every step; raise batch_size, or train on fewer devices"
             )
-        if smallest < replicas:
+        if self.config.batch_size < replicas * parts:
             raise TrainingError(
-                f'last_batch = "short" leaves {plural(smallest, "sample")} for {replicas} replicas '
+                f"accumulate_steps = {parts}: each part of a batch needs a sample on each of the "
+                f"{replicas} replicas; it must be at most {self.config.batch_size // replicas}"
+            )
+        if smallest < replicas * parts:
+            what = f"{replicas} replicas" if parts == 1 else "the parts of accumulate_steps"
+            raise TrainingError(
+                f'last_batch = "short" leaves {plural(smallest, "sample")} for {what} '
                 'in the last step; set last_batch to "wrap" or "drop"'
             )
 

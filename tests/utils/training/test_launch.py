@@ -110,7 +110,7 @@ def values_of(folder):
             for group in ("model", "optimizer")
             for key, value in file[group].items()
         }
-    return arrays, [state["epoch"], state["best_epoch"], state["history"]]
+    return arrays, [state["epoch"], state["bests"]["best.weights.h5"]["epoch"], state["history"]]
 
 
 @pytest.fixture(scope="module")

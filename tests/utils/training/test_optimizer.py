@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils.training.optimizer import build_optimizer
+from utils.training.optimizer import averaged_weights, build_optimizer
 
 SHAPES = ((3, 4), (5,), ())
 
@@ -86,3 +86,53 @@ def test_loss_scale_of_float16():
     plain.apply(gradients(0), expected)
     for ours, theirs in zip(values, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_averages_follow_the_variables():
+    """Decays 0, 1/10, 2/11, …, until they reach that of the setting."""
+    optimizer, [variable] = build_optimizer(0.1, ema=0.25), [keras.Variable([1.0, -2.0])]
+    optimizer.build([variable])
+    step = tf.function(lambda gradient: optimizer.apply([gradient], [variable]))
+    expected = np.zeros(2)
+    for decay in (0.0, 1 / 10, 2 / 11, 3 / 12, 0.25, 0.25):
+        step(tf.constant([0.5, -1.0]))
+        expected = decay * expected + (1 - decay) * np.array(variable)
+        np.testing.assert_allclose(optimizer.averages[0], expected, rtol=1e-6)
+    assert np.abs(expected - np.array(variable)).min() > 0.01
+    assert any(average is optimizer.averages[0] for average in optimizer.variables)
+
+
+def test_averages_do_not_change_the_training():
+    plain, averaged = run(build_optimizer(1.0)), run(build_optimizer(1.0, ema=0.9))
+    assert len(averaged) == len(plain) + len(SHAPES)
+    assert all(np.array_equal(a, b) for a, b in zip(plain, averaged, strict=False))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_variables_have_their_averages_during_a_block(precision):
+    optimizer = build_optimizer(0.1, precision=precision, ema=0.5)
+    values = variables()
+    optimizer.build(values)
+    for number in range(3):
+        optimizer.apply(gradients(number - 3), values)
+    before = [np.array(v) for v in values]
+    averages = [np.array(a) for a in getattr(optimizer, "inner_optimizer", optimizer).averages]
+    with averaged_weights(values, optimizer):
+        assert all(np.array_equal(v, a) for v, a in zip(values, averages, strict=True))
+    assert all(np.array_equal(v, b) for v, b in zip(values, before, strict=True))
+    assert all(not np.array_equal(a, b) for a, b in zip(averages, before, strict=True))
+
+
+def test_variables_have_their_values_back_after_an_error():
+    optimizer, values = build_optimizer(0.1, ema=0.5), variables()
+    optimizer.build(values)
+    with pytest.raises(ZeroDivisionError), averaged_weights(values, optimizer):
+        1 / 0  # noqa: B018
+    assert all(np.array_equal(v, b) for v, b in zip(values, variables(), strict=True))
+
+
+def test_gradients_that_overflow_change_no_average():
+    optimizer, values = build_optimizer(0.1, precision="mixed_float16", ema=0.5), variables()
+    optimizer.build(values)
+    optimizer.apply([tf.fill(v.shape, np.float32("inf")) for v in values], values)
+    assert not any(np.array(a).any() for a in optimizer.inner_optimizer.averages)

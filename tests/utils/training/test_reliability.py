@@ -34,21 +34,20 @@ def settings(tiny_set, folder, **changes):
     return tiny_set.config(**usual | {"log_path": str(folder)} | changes)
 
 
-@pytest.fixture(scope="module")
-def new_trainer(tiny_set, tmp_path_factory):
+def trainers_of(tiny_set, folder, **always):
     """`new_trainer(folder, **changes)`: a trainer that has not run.
 
     All share the compiled parts of one network, which takes most of the time to build, and begin
     with its initial weights. test_stops.py resumes in new processes.
     """
-    first = build_trainer(settings(tiny_set, tmp_path_factory.mktemp("first")))
+    first = build_trainer(settings(tiny_set, folder, **always))
     initial = state_of(first)
     variables = [*first.model.variables, *first.optimizer.variables]
 
     def build(folder, *, force=False, **changes):
         for variable, value in zip(variables, initial, strict=True):
             variable.assign(value)
-        config = settings(tiny_set, folder, **changes)
+        config = settings(tiny_set, folder, **always | changes)
         trainer = Trainer(
             config, run_settings(config, first.training_set.words), first.processes,
             first.training_set, first.evaluator, first.grounder, first.optimizer,
@@ -62,6 +61,12 @@ def new_trainer(tiny_set, tmp_path_factory):
         return trainer
 
     return build
+
+
+@pytest.fixture(scope="module")
+def new_trainer(tiny_set, tmp_path_factory):
+    """See `trainers_of`."""
+    return trainers_of(tiny_set, tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture(scope="module")
@@ -448,11 +453,11 @@ def test_a_weight_that_is_not_finite_is_never_saved(new_trainer, tmp_path):
     trainer = new_trainer(tmp_path)
     complete = trainer._complete_epoch
 
-    def break_and_complete(state, log, stop):
+    def break_and_complete(state, stop):
         average = trainer.model.get_layer("fusion_bn").moving_variance
         average.assign(np.full(average.shape, np.inf))
         trainer.checkpoints.save(state)
-        return complete(state, log, stop)
+        return complete(state, stop)
 
     trainer._complete_epoch = break_and_complete
     message = "^epoch 1, step 3: fusion_bn/moving_variance is not finite"
@@ -478,7 +483,7 @@ def test_a_finished_run_that_starts_again_changes_nothing(new_trainer, tmp_path,
     assert new_trainer(tmp_path, epoches=1).run() == finished
     assert files_of(tmp_path) == before
     printed = capsys.readouterr().out
-    assert "All 1 epochs are complete, and nothing was changed; raise epoches" in printed
+    assert "The only epoch is complete, and nothing was changed; raise epoches" in printed
     assert "--overwrite" in printed
     assert "resuming" not in printed
 

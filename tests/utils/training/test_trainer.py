@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
 
 from model.losses import LOSS_TERMS
 from model.mcn import build_mcn
@@ -119,8 +121,12 @@ def test_the_start_and_each_epoch_are_reported(tiny_set, tmp_path, capsys):
     assert re.fullmatch(
         r"device: .+\n"
         r"data: 5 referents in 4 images to train on, 12 expressions in 4 images to evaluate on; "
-        r"1 of 17 words have no vector, see data/check\.py\n"
-        r"parameters: [\d,]+ trained, [\d,]+ frozen\n",
+        r"1 of 17 words has no vector, see data/check\.py\n"
+        r"parameters: [\d,]+ trained, [\d,]+ frozen\n"
+        r"training: 1 epoch of 3 steps, 2 samples per step; input 96 × 96 pixels, 4 words per "
+        r"expression\n"
+        r"settings other than the defaults:.*\n(?:  .+\n)*"
+        rf"output: {tmp_path}/ \(to watch it: tensorboard --logdir {tmp_path}\)\n",
         start,
     )
     assert re.match(
@@ -136,14 +142,38 @@ def test_files_of_a_run(finished):
     files = {path.name for path in folder.iterdir()}
     assert {
         "last.state.h5", "best.weights.h5", "epochs.jsonl", "config.json", "versions.json",
-        "tensorboard",
     } <= files  # fmt: skip
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     own = trainer.config.replace(evaluate_model=str(folder / "best.weights.h5"))
     assert json.loads((folder / "config.json").read_text()) == own.to_dict()
     assert trainer.state.best_epoch in (1, 2)
     records = records_of(folder)
     best = max(record["val"]["det_acc"] for record in records)
     assert trainer.state.best_det_acc == best
+
+
+def test_tensorboard_has_steps_epochs_and_pictures(finished, resumed):
+    """Three steps per epoch, of which the last one is recorded; a resumed run repeats none."""
+    for trainer in (finished[0], resumed):
+        folder = Path(trainer.config.log_path)
+        events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+
+        def series(tag, events=events):
+            return [
+                (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))
+                for event in events.Tensors(tag)
+            ]
+
+        assert series("step/learning_rate") == [(3, pytest.approx(2e-3)), (6, pytest.approx(2e-4))]
+        terms = [dict(series(f"step/{name}")) for name in (*LOSS_TERMS, "l2")]
+        for step, loss in series("step/loss"):
+            assert loss == pytest.approx(sum(term[step] for term in terms), rel=1e-5)
+        accuracy = [(r["epoch"], 100 * r["val"]["det_acc"]) for r in records_of(folder)]
+        assert series("val/Acc@0.5") == [(epoch, pytest.approx(value)) for epoch, value in accuracy]
+        tags = set(events.Tags()["tensors"])
+        assert {tag for tag in tags if tag.endswith("/0")} == {
+            "val/best/0", "val/median/0", "val/worst/0",
+        }  # fmt: skip
 
 
 def test_a_resumed_run_equals_one_that_never_stopped(finished, resumed):

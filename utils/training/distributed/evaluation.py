@@ -8,6 +8,7 @@ import tensorflow as tf
 from config.signals import Stopped, StopRequest
 from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import Metrics, Result
+from utils.evaluation.results.measurement import Measurement
 from utils.prediction.grounder import Grounder
 from utils.training.distributed.processes import Processes
 
@@ -19,7 +20,9 @@ def evaluate(
     word_len: int,
     label: str,
     stop: StopRequest,
-) -> Result:
+    *,
+    rank: bool = False,
+) -> tuple[Result, dict[int, float]]:
     """Evaluates a network on a set, each replica on a part of its images.
 
     Args:
@@ -30,9 +33,11 @@ def evaluate(
         word_len: number of words that are read per expression.
         label: label of the progress bar.
         stop: asked after each expression.
+        rank: whether the quality of each prediction is wanted.
 
     Returns:
-        dict of `Metrics.result` over the whole set, the same in every process.
+        dict of `Metrics.result` over the whole set, and with `rank` the sum of box and mask IoU by
+        the position of the expression in the set; the same in every process.
 
     Raises:
         DataError: an image or mask cannot be used; with on_bad_sample="skip", none can.
@@ -42,13 +47,23 @@ def evaluate(
     first = processes.index * processes.local
     parts = [evaluator.part(first + k, processes.replicas) for k in range(processes.local)]
 
+    quality: dict[int, float] = {}
+
     def sums_of(number: int) -> Metrics:
+        places = evaluator.positions(first + number, processes.replicas) if rank else []
+
+        def on_measured(case: Measurement) -> None:
+            stop.raise_if_requested()
+            if rank:
+                quality[places[case.index]] = case.det_iou + case.seg_iou
+
         return parts[number].collect(
             grounder,
             word_len,
             label,
-            lambda _: stop.raise_if_requested(),
+            on_measured,
             shown=processes.chief and number == 0,
+            lasting=False,
         )
 
     outcome: dict[str, Any] = {"stopped": None}
@@ -56,6 +71,7 @@ def evaluate(
         sums = _on_each_device(processes, sums_of)
         bad = {image: reason for part in parts for image, reason in part.bad_images.items()}
         outcome |= {"sums": [metrics.to_dict() for metrics in sums], "bad": bad}
+        outcome["quality"] = [*quality.items()]
     except Stopped as stopped:
         # The others wait for this process: they have to hear of it before it ends.
         outcome["stopped"] = stopped.number
@@ -70,7 +86,7 @@ def evaluate(
         for values in each["sums"]:
             total.merge(Metrics.from_dict(values))
     evaluator.check_any_usable()
-    return total.result()
+    return total.result(), {place: value for each in outcomes for place, value in each["quality"]}
 
 
 def _on_each_device(processes: Processes, function: Any) -> list[Any]:

@@ -23,13 +23,14 @@ import numpy as np
 from config.errors import Hdf5Error, UserError
 from config.files import remove_partial_files
 from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
-from config.run_folder import BEST_WEIGHTS
+from config.run_folder import BEST_EMA, BEST_SEG, BEST_WEIGHTS
 from model.weights import save_weights
 from utils.training.run.kept_weights import fault_of_weights
 from utils.training.run.state import RunState
 
 FORMAT = 3
 LAST, PREVIOUS, BEST = "last.state.h5", "previous.state.h5", BEST_WEIGHTS
+BESTS = (BEST, BEST_SEG, BEST_EMA)
 NEXT = "next.state.h5"  # Complete, and not yet in its place.
 WHAT_HELPS = (
     "Try a smaller lr, warmup_steps, or clip_norm=10; if the last state is spoiled already, move "
@@ -71,6 +72,7 @@ class Checkpoints:
         self.optimizer = optimizer
         self.writer = writer
         self._last_is_damaged = False
+        self._skipped = 0  # Steps of the run that were skipped until the last save.
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
 
@@ -82,6 +84,9 @@ class Checkpoints:
     def save(self, state: RunState) -> None:
         """Writes the variables of network and optimizer, and `state`, to `last.state.h5`.
 
+        The state that was there becomes the previous one, unless steps were skipped since: then the
+        update before them may have spoiled the network, and the previous state stays.
+
         Raises:
             CheckpointError: a variable is not finite. Nothing was written then.
             NoSpaceError, OSError: the file cannot be written; the earlier ones stay unchanged.
@@ -89,8 +94,9 @@ class Checkpoints:
         if not self.writer:
             return
         next_path = self.folder / NEXT
-        for path in (self.last_path, self.previous_path, self.best_path, next_path):
-            remove_partial_files(path)  # What a process left that was killed while saving.
+        for name in (LAST, PREVIOUS, NEXT, *BESTS):
+            # What a process left that was killed while saving.
+            remove_partial_files(self.folder / name)
         with written_hdf5(next_path) as file:
             file.attrs["format"] = FORMAT
             # Not an attribute: the history may exceed the 64 kB that HDF5 allows for those.
@@ -98,10 +104,10 @@ class Checkpoints:
             file["run_state"] = np.frombuffer(text, np.uint8)
             for group, variables in self._variables().items():
                 _write_group(file.create_group(group), variables, state.position)
-        if self.last_path.exists() and not self._last_is_damaged:
+        if self.last_path.exists() and not (self._last_is_damaged or state.skipped > self._skipped):
             _keep(self.last_path, self.previous_path)
         next_path.replace(self.last_path)
-        self._last_is_damaged = False
+        self._last_is_damaged, self._skipped = False, state.skipped
 
     def restore(self) -> RunState | None:
         """Fills network and optimizer from `last.state.h5`, or from the one before.
@@ -138,6 +144,7 @@ class Checkpoints:
     def _restore(self, path: Path) -> RunState:
         with _opened_state(path) as file:
             state = _run_state(file)
+            self._skipped = state.skipped
             groups = self._variables().items()
             for group, variables in groups:
                 self._compare(file, group, variables, path)
@@ -146,8 +153,8 @@ class Checkpoints:
                     variable.assign(dataset[()])
         return state
 
-    def save_best(self) -> str | None:
-        """Writes the weights of the network to `best.weights.h5`.
+    def save_best(self, file: str = BEST) -> str | None:
+        """Writes the weights of the network to `best.weights.h5`, or to another file of `BESTS`.
 
         Returns:
             The checksum that seals the file; None on a worker that does not write.
@@ -159,18 +166,19 @@ class Checkpoints:
         if not self.writer:
             return None
         for variable in self.model.variables:
-            _finite(variable, self.best_path.name)
-        save_weights(self.model, self.best_path)
-        with h5py.File(self.best_path) as file:
-            return str(file.attrs[CHECKSUM])
+            _finite(variable, file)
+        save_weights(self.model, self.folder / file)
+        with h5py.File(self.folder / file) as saved:
+            return str(saved.attrs[CHECKSUM])
 
-    def fault_of_best(self, expected: str | None = None) -> str | None:
-        """What is wrong with `best.weights.h5`: None if it is complete and unchanged.
+    def fault_of_best(self, expected: str | None = None, file: str = BEST) -> str | None:
+        """What is wrong with the file of best weights: None if it is complete and unchanged.
 
         Args:
             expected: the checksum that `save_best` returned; None if it is unknown.
+            file: as for `save_best`.
         """
-        return fault_of_weights(self.best_path, expected)
+        return fault_of_weights(self.folder / file, expected)
 
     def variables(self) -> list[keras.Variable]:
         """All variables of network and optimizer."""

@@ -12,7 +12,7 @@ from config.command_line import counted
 from config.errors import UserError
 from config.files import first_free, locked, numbered
 from config.run_folder import SETTINGS_FILE
-from utils.training.run.checkpoints import BEST, LAST, NEXT, PREVIOUS, read_run_state
+from utils.training.run.checkpoints import BEST, BESTS, LAST, NEXT, PREVIOUS, read_run_state
 from utils.training.run.kept_weights import is_kept
 from utils.training.run.log import EPOCHS, VERSIONS
 from utils.training.run.settings import compare_settings, optimizer_changes
@@ -21,7 +21,7 @@ from utils.training.run.state import RunState
 LOCK = ".lock"
 FEATURES = "features"  # Default folder of the cached features; they identify themselves.
 # Each of them shows that a folder is that of a run; others write config.json, too.
-OF_RUNS = frozenset({LAST, PREVIOUS, NEXT, BEST, EPOCHS, VERSIONS})
+OF_RUNS = frozenset({LAST, PREVIOUS, NEXT, *BESTS, EPOCHS, VERSIONS})
 # Settings that name files and folders which a training reads whenever it starts.
 READ = (
     "train_set", "evaluate_set", "seg_gt_path", "image_path", "anchors_file", "word_embed",
@@ -68,7 +68,7 @@ def check_resumption(
     _check_are_files(folder)
     state = read_run_state(folder)
     if state is None:
-        results = [name for name in (BEST, EPOCHS) if (folder / name).exists()]
+        results = [name for name in (*BESTS, EPOCHS) if (folder / name).exists()]
         if results and not any((folder / name).exists() for name in (LAST, PREVIOUS)):
             raise RunFolderError(
                 f"{folder}: holds the results of another run ({', '.join(results)}) and no state "
@@ -209,7 +209,7 @@ def _not_renamed(folder: Path, reason: str) -> RunFolderError:
 
 
 def _check_are_files(folder: Path) -> None:
-    names = (LAST, PREVIOUS, NEXT, BEST, SETTINGS_FILE, VERSIONS, EPOCHS)
+    names = (LAST, PREVIOUS, NEXT, *BESTS, SETTINGS_FILE, VERSIONS, EPOCHS)
     paths = [folder / name for name in names]
     if others := [str(path) for path in paths if path.exists() and not path.is_file()]:
         raise RunFolderError(

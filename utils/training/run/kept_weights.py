@@ -19,11 +19,15 @@ from config.hdf5_file import CHECKSUM, opened_hdf5
 from config.run_folder import BEST_WEIGHTS, SETTINGS_FILE
 from utils.training.run.log import VERSIONS
 
-NAME = re.compile(r"best\.epoch\d+(-\d+)?")
+NAME = re.compile(r"best(_seg|_ema)?\.epoch\d+(-\d+)?")
 
 
-def keep_weights(run: Path, epoch: int, settings: Mapping[str, Any]) -> Path:
+def keep_weights(
+    run: Path, epoch: int, settings: Mapping[str, Any], file: str = BEST_WEIGHTS
+) -> Path:
     """Moves the best weights of a run to a folder such as best.epoch3, with their settings.
+
+    There, the file has the name `best.weights.h5`, like that of any run.
 
     The weights are moved last: where they are, their settings are, too. A folder that a killed
     process has left without them is completed by the next call.
@@ -32,6 +36,7 @@ def keep_weights(run: Path, epoch: int, settings: Mapping[str, Any]) -> Path:
         run: the folder of the run.
         epoch: the epoch of the weights.
         settings: those of their training, of `utils.training.run.settings.run_settings`.
+        file: the name of the file in `run`.
 
     Returns:
         The new path of the weights.
@@ -39,24 +44,27 @@ def keep_weights(run: Path, epoch: int, settings: Mapping[str, Any]) -> Path:
     Raises:
         NoSpaceError, OSError: a file cannot be written or moved. The weights stay then.
     """
-    for folder in _folders(run, epoch):
+    for folder in _folders(run, epoch, file):
         files = _records(run, folder, settings)
         if _is_free(folder, files):
             break
     for name, content in files.items():
         write_bytes(folder / name, content)
-    return (run / BEST_WEIGHTS).rename(folder / BEST_WEIGHTS)
+    return (run / file).rename(folder / BEST_WEIGHTS)
 
 
-def kept_weights(run: Path, epoch: int, checksum: str | None) -> Path | None:
+def kept_weights(
+    run: Path, epoch: int, checksum: str | None, file: str = BEST_WEIGHTS
+) -> Path | None:
     """The intact file to which `keep_weights` has moved the best weights of an epoch, if any.
 
     Args:
         run: the folder of the run.
         epoch: the epoch of the weights.
         checksum: of the file, see `fault_of_weights`.
+        file: the name that it had in `run`.
     """
-    folders = itertools.takewhile(os.path.lexists, _folders(run, epoch))
+    folders = itertools.takewhile(os.path.lexists, _folders(run, epoch, file))
     paths = (folder / BEST_WEIGHTS for folder in folders)
     return next((path for path in paths if fault_of_weights(path, checksum) is None), None)
 
@@ -86,8 +94,8 @@ def fault_of_weights(path: Path, checksum: str | None) -> str | None:
         return str(error)
 
 
-def _folders(run: Path, epoch: int) -> Iterator[Path]:
-    return numbered(run / f"best.epoch{epoch}", "-")
+def _folders(run: Path, epoch: int, file: str) -> Iterator[Path]:
+    return numbered(run / f"{file.partition('.')[0]}.epoch{epoch}", "-")
 
 
 def _records(run: Path, folder: Path, settings: Mapping[str, Any]) -> dict[str, bytes]:

@@ -6,34 +6,34 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
 
 from config.command_line import say
 from config.errors import UserError
 from config.files import first_free, remove_partial_files, write_text
 from config.run_folder import SETTINGS_FILE
+from data.preparation.wording import plural
 from utils.environment import versions
+from utils.training.run.events import Events, event_files, recorded_events
 from utils.visualization.curves import draw_curves
 from utils.visualization.png import save_png
 
 VERSIONS, EPOCHS, CURVES = "versions.json", "epochs.jsonl", "curves.png"
-EVENTS = "tensorboard"
-READ_BYTES = 1 << 20
+EVENTS = "events.out.tfevents"  # The beginning of the names of TensorBoard's files.
 
 
 class RunLog:
     """The record of a run in its log folder.
 
     `config.json` (all settings) and `versions.json` are written immediately, `epochs.jsonl` (one
-    line per epoch), `curves.png` (drawn from it) and `tensorboard/` (event files) as epochs
-    complete. A resumed run continues the same files. Of these, only the first two can stop a
+    line per epoch), `curves.png` (drawn from it) and TensorBoard's event files as training
+    proceeds. A resumed run continues the same files. Of these, only the first two can stop a
     training: the state of the run contains what the others show.
 
     Args:
@@ -57,16 +57,18 @@ class RunLog:
             remove_partial_files(self.folder / name)
         values = {SETTINGS_FILE: settings, VERSIONS: {**versions(), "replicas": replicas}}
         texts = {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}
-        events = self.folder / EVENTS
-        self._recorded = _recorded_events(events)
+        recorded = recorded_events(self.folder)
         if new:
-            _set_aside_others(self.folder, texts, keep_events=not self._recorded)
-            self._recorded = set()
+            _set_aside_others(self.folder, texts)
+            if recorded:
+                _set_aside_events(self.folder)
+            recorded = set()
+        changed = not _has_text(self.folder / SETTINGS_FILE, texts[SETTINGS_FILE])
         for name, text in texts.items():
             write_text(self.folder / name, text)
-        self._writer: Any = None
-        with _optional(events):
-            self._writer = tf.summary.create_file_writer(str(events))
+        self._events: Events | None = None
+        with _optional(self.folder / EVENTS):
+            self._events = Events(self.folder, settings, recorded, changed)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds numbers to TensorBoard, by their tags, such as {"train/xy": 0.3}.
@@ -75,10 +77,7 @@ class RunLog:
             step: the step or epoch that they belong to.
             values: numbers by tag. Those that an earlier process has recorded are left out.
         """
-        with self._events(step):
-            for name, value in values.items():
-                if (name, step) not in self._recorded:
-                    tf.summary.scalar(name, float(value))
+        self._add(lambda events: events.scalars(step, values))
 
     def images(self, step: int, name: str, images: Iterable[np.ndarray]) -> None:
         """Adds pictures to TensorBoard.
@@ -89,10 +88,7 @@ class RunLog:
                 are left out.
             images: (H, W, 3) uint8 each; sizes may differ.
         """
-        with self._events(step):
-            for number, image in enumerate(images):
-                if (f"{name}/{number}", step) not in self._recorded:
-                    tf.summary.image(f"{name}/{number}", np.asarray(image)[None])
+        self._add(lambda events: events.images(step, name, images))
 
     def epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Writes `epochs.jsonl` and redraws the curves, see `write_epochs`."""
@@ -100,9 +96,9 @@ class RunLog:
 
     def close(self) -> None:
         """Flushes and closes the event file."""
-        if self._writer is not None:
+        if self._events is not None:
             with _optional(self.folder / EVENTS):
-                self._writer.close()
+                self._events.close()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -110,20 +106,16 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def _events(self, step: int) -> Iterator[None]:
-        """Collects events of a step and flushes them; gives up TensorBoard if that fails."""
+    def _add(self, write: Callable[[Events], None]) -> None:
+        """Writes events and flushes them; gives up TensorBoard if that fails."""
+        if self._events is None:
+            return
         with _optional(self.folder / EVENTS):
-            if self._writer is None:
-                # There is nowhere to write to; summaries without a writer do nothing.
-                yield
-                return
             try:
-                with self._writer.as_default(step=step):
-                    yield
-                self._writer.flush()
+                write(self._events)
+                self._events.flush()
             except Exception:
-                self._writer = None
+                self._events = None
                 raise
 
 
@@ -165,22 +157,35 @@ def _keep_longer(path: Path, epochs: int) -> None:
         return
     if count > epochs:
         say(
-            f"warning: {path}: has {count:,} epochs, the state of the run {epochs:,}; the former "
-            f"record is now in {_set_aside(path)}",
+            f"warning: {path}: has {plural(count, 'epoch')}, the state of the run {epochs:,}; the "
+            f"former record is now in {_set_aside(path)}",
             sys.stderr,
         )
 
 
-def _set_aside_others(folder: Path, texts: Mapping[str, str], *, keep_events: bool) -> None:
+def _set_aside_others(folder: Path, texts: Mapping[str, str]) -> None:
     """Renames what others have left under the names of a new run, with a warning.
 
-    A run that was killed before its first state leaves the same texts, and no events.
+    A run that was killed before its first state leaves the same texts.
     """
-    for name in (*texts, CURVES, EVENTS):
+    for name in (*texts, CURVES):
         path = folder / name
-        same = name in texts and path.is_file() and path.read_bytes() == texts[name].encode()
-        if path.exists() and not same and not (name == EVENTS and keep_events):
+        if path.exists() and not (name in texts and _has_text(path, texts[name])):
             say(f"warning: {path}: not of this run; it is now in {_set_aside(path)}", sys.stderr)
+
+
+def _set_aside_events(folder: Path) -> None:
+    """Moves the events that others have left to a folder of their own, with a warning."""
+    names = (f"events.old{number}" for number in itertools.count(1))
+    old = first_free(map(folder.joinpath, names))
+    old.mkdir()
+    for path in event_files(folder):
+        path.rename(old / path.name)
+    say(f"warning: {folder / EVENTS}.*: not of this run; they are now in {old}", sys.stderr)
+
+
+def _has_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _set_aside(path: Path) -> Path:
@@ -215,19 +220,3 @@ def _optional(path: Path) -> Iterator[None]:
             traceback.print_exc()
         text = str(error) if str(path) in str(error) else f"{path}: {error}"
         say(f"warning: {text}; training continues without it", sys.stderr)
-
-
-def _recorded_events(folder: Path) -> set[tuple[str, int]]:
-    """(tag, step) of the events in a folder, as far as they can be read.
-
-    A process that was killed may have recorded an epoch that the state does not yet count.
-    """
-    recorded = set()
-    for path in filter(Path.is_file, sorted(folder.glob("events.out.tfevents.*"))):
-        try:
-            for content in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES):
-                event = Event.FromString(content.numpy())
-                recorded |= {(value.tag, event.step) for value in event.summary.value}
-        except tf.errors.OpError:
-            continue  # The end of the file is torn; TensorBoard stops there, too.
-    return recorded

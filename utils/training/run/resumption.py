@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from config.command_line import say
+from config.run_folder import BEST_SEG
 from utils.training.distributed.cluster import ClusterError
 from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import check_changes
 from utils.training.run.kept_weights import keep_weights, kept_weights
 from utils.training.run.settings import READ_BY_NETWORK, first_step, score_changes
-from utils.training.run.state import RunState
+from utils.training.run.state import Best, RunState
 
 
 def resumed_state(
@@ -93,31 +94,34 @@ def check_same_start(processes: Processes, checkpoints: Checkpoints, state: RunS
 def _with_best_checked(
     state: RunState, checkpoints: Checkpoints, settings: Mapping[str, Any]
 ) -> RunState:
-    """Forgets the best accuracy if its weights are lost or later ones cannot be compared."""
-    if state.best_epoch is None:
-        return state
+    """Forgets best scores whose weights are lost or with which later ones cannot be compared."""
+    for file, best in state.bests.items():
+        if reason := _reason_to_forget(file, best, state, checkpoints, settings):
+            say(f"warning: {checkpoints.folder / file}: {reason}", sys.stderr)
+            state = state.without_best(file)
+    return state
+
+
+def _reason_to_forget(
+    file: str, best: Best, state: RunState, checkpoints: Checkpoints, settings: Mapping[str, Any]
+) -> str | None:
+    """Why the score of best weights does not count any more; moves weights of other settings."""
     thresh = state.settings.get("det_acc_thresh", settings["det_acc_thresh"])
-    score = f"Acc@{thresh:g} {100 * (state.best_det_acc or 0):.2f} %"
-    best = f"the weights of epoch {state.best_epoch} with {score}"
+    measure = "mean IoU" if file == BEST_SEG else f"Acc@{thresh:g}"
+    what = f"the weights of epoch {best.epoch} with {measure} {100 * best.score:.2f} %"
     next_ones = "those of the next epoch will be saved as the best"
-    if fault := checkpoints.fault_of_best(state.best_checksum):
+    if fault := checkpoints.fault_of_best(best.checksum, file):
         # A kill may have come after they were moved and before a state without them was saved.
-        kept = kept_weights(checkpoints.folder, state.best_epoch, state.best_checksum)
+        kept = kept_weights(checkpoints.folder, best.epoch, best.checksum, file)
         where = f"in {kept}" if kept else "lost"
-        say(
-            f"warning: {checkpoints.best_path}: {fault}; {best} are {where}, and {next_ones}",
-            sys.stderr,
-        )
-    elif changed := score_changes(state.settings, settings):
-        kept = keep_weights(checkpoints.folder, state.best_epoch, state.settings)
+        return f"{fault}; {what} are {where}, and {next_ones}"
+    if changed := score_changes(state.settings, settings):
+        kept = keep_weights(checkpoints.folder, best.epoch, state.settings, file)
         # The settings beside them name files that have other contents now.
         files = ", ".join(key for key in changed if key in READ_BY_NETWORK)
         needed = f" (they need {files} as it was then)" if files else ""
-        say(
-            f"warning: {best} were evaluated with another {', '.join(changed)}; they are now in "
-            f"{kept}, with the settings of their training beside them{needed}, and {next_ones}",
-            sys.stderr,
+        return (
+            f"{what} were evaluated with another {', '.join(changed)}; they are now in {kept}, "
+            f"with the settings of their training beside them{needed}, and {next_ones}"
         )
-    else:
-        return state
-    return state.without_best()
+    return None

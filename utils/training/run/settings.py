@@ -119,7 +119,9 @@ def optimizer_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> l
     if "mixed_float16" in (saved.get("precision"), current.get("precision")):
         keys.append("precision")  # Only this one scales the loss.
     changed = [key for key in keys if key in saved and saved[key] != current.get(key)]
-    return [f"{key}: {saved[key]} → {current.get(key)}" for key in changed]
+    if bool(saved.get("ema")) != bool(current.get("ema")):
+        changed.append("ema")
+    return [f"{key}: {saved.get(key, 0)} → {current.get(key, 0)}" for key in changed]
 
 
 def score_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
@@ -142,6 +144,8 @@ def _other_contents(saved: Mapping[str, Any], current: Mapping[str, Any]) -> lis
     differing = [key for key in CONTENTS if key in theirs and key in ours]
     differing = [key for key in differing if theirs[key] != ours[key]]
     other_vocabulary = not {"train_set", "evaluate_set"}.isdisjoint(differing)
+    # Mirrored expressions are read, too.
+    other_vocabulary |= bool(saved.get("flip")) != bool(current.get("flip"))
     if other_vocabulary and saved.get("word_embed") == current.get("word_embed"):
         # It has other vectors in any case: only the name tells whether the source is another one.
         return [key for key in differing if key != "word_embed"]

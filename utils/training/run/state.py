@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from config.run_folder import BEST_WEIGHTS
+
 
 @dataclass(frozen=True)
 class LossMeans:
@@ -37,6 +39,21 @@ class LossMeans:
 
 
 @dataclass(frozen=True)
+class Best:
+    """Weights that were the best so far.
+
+    Attributes:
+        score: by which they are the best, a fraction of one.
+        epoch: epoch after which it was measured.
+        checksum: of their file, see `Checkpoints.save_best`; None if unknown.
+    """
+
+    score: float
+    epoch: int
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
 class RunState:
     """The progress of a run, which `Checkpoints` stores with the weights.
 
@@ -46,13 +63,10 @@ class RunState:
         losses: means over these steps.
         seconds: time that these steps took.
         skipped: steps of the run that were skipped because loss or gradients were not finite.
-        best_det_acc: highest accuracy of the boxes on the validation set, a fraction of one; None
-            before the first validation.
-        best_epoch: epoch after which it was measured.
-        best_checksum: of the file with these weights, see `Checkpoints.save_best`; None if unknown.
         history: the record of each complete epoch, oldest first: plain values with the key
             "epoch".
         settings: of `utils.training.run.settings.run_settings`.
+        bests: the best weights so far, by the name of their file; see `config.run_folder`.
     """
 
     epoch: int = 0
@@ -60,11 +74,9 @@ class RunState:
     losses: LossMeans = field(default_factory=LossMeans)
     seconds: float = 0.0
     skipped: int = 0
-    best_det_acc: float | None = None
-    best_epoch: int | None = None
-    best_checksum: str | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    bests: dict[str, Best] = field(default_factory=dict)
 
     @property
     def position(self) -> str:
@@ -73,37 +85,49 @@ class RunState:
             return f"epoch {self.epoch + 1}, step {self.step}"
         return f"epoch {self.epoch}"
 
-    def is_improved_by(self, det_acc: float) -> bool:
-        """Whether an accuracy exceeds the best one so far. NaN never does."""
-        return det_acc > (-math.inf if self.best_det_acc is None else self.best_det_acc)
+    @property
+    def best_det_acc(self) -> float | None:
+        """Highest accuracy of the boxes on the validation set, a fraction of one; None if none."""
+        return self.bests[BEST_WEIGHTS].score if BEST_WEIGHTS in self.bests else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch after which it was measured."""
+        return self.bests[BEST_WEIGHTS].epoch if BEST_WEIGHTS in self.bests else None
+
+    def is_improved_by(self, score: float, file: str = BEST_WEIGHTS) -> bool:
+        """Whether a score exceeds that of the best weights in a file so far. NaN never does."""
+        best = self.bests.get(file)
+        return score > (-math.inf if best is None else best.score)
 
     def after_epoch(
         self,
         record: Mapping[str, Any] | None = None,
-        det_acc: float | None = None,
-        best_checksum: str | None = None,
+        bests: Mapping[str, Best] | None = None,
     ) -> "RunState":
         """Returns the state after the epoch whose steps are done.
 
         Args:
             record: what is logged of it; None for nothing.
-            det_acc: accuracy on the validation set; None if it was not measured.
-            best_checksum: of the file of the best weights, if they are those of this epoch.
+            bests: the best weights that are those of this epoch, by the name of their file.
         """
         epoch = self.epoch + 1
         history = self.history
         if record is not None:
             history = [*history, {"epoch": epoch, **record}]
-        state = replace(self, epoch=epoch, step=0, losses=LossMeans(), seconds=0.0, history=history)
-        if det_acc is not None and self.is_improved_by(det_acc):
-            state = replace(
-                state, best_det_acc=float(det_acc), best_epoch=epoch, best_checksum=best_checksum
-            )
-        return state
+        return replace(
+            self,
+            epoch=epoch,
+            step=0,
+            losses=LossMeans(),
+            seconds=0.0,
+            history=history,
+            bests={**self.bests, **(bests or {})},
+        )
 
-    def without_best(self) -> "RunState":
-        """Returns the state with the best accuracy forgotten."""
-        return replace(self, best_det_acc=None, best_epoch=None, best_checksum=None)
+    def without_best(self, file: str = BEST_WEIGHTS) -> "RunState":
+        """Returns the state with the best weights in a file forgotten."""
+        return replace(self, bests={name: b for name, b in self.bests.items() if name != file})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, which `from_dict` reads back."""
@@ -111,9 +135,18 @@ class RunState:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunState":
-        """Makes a state from `to_dict`.
+        """Makes a state from `to_dict`, also from that of an earlier version.
 
         Raises:
             TypeError: the values are not those of a state.
         """
-        return cls(**{**values, "losses": LossMeans(**values.get("losses", {}))})
+        values = dict(values)
+        # Earlier versions knew one best, in three values.
+        score, epoch, checksum = (
+            values.pop(f"best_{name}", None) for name in ("det_acc", "epoch", "checksum")
+        )
+        bests = {file: Best(**best) for file, best in values.pop("bests", {}).items()}
+        if score is not None and epoch is not None:
+            bests[BEST_WEIGHTS] = Best(score, epoch, checksum)
+        losses = LossMeans(**values.pop("losses", {}))
+        return cls(**values, losses=losses, bests=bests)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 PROGRAM = "tests.utils.training.distributed.recorded_run"
 BATCH_SIZE, STEPS, LR, TIMEOUT_S = 7, 24, 5e-5, 900
 HALF = {"precision": "mixed_float16", "cache_features": 1, "epoches": 1, "last_batch": "short"}
+HALF |= {"flip": 0.0, "scale_jitter": 0.0, "color_jitter": 0.0}
 # Biases whose gradient is zero but for rounding, of which Adam makes steps of its own size: the
 # softmax after the first three ignores a constant, and BatchNorm after the last one subtracts it.
 CANCELED = ("cem_box/bias", "cem_mask/bias", "key_bias", "fusion_text_dense/bias")
@@ -47,6 +48,10 @@ def run(larger_set, tmp_path_factory):
             "free_body": 1,
             "lr": LR,
             "rnn_drop_out": 0.3,
+            "ema": 0.9,
+            "flip": 0.5,
+            "scale_jitter": 0.3,
+            "color_jitter": 0.3,
             "distribute": distribute,
             "log_path": str(folder / "log"),
             **settings,
@@ -116,6 +121,12 @@ def test_losses_weights_and_statistics_are_those_of_one_device(one, several):
             if name.endswith(CANCELED):
                 assert np.abs(record[name] - expected[name]).max() < 2 * STEPS * LR, name
             else:
+                assert difference < 1e-5, (name, difference)
+        averages = differences(record, expected, "optimizer/")
+        averages = {name: value for name, value in averages.items() if name.endswith("_average")}
+        assert len(averages) > 50
+        for name, difference in averages.items():
+            if not name.endswith(tuple(f"{end.replace('/', '_')}_average" for end in CANCELED)):
                 assert difference < 1e-5, (name, difference)
 
 

@@ -135,7 +135,8 @@ class Evaluated:
         assert (index, count) == (0, 2)
         return self
 
-    def collect(self, grounder, word_len, label, on_measured, shown):
+    def collect(self, grounder, word_len, label, on_measured, shown, lasting):
+        assert not lasting
         if self.stop:
             self.stop()
         on_measured(None)
@@ -151,13 +152,14 @@ class Evaluated:
 def of_other(seg_iou, bad):
     metrics = Metrics(0.5)
     metrics.update(0.0, seg_iou, 3.0, 4.0)
-    return lambda _: {"stopped": None, "sums": [metrics.to_dict()], "bad": bad}
+    return lambda _: {"stopped": None, "sums": [metrics.to_dict()], "bad": bad, "quality": []}
 
 
 def test_the_sums_and_bad_images_of_all_parts_are_joined():
     evaluator = Evaluated(bad={"a.png": "torn"})
     processes = several(of_other(0.75, {}))
-    result = evaluate(processes, evaluator, None, 4, "label", StopRequest())
+    result, quality = evaluate(processes, evaluator, None, 4, "label", StopRequest())
+    assert quality == {}
     assert result["n_expressions"] == 2
     assert result["seg_iou"] == 0.5
     assert result["overall_iou"] == pytest.approx(4 / 6)

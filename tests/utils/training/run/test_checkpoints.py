@@ -18,8 +18,8 @@ from config.hdf5_file import CHECKSUM, written_hdf5
 from model.mcn import build_mcn
 from model.weights import load_weights
 from tests.tiny import network_config, scramble, weights_of
-from utils.training.run.checkpoints import CheckpointError, Checkpoints, read_run_state
-from utils.training.run.state import RunState
+from utils.training.run.checkpoints import BEST, CheckpointError, Checkpoints, read_run_state
+from utils.training.run.state import Best, RunState
 
 pytestmark = pytest.mark.slow
 
@@ -59,16 +59,44 @@ def assert_equal(arrays, expected):
         np.testing.assert_array_equal(array, wanted)
 
 
+def test_a_state_from_before_skipped_steps_stays(tmp_path):
+    """Every step after an update that spoils the network is skipped; its weights may be finite."""
+    model, optimizer = small_network()
+    checkpoints = Checkpoints(tmp_path, model, optimizer)
+    checkpoints.save(RunState(1, step=1))
+    checkpoints.save(RunState(1, step=2, skipped=3))
+    good = (tmp_path / "last.state.h5").read_bytes()
+    checkpoints.save(RunState(1, step=3, skipped=3))  # The network has recovered.
+    assert (tmp_path / "previous.state.h5").read_bytes() == good
+    good = (tmp_path / "last.state.h5").read_bytes()
+    checkpoints.save(RunState(1, step=4, skipped=3))
+    assert (tmp_path / "previous.state.h5").read_bytes() == good
+    good = (tmp_path / "last.state.h5").read_bytes()
+    checkpoints.save(RunState(1, step=5, skipped=3))
+    kept = (tmp_path / "previous.state.h5").read_bytes()
+    assert kept == good
+    for variable in model.variables:
+        variable.assign(np.full(variable.shape, 1e30))
+    for skipped in (4, 5):
+        checkpoints = Checkpoints(tmp_path, model, optimizer)  # Also across a resumption.
+        if skipped == 5:
+            checkpoints.restore()
+        else:
+            checkpoints._skipped = 3
+        checkpoints.save(RunState(1, step=skipped + 2, skipped=skipped))
+        assert (tmp_path / "previous.state.h5").read_bytes() == kept
+
+
 def test_resumed_training_is_bit_identical(tmp_path):
     model, optimizer = small_network()
     checkpoints = Checkpoints(tmp_path, model, optimizer)
     train(model, optimizer, range(5))
-    checkpoints.save(RunState(1, best_det_acc=0.25, best_epoch=1))
+    checkpoints.save(RunState(1, bests={BEST: Best(0.25, 1)}))
     train(model, optimizer, range(5, 10))
 
     fresh, fresh_optimizer = small_network(seed=99)
     resumed = Checkpoints(tmp_path, fresh, fresh_optimizer)
-    assert resumed.restore() == RunState(1, best_det_acc=0.25, best_epoch=1)
+    assert resumed.restore() == RunState(1, bests={BEST: Best(0.25, 1)})
     train(fresh, fresh_optimizer, range(5, 10))
 
     assert_equal(values(fresh, fresh_optimizer), values(model, optimizer))
@@ -448,7 +476,7 @@ def test_best_weights_are_those_at_the_call(tmp_path):
     checkpoints.save_best()
     best = weights_of(model)
     scramble(model)
-    checkpoints.save(RunState(2, best_det_acc=0.5, best_epoch=1))
+    checkpoints.save(RunState(2, bests={BEST: Best(0.5, 1)}))
     for expected in (best, weights_of(model)):
         load_weights(other, checkpoints.best_path)
         for path, value in weights_of(other).items():

@@ -62,7 +62,15 @@ def test_changes_are_returned_or_refused(folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["last.state.h5", "previous.state.h5", "best.weights.h5", "config.json", "epochs.jsonl"],
+    [
+        "last.state.h5",
+        "previous.state.h5",
+        "best.weights.h5",
+        "best_seg.weights.h5",
+        "best_ema.weights.h5",
+        "config.json",
+        "epochs.jsonl",
+    ],
 )
 def test_a_folder_in_the_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink(missing_ok=True)
@@ -85,6 +93,8 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(folder, name):
         ("free_body", 1, 2),
         ("bert_trainable", 0, 1),
         ("precision", "float32", "mixed_float16"),
+        ("ema", 0, 0.99),
+        ("ema", 0.99, 0.0),
     ],
 )
 def test_changes_that_give_the_optimizer_other_variables_are_refused(
@@ -104,6 +114,10 @@ def test_changes_that_leave_the_optimizer_its_variables_are_printed(tmp_path):
     current = saved | {"bert_trainable": 1, "precision": "mixed_bfloat16"}
     changes = check_changes(tmp_path, RunState(3, settings=saved), current)
     assert changes == ["bert_trainable: 0 → 1", "precision: float32 → mixed_bfloat16"]
+    # An earlier version did not know averages.
+    assert check_changes(tmp_path, RunState(3, settings=saved), saved | {"ema": 0.0}) == []
+    with pytest.raises(RunFolderError, match=r"\(ema: 0 → 0\.9\)"):
+        check_changes(tmp_path, RunState(3, settings=saved), saved | {"ema": 0.9})
 
 
 @pytest.mark.parametrize("name", ["best.weights.h5", "epochs.jsonl"])

@@ -14,7 +14,7 @@ from config.errors import NoSpaceError
 from config.hdf5_file import CHECKSUM, opened_hdf5, written_hdf5
 from config.schema import Config
 from utils.prediction.run_folder import settings_of_weights
-from utils.training.run.kept_weights import keep_weights, kept_weights
+from utils.training.run.kept_weights import is_kept, keep_weights, kept_weights
 
 SETTINGS = {**Config(input_size=96).to_dict(), "contents": {"anchors_file": "digest"}}
 CHANGES = {"open", "os.mkdir", "os.rename", "os.remove"}
@@ -58,6 +58,18 @@ def test_kept_weights_replace_no_others(tmp_path):
         assert kept_weights(tmp_path, 1, checksum) == kept
     assert (tmp_path / "best.epoch1" / "config.json").read_text() == "mine"
     assert (tmp_path / "best.epoch1-2").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["best_seg", "best_ema"])
+def test_other_best_weights_are_kept_beside(tmp_path, name):
+    checksum, file = write_run(tmp_path), f"{name}.weights.h5"
+    (tmp_path / "best.weights.h5").rename(tmp_path / file)
+    kept = keep_weights(tmp_path, 3, SETTINGS, file)
+    assert kept == tmp_path / f"{name}.epoch3" / "best.weights.h5"
+    assert settings_of_weights(kept).config.evaluate_model == str(kept)
+    assert kept_weights(tmp_path, 3, checksum, file) == kept
+    assert kept_weights(tmp_path, 3, checksum) is None
+    assert is_kept(kept.parent)
 
 
 def killed_while_keeping(folder, moment):

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from utils.training.run.state import LossMeans, RunState
+from config.run_folder import BEST_EMA, BEST_SEG
+from config.run_folder import BEST_WEIGHTS as BEST
+from utils.training.run.state import Best, LossMeans, RunState
+
+
+def improved_by(state, score, checksum=None, file=BEST):
+    """The bests to add to a state after an epoch with this score."""
+    if not state.is_improved_by(score, file):
+        return {}
+    return {file: Best(score, state.epoch + 1, checksum)}
 
 
 def test_the_best_epoch_is_kept():
@@ -13,7 +22,7 @@ def test_the_best_epoch_is_kept():
     seen = []
     for epoch, det_acc in enumerate([0.0, 0.5, 0.5, float("nan"), 0.4, 0.51], start=3):
         improved = state.is_improved_by(det_acc)
-        state = state.after_epoch({"val": det_acc}, det_acc)
+        state = state.after_epoch({"val": det_acc}, improved_by(state, det_acc))
         assert state.epoch == epoch
         assert improved == (state.best_epoch == epoch)
         seen.append((state.best_det_acc, state.best_epoch))
@@ -21,29 +30,34 @@ def test_the_best_epoch_is_kept():
     assert [record["epoch"] for record in state.history] == [3, 4, 5, 6, 7, 8]
 
 
-def test_the_checksum_is_that_of_the_best_weights():
-    state = RunState().after_epoch(None, 0.5, "first").after_epoch(None, 0.4)
-    assert (state.best_epoch, state.best_checksum) == (1, "first")
-    state = state.after_epoch(None, 0.6, "third")
-    assert (state.best_epoch, state.best_checksum) == (3, "third")
-    assert state.without_best() == RunState(3)
+def test_each_file_has_a_best_of_its_own():
+    state = RunState()
+    for box, mask in ((0.5, 0.2), (0.4, 0.3), (0.6, 0.1)):
+        bests = improved_by(state, box) | improved_by(state, mask, file=BEST_SEG)
+        state = state.after_epoch(None, bests)
+    assert state.bests == {BEST: Best(0.6, 3), BEST_SEG: Best(0.3, 2)}
+    assert state.without_best(BEST_SEG).bests == {BEST: Best(0.6, 3)}
+    assert state.without_best().bests == {BEST_SEG: Best(0.3, 2)}
+    assert state.without_best(BEST_EMA) == state
 
 
-def test_a_state_of_an_earlier_version_has_no_checksum():
-    values = RunState(2, best_det_acc=0.5, best_epoch=1).to_dict()
-    del values["best_checksum"]
-    assert RunState.from_dict(values).best_checksum is None
+def test_a_state_of_an_earlier_version_knows_one_best():
+    values = RunState(2).to_dict()
+    del values["bests"]
+    earlier = {"best_det_acc": 0.5, "best_epoch": 1, "best_checksum": "1f"}
+    assert RunState.from_dict(values | earlier).bests == {BEST: Best(0.5, 1, "1f")}
+    del earlier["best_checksum"]
+    assert RunState.from_dict(values | earlier).bests == {BEST: Best(0.5, 1, None)}
+    assert RunState.from_dict(values | dict.fromkeys(earlier)).bests == {}
 
 
 def test_an_accuracy_that_is_no_number_is_never_the_best():
     assert not RunState().is_improved_by(float("nan"))
-    assert RunState().after_epoch(None, float("nan")) == RunState(1)
 
 
 def test_a_worker_that_does_not_validate_keeps_the_best():
-    assert RunState(1, best_det_acc=0.5, best_epoch=1).after_epoch() == RunState(
-        2, best_det_acc=0.5, best_epoch=1
-    )
+    bests = {BEST: Best(0.5, 1)}
+    assert RunState(1, bests=bests).after_epoch() == RunState(2, bests=bests)
 
 
 def test_an_epoch_begins_without_what_belongs_to_the_last_one():
@@ -67,7 +81,8 @@ def test_means_are_over_samples():
 
 def test_a_state_passes_through_json_exactly():
     losses = LossMeans().with_step({"loss": 0.1, "xy": 1 / 3}, 3.0)
-    state = RunState(2, 5, losses, 1.25, 1, 0.1 + 0.2, 2, "1f", [{"epoch": 1}], {"steps": [1, 2]})
+    bests = {BEST: Best(0.1 + 0.2, 2, "1f"), BEST_EMA: Best(0.3, 1)}
+    state = RunState(2, 5, losses, 1.25, 1, [{"epoch": 1}], {"steps": [1, 2]}, bests)
     assert RunState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
     with pytest.raises(TypeError):
         RunState.from_dict({"epochs": 1})
