@@ -163,20 +163,21 @@ def check_sheet(path: str | Path, overwrite: bool) -> None:
         raise UserError(f"{path}: exists already; name another file, or replace it by --overwrite")
 
 
-def write_sheet(config: Config, weights: str, path: str | Path, overwrite: bool) -> None:
+def draw_sheet(config: Config, weights: str) -> bytes:
     """Draws the best, median and worst answers of a network for evaluate_set.
 
     Args:
         config: the settings.
         weights: the weight file.
-        path: JPEG file, of `SHEET_WIDTH` pixels.
-        overwrite: whether to replace an existing file.
+
+    Returns:
+        The content of a JPEG file, `SHEET_WIDTH` pixels wide.
 
     Raises:
-        UserError, OSError: the set or the weights cannot be used, or the file cannot be written.
+        UserError, OSError: the set or the weights cannot be used.
     """
     from utils.evaluation.evaluator import build_evaluator
-    from utils.evaluation.pictures import draw_pictures
+    from utils.evaluation.network_pictures import draw_pictures
     from utils.evaluation.results.pictures import set_name
     from utils.prediction.grounder import load_grounder
 
@@ -189,7 +190,7 @@ def write_sheet(config: Config, weights: str, path: str | Path, overwrite: bool)
     resized = sheet.resize((SHEET_WIDTH, height), Image.Resampling.LANCZOS)
     # Full resolution of colors, which expressions speak of.
     resized.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
-    write_bytes(path, stream.getvalue(), replace=overwrite)
+    return stream.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -207,7 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings.print_warnings()
     quiet_tensorflow()
     if options.sheet is not None:
-        write_sheet(settings.config, settings.weights, options.sheet, options.overwrite)
+        sheet = draw_sheet(settings.config, settings.weights)
+        settings.check_unchanged()
+        check_sheet(options.sheet, options.overwrite)
+        write_bytes(options.sheet, sheet, replace=options.overwrite)
         print(f"The best, median and worst answers are in {options.sheet}")
         return
     referents, qualities = _measured(settings.config, settings.weights)

@@ -1,6 +1,5 @@
 """Computes what the page shows: from a photograph and an expression to pictures and figures."""
 
-import html
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -10,13 +9,14 @@ import numpy as np
 
 from config.errors import UserError
 from data.loading.errors import DataError
+from utils.page.markup import Address, answer_html, attention_html, facts_html, words_html
 from utils.prediction.attention import BRANCHES, draw_attention
 from utils.prediction.batch import Warn
 from utils.prediction.expressions import check_expressions
 from utils.prediction.grounder import NotFiniteError
 from utils.prediction.prediction import Prediction, check_min_score, check_threshold
 from utils.prediction.predictor import Predictor
-from utils.visualization.drawing import draw_prediction
+from utils.visualization.drawing import draw_overlay
 
 LONGEST_EXPRESSION = 300
 # The longer side of the pictures on the page, in pixels.
@@ -54,50 +54,36 @@ class Answer:
 
     @property
     def picture(self) -> np.ndarray:
-        """The photograph with caption, and box and mask if found: (h, w, 3) uint8."""
+        """The photograph, with box and mask if found: (h, w, 3) uint8."""
         prediction = self.prediction
-        found = prediction.found
         height, width = self.shown.shape[:2]
         mask = cv2.resize(prediction.mask.astype(np.uint8) * 255, (width, height)) >= 128
         box = prediction.box_xyxy * (width / prediction.mask.shape[1])
-        return draw_prediction(
-            self.shown,
-            prediction.expression,
-            box if found else None,
-            mask if found else None,
-            score=prediction.score,
-            width=max(height, width),
-            unknown_words=prediction.unknown_words,
-            unread_words=prediction.unread_words,
-            nothing_found=not found,
-        )
+        if not prediction.found:
+            return self.shown
+        return draw_overlay(self.shown, box, mask, width=max(height, width))
+
+    def figure(self, address: Address) -> str:
+        """The picture as HTML, with its caption; `address` makes that of the picture."""
+        return answer_html(self.picture, self.prediction, address)
 
     @property
     def facts(self) -> str:
         """Score, box, area and time as HTML."""
-        prediction = self.prediction
-        height, width = prediction.mask.shape
-        area = int(prediction.mask.sum())
-        box = ", ".join(f"{value:.0f}" for value in prediction.box_xyxy)
-        score, share = f"{prediction.score:.2f}", f"{100 * area / prediction.mask.size:.1f} %"
-        found = prediction.found
-        refused = f"{score}: nothing found, below {prediction.min_score:g}"
-        rows = {
-            "Box score": score if found else refused,
-            f"Box, pixels of {width}×{height}": box if found else "–",
-            "Mask": f"{area:,} px, {share}" if found else "–",
-            "Time, photograph + words": f"{self.image_seconds:.2f} + {prediction.seconds:.2f} s",
-        }
-        cells = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in rows.items())
-        notes = ""
-        if self.warning is not None:
-            sentence = self.warning[0].upper() + self.warning[1:]
-            notes += f'<p class="note">{html.escape(sentence)}.</p>'
-        if prediction.unknown_words:
-            notes += _note("Unknown words, ignored", prediction.unknown_words)
-        if prediction.unread_words:
-            notes += _note("Words beyond the limit, ignored", prediction.unread_words)
-        return f'<dl class="facts">{cells}</dl>{notes}'
+        return facts_html(self.prediction, self.image_seconds, self.warning)
+
+    @property
+    def words(self) -> str:
+        """The words of the expression with their weights as HTML."""
+        return words_html(self.prediction)
+
+    def attention_figures(self, address: Address) -> tuple[str, str]:
+        """The attention maps for mask and box as HTML; `address` makes those of the pictures."""
+        expression = self.prediction.expression
+        return (
+            attention_html(self.attention_mask, "mask", expression, address),
+            attention_html(self.attention_box, "box", expression, address),
+        )
 
     def with_mask(
         self, segment_thresh: float, use_nls: bool, min_score: float | None = None
@@ -201,11 +187,6 @@ class Answerer:
         return self._predictor.image_seconds
 
 
-def problem_html(sentence: str) -> str:
-    """Formats a problem for the page."""
-    return f'<p class="problem">{html.escape(sentence)}</p>'
-
-
 def _checked_expression(expression):
     """The expression with single spaces between its words."""
     if not isinstance(expression, str | None):
@@ -230,10 +211,6 @@ def _check_settings(segment_thresh, use_nls, min_score):
         raise PageError(str(error)) from None
     if not isinstance(use_nls, bool):
         raise PageError("ASNLS can only be on or off.")
-
-
-def _note(text, words):
-    return f'<p class="note">{text}: <b>{html.escape(", ".join(words))}</b></p>'
 
 
 def _at_page_size(image):

@@ -1,63 +1,41 @@
-"""The layout of the page in Gradio: photograph and expression left, results right."""
+"""The layout of the page in Gradio: photograph and expression, the answer, examples."""
 
 import os
 import traceback
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from string import Template
 from types import ModuleType
 from typing import Any
 
 from config.errors import UserError
 from config.schema import Config
 from data.loading.annotations import read_annotations
-from utils.demo import TRAINED_ON_SHAPES, demo_warning
-from utils.page.answers import (
-    BUG,
-    LONGEST_EXPRESSION,
-    NO_UPLOAD,
-    Answerer,
-    PageError,
+from utils.demo import demo_warning
+from utils.page.answers import BUG, LONGEST_EXPRESSION, NO_UPLOAD, Answerer, PageError
+from utils.page.gate import UPLOAD_BYTES, Gate, Questions
+from utils.page.markup import (
+    DEMO_BANNER,
+    EXPLANATION_OF_ASNLS,
+    EXPLANATION_OF_SCORE,
+    EXPLANATION_OF_THRESHOLD,
+    HINT,
+    INTRODUCTION,
+    ON_ANSWER,
+    ON_LOAD,
+    STYLE,
     problem_html,
 )
-from utils.page.gate import UPLOAD_BYTES, Gate, Questions
 from utils.page.uploads import KEPT_SECONDS, Uploads
+from utils.prediction.attention import BRANCHES
 from utils.prediction.predictor import Predictor
-from utils.visualization.palette import ERROR, NOTE, hex_code
+from utils.visualization.gallery import jpeg_bytes
 
 EXAMPLES = 5
 # Questions that wait, and visitors whose last answer is kept to change its mask (3 MB each).
 MOST_QUEUED, MOST_SESSIONS = 32, 100
-INTRODUCTION = """
-<header><h1>Which one do you mean?</h1>
-<p>Choose a photograph and describe an object in it. The network always answers with exactly one box
-and its mask. Its score is the confidence in this box, not the probability that the object
-exists.</p>
-</header>"""
-DEMO_INTRODUCTION = f"""{INTRODUCTION}
-<p class="note">{TRAINED_ON_SHAPES[0].upper()}{TRAINED_ON_SHAPES[1:]}. Try the examples.</p>"""
 PLACEHOLDER = "the woman on the left"
-STYLE = Template("""
-.gradio-container > .main { max-width: 1240px; margin: 0 auto; }
-header h1 { font-size: 1.7rem; font-weight: 650; margin: 0.3rem 0 0.1rem; }
-header p { color: var(--body-text-color-subdued); margin: 0; }
-#photograph img, #result img { width: 100%; height: 100%; object-fit: contain; }
-#examples .container { width: 48px; height: 48px; }
-#examples img { width: 100%; height: 100%; object-fit: cover; }
-#examples td { padding: 4px 10px; text-align: left; }
-dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px;
-  margin: 0; }
-dl.facts div { background: var(--block-background-fill); border-radius: 8px; padding: 8px 12px;
-  border: 1px solid var(--border-color-primary); }
-dl.facts dt { font-size: 0.8rem; color: var(--body-text-color-subdued); }
-dl.facts dd { margin: 2px 0 0; font-weight: 600; font-variant-numeric: tabular-nums; }
-p.note, p.problem { margin: 10px 0 0; padding: 8px 12px; border-radius: 8px; }
-p.note { background: $note; }
-p.problem { margin: 0; background: $error_background; border-left: 4px solid $error; }
-""").substitute(
-    note=hex_code(NOTE, 0.18), error=hex_code(ERROR), error_background=hex_code(ERROR, 0.15)
-)
+ANSWER = "answer.jpg"  # The name under which browsers save a picture.
 
 
 def import_gradio(folder: str | os.PathLike) -> ModuleType:
@@ -122,18 +100,19 @@ def build_page(
 
     answerer = Answerer(predictor, demo_warning if demo else None)
     with gradio.Blocks(title="MCN", analytics_enabled=False, fill_width=True) as page:
-        gradio.HTML(DEMO_INTRODUCTION if demo else INTRODUCTION)
+        gradio.HTML(INTRODUCTION + (DEMO_BANNER if demo else ""))
         answer = gradio.State(time_to_live=KEPT_SECONDS)
-        with gradio.Row():
-            with gradio.Column(scale=4, min_width=300):
+        with gradio.Row(elem_id="layout"):
+            with gradio.Column(elem_id="ask"):
                 placeholder = examples[0][1] if demo and examples else PLACEHOLDER
-                photograph, words, find = _inputs(gradio, placeholder)
-                if examples:
+                photograph, words, weights, find = _inputs(gradio, placeholder)
+            with gradio.Column(elem_id="answer"):
+                shown, settings = _results(gradio, predictor)
+            if examples:
+                with gradio.Column(elem_id="others"):
                     chosen = gradio.Examples(
                         examples, [photograph, words], label="Examples", elem_id="examples"
                     )
-            with gradio.Column(scale=9, min_width=460):
-                shown, settings = _results(gradio, predictor)
 
         shared: dict[str, Any] = {
             # One worker in order of arrival: the memory that answers take does not add up.
@@ -146,14 +125,16 @@ def build_page(
         find_event = shared | {
             "fn": lambda *inputs: _answer(answerer, uploads, *inputs),
             "inputs": [photograph, words, *settings],
-            "outputs": [answer, *shown],
+            "outputs": [answer, *shown, weights],
         }
-        gradio.on([find.click, words.submit], **find_event)
+        asked = [gradio.on([find.click, words.submit], **find_event)]
         if examples:
-            chosen.load_input_event.then(**find_event)
+            asked.append(chosen.load_input_event.then(**find_event))
+        for event in asked:
+            event.then(None, js=ON_ANSWER)
         gradio.on(
             [setting.change for setting in settings],
-            fn=lambda *inputs: _with_mask(gradio.skip, *inputs),
+            fn=lambda *inputs: _with_mask(gradio.skip, uploads, *inputs),
             inputs=[answer, *settings],
             outputs=[answer, *shown[:2]],
             trigger_mode="always_last",
@@ -163,7 +144,12 @@ def build_page(
     page.queue(max_size=MOST_QUEUED, api_open=False)  # Closed: nobody passes the queue by.
     uploads.keep_present()
     questions = Questions(
-        n_values={number: len(function.inputs) for number, function in page.fns.items()},
+        # Without those that only run JavaScript.
+        n_values={
+            number: len(function.inputs)
+            for number, function in page.fns.items()
+            if function.fn is not None
+        },
         n_examples=len(examples),
         n_waiting=lambda session: len(page._queue.pending_event_ids_session.get(session, ())),
     )
@@ -187,11 +173,12 @@ def make_room(page: Any, uploads: Uploads) -> None:
 
 
 def _inputs(gradio, placeholder):
-    """(photograph, words, button)."""
+    """(photograph, words, their weights, button)."""
     photograph = gradio.Image(
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"],
+        show_label=False,
         label="Photograph",
         height=300,
         elem_id="photograph",
@@ -202,49 +189,39 @@ def _inputs(gradio, placeholder):
         max_length=LONGEST_EXPRESSION,
         elem_id="words",
     )
-    return photograph, words, gradio.Button("Find", variant="primary", elem_id="find")
+    weights = gradio.HTML(elem_id="weights")
+    return photograph, words, weights, gradio.Button("Find", variant="primary", elem_id="find")
 
 
 def _results(gradio, predictor):
     """([picture, facts, two attention maps], [mask threshold, ASNLS, smallest score])."""
-
-    def picture(label, name, height, *buttons):
-        return gradio.Image(
-            label=label,
-            elem_id=name,
-            height=height,
-            interactive=False,
-            format="png",
-            buttons=list(buttons),
-        )
-
-    with gradio.Row():
-        with gradio.Column(scale=7, min_width=300):
-            result = picture("Box and mask", "result", 560, "download", "fullscreen")
-        with gradio.Column(scale=4, min_width=200):
-            attention = [
-                picture("Attention for the mask", "attention_mask", 272, "fullscreen"),
-                picture("Attention for the box", "attention_box", 272, "fullscreen"),
-            ]
-    facts = gradio.HTML(elem_id="facts")
-    return [result, facts, *attention], _settings(gradio, predictor)
+    result = gradio.HTML(elem_id="result")
+    facts = gradio.HTML(HINT, elem_id="facts")
+    settings = _settings(gradio, predictor)
+    with gradio.Row(elem_id="maps"):
+        attention = [
+            gradio.HTML(elem_id=f"attention_{branch}", elem_classes="attention")
+            for branch in BRANCHES
+        ]
+    return [result, facts, *attention], settings
 
 
 def _settings(gradio, predictor):
     """[mask threshold, ASNLS, smallest score]."""
-    with gradio.Row():
+    with gradio.Row(elem_id="settings"):
         threshold = gradio.Slider(
             0.05,
             0.95,
             value=predictor.segment_thresh,
             step=0.05,
             label="Mask threshold",
+            info=EXPLANATION_OF_THRESHOLD,
             elem_id="threshold",
         )
         use_nls = gradio.Checkbox(
             value=predictor.use_nls,
             label="ASNLS",
-            info="Weigh the mask by the box: boost it inside, suppress it outside.",
+            info=EXPLANATION_OF_ASNLS,
             elem_id="use_nls",
         )
         min_score = gradio.Slider(
@@ -253,6 +230,7 @@ def _settings(gradio, predictor):
             value=predictor.min_score,
             step=0.05,
             label="Smallest score",
+            info=EXPLANATION_OF_SCORE,
             elem_id="min_score",
         )
     return [threshold, use_nls, min_score]
@@ -265,16 +243,30 @@ def _launch_settings(gradio, gate):
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(
-        body_text_color_subdued="*neutral_500",
-        block_label_background_fill="*neutral_100",
-        block_label_text_color="*neutral_600",
+        # Contrasts of at least 4.5 : 1, as WCAG 2.2 AA asks for.
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+        input_border_width="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_500",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
         block_title_background_fill="none",
-        block_title_text_color="*neutral_600",
+        block_title_background_fill_dark="none",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
         block_title_padding="0",
     )
     return {
         "theme": theme,
         "css": STYLE,
+        "js": ON_LOAD,
         "share": False,
         "quiet": True,
         "prevent_thread_lock": True,
@@ -303,7 +295,7 @@ async def _without_cors(app):
 
 
 def _answer(answerer, uploads, photograph, expression, threshold, use_nls, min_score=0.0):
-    """Values of the state, the picture, the facts and the attention maps."""
+    """Values of the state, the picture, the facts, the attention maps and the words."""
     try:
         path = name = None
         if photograph:
@@ -311,16 +303,25 @@ def _answer(answerer, uploads, photograph, expression, threshold, use_nls, min_s
             if path is None:
                 raise PageError(NO_UPLOAD)
         answer = answerer.answer(path, expression, threshold, use_nls, name, min_score)
-        shown = answer.picture, answer.facts, answer.attention_mask, answer.attention_box
-        return answer.kept(), *shown
+        address = _address(uploads)
+        shown = answer.figure(address), answer.facts, *answer.attention_figures(address)
+        return answer.kept(), *shown, answer.words
     except PageError as error:
-        return None, None, problem_html(str(error)), None, None
+        return None, None, problem_html(str(error)), None, None, None
     except Exception:  # Whatever it is, the visitor learns nothing about the server from it.
         traceback.print_exc()
-        return None, None, problem_html(BUG), None, None
+        return None, None, problem_html(BUG), None, None, None
 
 
-def _with_mask(skip, answer, threshold, use_nls, min_score):
+def _address(uploads):
+    """Puts pictures into files of the page, whose number is bounded, and returns their addresses.
+
+    Gradio keeps what is shown for as long as the session: the pictures themselves need too much.
+    """
+    return lambda picture: f"gradio_api/file={uploads.add(jpeg_bytes(picture), ANSWER)}"
+
+
+def _with_mask(skip, uploads, answer, threshold, use_nls, min_score):
     """Values of the state, the picture and the facts after a change of the settings."""
     if answer is None:
         return [skip()] * 3
@@ -328,4 +329,4 @@ def _with_mask(skip, answer, threshold, use_nls, min_score):
         answer = answer.with_mask(threshold, use_nls, min_score)
     except PageError as error:
         return answer, None, problem_html(str(error))
-    return answer.kept(), answer.picture, answer.facts
+    return answer.kept(), answer.figure(_address(uploads)), answer.facts

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config.errors import UserError
-from config.files import locked
+from config.files import locked, write_bytes
 
 KEPT_SECONDS = 3600
 MOST_FILES = 1000
@@ -54,6 +55,17 @@ class Uploads:
             return None
         inside = real.is_relative_to(self.folder) and real.parent != self.folder
         return real if regular and inside else None
+
+    def add(self, content: bytes, name: str) -> Path:
+        """Writes a file to an unpredictable path.
+
+        Raises:
+            NoSpaceError, OSError: it cannot be written.
+        """
+        path = self.folder / secrets.token_hex(20) / name
+        path.parent.mkdir(mode=0o700)
+        write_bytes(path, content)
+        return path
 
     def keep_present(self) -> None:
         """Keeps the files that are in the folder now, such as examples, until the page closes."""

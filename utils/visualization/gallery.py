@@ -1,8 +1,11 @@
-"""A page of pictures to look through in a browser: one HTML file without external resources.
+"""A page of pictures to look through in a browser: an HTML file that needs no network.
 
-Pictures are loaded when they come into view. A small script in the page filters them by words, by
+A page contains its pictures (`embedded`), so that one file can be moved and sent, or links those
+beside it (`picture_address`), of which a folder may hold thousands. Pictures are loaded when they
+come into view, and a click enlarges them. A small script in the page filters them by words, by
 groups such as the split, and by ranges of values such as the IoU; without JavaScript, the page
-shows all of them. The file ends with its own checksum, by which it is recognized as unchanged.
+shows all of them. The file ends with the name of its command and its own checksum, by which the
+command recognizes it as its own and unchanged.
 """
 
 import base64
@@ -10,8 +13,11 @@ import hashlib
 import html
 import io
 import json
+import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -19,12 +25,16 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from config.files import no_space_named
 from utils.visualization.page_parts import SCRIPT, STYLE
 
 INDEX = "index.html"
-SEAL = "<!-- sha256: "
-SEAL_END = " -->\n"
 JPEG_QUALITY = 90
+# The longer side of embedded pictures in pixels, and of those on pages of more than a few.
+NARROWEST, WIDEST, WIDEST_OF_MANY = 480, 1280, 640
+FEW = 300
+HASHED_BYTES = 1 << 20  # At a time.
+_AROUND_WORD = re.compile(r"^[\W_]+|[\W_]+$")
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Card:
         notes: lines below the expressions.
         unknown_words, unread_words: words of the expressions to mark, and the last words of the
             only expression, see `utils.visualization.typesetting.Caption`.
-        groups: name of a filter → what it shows this picture for: {"Split": "val"}.
+        groups: name of a filter → its choices that show this picture: {"Split": ("val",)}.
         values: name of a range → value: {"Box IoU": 0.5}.
     """
 
@@ -48,34 +58,55 @@ class Card:
     notes: tuple[str, ...] = ()
     unknown_words: tuple[str, ...] = ()
     unread_words: tuple[str, ...] = ()
-    groups: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-def gallery(title: str, notes: Sequence[str], cards: Sequence[Card]) -> bytes:
-    """The content of the file of a page.
+def gallery(command: str, title: str, notes: Sequence[str], cards: Iterable[Card]) -> memoryview:
+    """The content of the file of a page, which is written to an unnamed temporary file first.
+
+    Cards are written one at a time, since a page may not fit in memory.
 
     Args:
+        command: the command that writes the page, such as "predict.py".
         title: of the page.
         notes: paragraphs above the pictures.
         cards: the pictures, in their order.
 
     Returns:
         HTML in UTF-8. Texts may contain anything: they are shown as they are.
+
+    Raises:
+        NoSpaceError: the disk for temporary files is full.
     """
+    digest, folder = hashlib.sha256(command.encode()), tempfile.gettempdir()
+    # Outermost: closing the file writes once more.
+    with no_space_named(Path(folder, INDEX)), tempfile.TemporaryFile(dir=folder) as file:
+        for part in _parts(command, title, notes, cards):
+            # Half of a surrogate pair, which JSON files may contain, is no text of UTF-8.
+            encoded = part.encode("utf-8", "replace")
+            digest.update(encoded)
+            file.write(encoded)
+        file.write(_seal(command, digest.hexdigest()))
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _parts(command: str, title: str, notes: Sequence[str], cards: Iterable[Card]) -> Iterator[str]:
+    """Yields what is before the pictures, each of them, and what is behind them."""
     script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{script_hash}'"
     )
     paragraphs = "".join(f"<p>{_text(note)}</p>\n" for note in notes)
-    pictures = "".join(map(_figure, cards))
-    content = f"""<!DOCTYPE html>
+    yield f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="{_text(command)}">
 <title>{_text(title)}</title>
 <style>{STYLE}</style>
 </head>
@@ -83,22 +114,19 @@ def gallery(title: str, notes: Sequence[str], cards: Sequence[Card]) -> bytes:
 <header>
 <h1>{_text(title)}</h1>
 {paragraphs}<form hidden>
-{_controls(cards)}</form>
-<p id="count" role="status">{len(cards):,} {"picture" if len(cards) == 1 else "pictures"}</p>
+<label>Whole words <input type="search" name="words" placeholder="red left"></label>
+<button type="reset">Show all</button>
+</form>
+<p id="count" role="status"></p>
 </header>
 <main>
-{pictures}</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
 """
-    # Half of a surrogate pair, which JSON files may contain, is no text that UTF-8 can encode.
-    encoded = content.encode("utf-8", "replace")
-    return encoded + _seal(encoded)
+    yield from map(_figure, cards)
+    yield f"</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
 
 
-def is_gallery(path: str | os.PathLike) -> bool:
-    """Whether a file is as `gallery` made it: a regular file, no link, and not changed since.
+def is_gallery(path: str | os.PathLike, command: str) -> bool:
+    """Whether a file is as `gallery` made it for a command: a regular file, no link, unchanged.
 
     Raises:
         OSError: the file cannot be read.
@@ -106,9 +134,29 @@ def is_gallery(path: str | os.PathLike) -> bool:
     path = Path(path)
     if path.is_symlink() or not path.is_file():
         return False
-    content = path.read_bytes()
-    length = len(_seal(b""))
-    return len(content) > length and content[-length:] == _seal(content[:-length])
+    digest, length = hashlib.sha256(command.encode()), len(_seal(command, "0" * 64))
+    with path.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size - length
+        while left > 0 and (piece := file.read(min(left, HASHED_BYTES))):
+            digest.update(piece)
+            left -= len(piece)
+        return file.read() == _seal(command, digest.hexdigest())
+
+
+def words_of(expression: str) -> list[str]:
+    """The words of an expression as pages find them: in lower case, without punctuation around."""
+    return [_AROUND_WORD.sub("", part) or part for part in expression.lower().split()]
+
+
+def picture_width(image: np.ndarray, n_pictures: int) -> int:
+    """The longer side of a picture of (H, W, 3) pixels that is embedded in a page, in pixels.
+
+    Args:
+        image: the photograph: large ones stay sharp, and small ones are enlarged.
+        n_pictures: number of pictures of the page.
+    """
+    widest = WIDEST if n_pictures <= FEW else WIDEST_OF_MANY
+    return min(max(NARROWEST, *image.shape[:2]), widest)
 
 
 def picture_address(name: str) -> str:
@@ -123,14 +171,19 @@ def embedded(picture: np.ndarray) -> str:
     Args:
         picture: (h, w, 3) uint8, RGB.
     """
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture)).decode()
+
+
+def jpeg_bytes(picture: np.ndarray) -> bytes:
+    """The content of a JPEG file of a picture, (h, w, 3) uint8, RGB."""
     stream = io.BytesIO()
     # Full resolution of colors, which expressions speak of.
     Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
 
 
-def _seal(content: bytes) -> bytes:
-    return f"{SEAL}{hashlib.sha256(content).hexdigest()}{SEAL_END}".encode()
+def _seal(command: str, checksum: str) -> bytes:
+    return f"<!-- {command} sha256: {checksum} -->\n".encode()
 
 
 def _text(text: str) -> str:
@@ -141,42 +194,16 @@ def _json(values: Mapping[str, object]) -> str:
     return _text(json.dumps(values, ensure_ascii=False, sort_keys=True))
 
 
-def _controls(cards: Sequence[Card]) -> str:
-    """The filters that have something to choose from."""
-    parts = ['<label>Words <input type="search" name="words" placeholder="red left"></label>\n']
-    for name in _names(card.groups for card in cards):
-        choices = list(dict.fromkeys(c.groups[name] for c in cards if name in c.groups))
-        if len(choices) > 1:
-            options = "".join(f'<option value="{_text(c)}">{_text(c)}</option>' for c in choices)
-            parts.append(
-                f'<label>{_text(name)} <select data-group="{_text(name)}">'
-                f'<option value="">all</option>{options}</select></label>\n'
-            )
-    for name in _names(card.values for card in cards):
-        label = _text(name)
-        bounds = "".join(
-            f'<input type="number" min="0" max="1" step="0.05" value="{value}" '
-            f'data-value="{label}" data-bound="{bound}" aria-label="{label}: {bound}">'
-            for bound, value in (("least", 0), ("most", 1))
-        )
-        parts.append(f"<fieldset><legend>{label}</legend>{bounds}</fieldset>\n")
-    parts.append('<button type="reset">Show all</button>\n')
-    return "".join(parts)
-
-
-def _names(mappings: Iterable[Mapping[str, object]]) -> list[str]:
-    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
-
-
 def _figure(card: Card) -> str:
-    words = _text(" ".join(card.expressions).lower())
+    words = _text("\n".join(f" {' '.join(words_of(text))} " for text in card.expressions))
     picture = ""
     if card.picture:
         width, height = card.size
         alternative = _text(", ".join((card.expressions[0], *card.notes[:1])))
         picture = (
+            '<button type="button" class="picture" aria-expanded="false" title="enlarge">'
             f'<img src="{_text(card.picture)}" width="{width}" height="{height}" loading="lazy" '
-            f'decoding="async" alt="{alternative}">'
+            f'decoding="async" alt="{alternative}"></button>'
         )
     expressions = "".join(f"<li>{_marked(text, card)}</li>" for text in card.expressions)
     values = [f"{name} {value:.2f}" for name, value in card.values.items()]

@@ -29,6 +29,9 @@ main {{ display: grid; gap: 1.25rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }}
 figure {{ margin: 0; border-bottom: 1px solid var(--line); padding-bottom: .5rem; }}
 figure[hidden] {{ display: none; }}
+button.picture {{ display: block; padding: 0; border: 0; background: none; cursor: zoom-in; }}
+button.picture[aria-expanded=true] {{ cursor: zoom-out; }}
+figure:has(button[aria-expanded=true]) {{ grid-column: 1 / -1; }}
 img {{ display: block; max-width: 100%; height: auto; }}
 figcaption ul {{ list-style: none; margin: .4rem 0 0; padding: 0; }}
 figcaption p {{ margin: .1rem 0; font-size: .875rem; color: var(--faint); white-space: pre-wrap; }}
@@ -41,12 +44,46 @@ const form = document.querySelector("form");
 const count = document.getElementById("count");
 const figures = [...document.querySelectorAll("figure")].map((element) => ({
   element,
-  words: element.dataset.words,
+  expressions: element.dataset.words.split("\\n"),
   groups: JSON.parse(element.dataset.groups),
   values: JSON.parse(element.dataset.values),
 }));
+function make(name, properties, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+function names(key) {
+  return [...new Set(figures.flatMap((figure) => Object.keys(figure[key])))];
+}
+function addFilters() {
+  const before = form.querySelector("[type=reset]");
+  for (const name of names("groups")) {
+    const choices = [...new Set(figures.flatMap((figure) => figure.groups[name] ?? []))];
+    if (choices.length < 2) continue;
+    const select = make("select", {}, make("option", {value: "", textContent: "all"}),
+      ...choices.map((choice) => make("option", {value: choice, textContent: choice})));
+    select.dataset.group = name;
+    before.before(make("label", {}, `${name} `, select));
+  }
+  for (const name of names("values")) {
+    const bounds = [["least", "0"], ["most", "1"]].map(([bound, value]) => {
+      const input = make("input", {type: "number", min: 0, max: 1, step: 0.05,
+        defaultValue: value, ariaLabel: `${name}: ${bound}`});
+      input.dataset.value = name;
+      input.dataset.bound = bound;
+      return input;
+    });
+    before.before(make("fieldset", {}, make("legend", {textContent: name}), ...bounds));
+  }
+}
+// As `words_of` in gallery.py.
+function wordsOf(text) {
+  return text.toLowerCase().split(/\\s+/).filter(Boolean).map(
+    (part) => part.replace(/^[^\\p{L}\\p{N}]+|[^\\p{L}\\p{N}]+$/gu, "") || part);
+}
 function filter() {
-  const words = form.elements.words.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  const words = wordsOf(form.elements.words.value);
   const groups = [...form.querySelectorAll("[data-group]")].filter((choice) => choice.value);
   // Values beyond the first bounds are hidden only by bounds that somebody has set.
   const bounds = [...form.querySelectorAll("[data-value]")].filter(
@@ -54,8 +91,8 @@ function filter() {
   let shown = 0;
   for (const figure of figures) {
     const visible =
-      words.every((word) => figure.words.includes(word)) &&
-      groups.every((choice) => figure.groups[choice.dataset.group] === choice.value) &&
+      figure.expressions.some((text) => words.every((word) => text.includes(` ${word} `))) &&
+      groups.every((choice) => figure.groups[choice.dataset.group]?.includes(choice.value)) &&
       bounds.every((bound) => {
         const value = figure.values[bound.dataset.value];
         if (value === undefined) return false;
@@ -67,9 +104,17 @@ function filter() {
   }
   count.textContent = `${shown} of ${figures.length} pictures`;
 }
+addFilters();
 form.hidden = false;
 form.addEventListener("input", filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(filter));
+document.querySelector("main").addEventListener("click", (event) => {
+  const button = event.target.closest("button.picture");
+  if (!button) return;
+  const enlarged = button.getAttribute("aria-expanded") === "false";
+  button.setAttribute("aria-expanded", enlarged);
+  button.title = enlarged ? "reduce" : "enlarge";
+});
 filter();
 """

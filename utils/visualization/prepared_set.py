@@ -9,7 +9,7 @@ import numpy as np
 
 from config.errors import UserError
 from config.files import check_folder, check_place, locked, write_bytes
-from config.run_files.missing import missing_files, missing_text
+from config.run_files.missing import missing_files, refuse_missing
 from config.schema import Config
 from data.loading.annotations import Referent, read_annotations
 from data.loading.errors import DataError
@@ -19,14 +19,24 @@ from data.preparation.manifest import check_pairing
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from utils.visualization.drawing import draw_overlay, draw_prediction
-from utils.visualization.gallery import Card, embedded, gallery, is_gallery
+from utils.visualization.gallery import (
+    Card,
+    embedded,
+    gallery,
+    is_gallery,
+    picture_width,
+    words_of,
+)
+from utils.visualization.palette import GRID
 from utils.visualization.panels import contact_sheet
 from utils.visualization.png import is_sealed_png, png_bytes
 
+COMMAND = "data/view.py"
 PAGE, SHEET = ".html", ".png"
 DEFAULT_COUNT = {PAGE: 200, SHEET: 24}
 MOST = {PAGE: 3000, SHEET: 300}  # More would fill memory, here and in the browser.
 SHEET_COLUMNS = 6
+NO_IMAGE = (360, 480)  # Height and width of the gray area in place of an image.
 BOX_AND_MASK = "Box and mask of the ground truth are blue lines around the object."
 
 
@@ -41,6 +51,10 @@ class Chosen:
 
     split: str
     referent: Referent
+
+
+# A referent, its image, its mask, and what is wrong with them; None for what there is not.
+Drawn = Iterator[tuple[Chosen, np.ndarray | None, np.ndarray | None, str | None]]
 
 
 def view_set(
@@ -58,7 +72,8 @@ def view_set(
             that this function has written is replaced, unless it was changed since.
         splits: names of annotation files beside train_set, without .txt; train_set and
             evaluate_set if there are none.
-        words: only referents are shown that have an expression with all these words, in any case.
+        words: only referents are shown that have an expression with all these words, in any case,
+            see `choose`.
         count: most referents to show, evenly spread over those that match; 0 for all, None for
             `DEFAULT_COUNT`. At most `MOST` are possible.
 
@@ -89,7 +104,10 @@ def view_set(
     title += f" with the words {' '.join(words)}" if words else ""
     with Progress(len(shown), "draw", unit="referents") as bar:
         make = _page if path.suffix == PAGE else _sheet
-        content, faults = make(title, shown, Path(config.image_path), masks, bar)
+        faults: list[str] = []
+        content = make(
+            title, _drawn(shown, Path(config.image_path), masks, bar, faults), len(shown)
+        )
     with locked(path.with_name(f".{path.name}.lock"), f"another process is writing {path}"):
         check_output(path)
         write_bytes(path, content)
@@ -107,8 +125,9 @@ def check_output(path: Path) -> None:
     """
     check_folder(path.parent)
     check_place(path)
-    is_view = is_gallery if path.suffix == PAGE else is_sealed_png
-    if os.path.lexists(path) and not is_view(path):
+    if not os.path.lexists(path):
+        return
+    if not (is_gallery(path, COMMAND) if path.suffix == PAGE else is_sealed_png(path)):
         raise UserError(
             f"{path}: was not written by data/view.py, or has changed since; move it, or name "
             "another --output"
@@ -116,12 +135,15 @@ def check_output(path: Path) -> None:
 
 
 def choose(referents: Sequence[Chosen], words: Sequence[str]) -> list[Chosen]:
-    """Those referents that have an expression with all words, compared as whole words."""
-    wanted = {part.lower() for word in words for part in word.split()}
+    """Those referents that have an expression with all words, compared as on the page.
+
+    Whole words are compared, in any case and without punctuation around them.
+    """
+    wanted = {part for word in words for part in words_of(word)}
     return [
         chosen
         for chosen in referents
-        if any(wanted <= {*text.lower().split()} for text in chosen.referent.expressions)
+        if any(wanted <= {*words_of(text)} for text in chosen.referent.expressions)
     ]
 
 
@@ -134,11 +156,11 @@ def spread(chosen: Sequence[Chosen], count: int) -> list[Chosen]:
 
 def _annotation_files(config: Config, splits: Sequence[str]) -> dict[str, Path]:
     """Split → annotation file."""
-    missing = [f for f in missing_files(config, ("image_path",)) if f.key == "image_path"]
-    if missing:
-        raise UserError(missing_text(missing))
+    refuse_missing(f for f in missing_files(config, ("image_path",)) if f.key == "image_path")
     if not splits:
-        paths = dict.fromkeys((Path(config.train_set), Path(config.evaluate_set)))
+        paths = list(dict.fromkeys((Path(config.train_set), Path(config.evaluate_set))))
+        if len({path.stem for path in paths}) < len(paths):
+            return {str(path): path for path in paths}
         return {path.stem: path for path in paths}
     folder = Path(config.train_set).parent
     known = sorted(path.stem for path in folder.glob("*.txt"))
@@ -184,7 +206,7 @@ def _loaded(
 
 def _drawn(
     shown: Sequence[Chosen], images: Path, masks: Masks | None, bar: Progress, faults: list[str]
-) -> Iterator[tuple[Chosen, np.ndarray | None, np.ndarray | None, str | None]]:
+) -> Drawn:
     """Yields each referent with what `_loaded` returns, and collects the faults."""
     for done, chosen in enumerate(shown, start=1):
         image, mask, fault = _loaded(chosen, images, masks)
@@ -194,46 +216,61 @@ def _drawn(
         bar.update(done)
 
 
-def _page(
-    title: str, shown: Sequence[Chosen], images: Path, masks: Masks | None, bar: Progress
-) -> tuple[bytes, list[str]]:
-    """The content of a page, and the faults of referents."""
-    cards, faults = [], list[str]()
-    for chosen, image, mask, fault in _drawn(shown, images, masks, bar, faults):
-        referent = chosen.referent
-        box = ",".join(map(str, referent.box_xyxy_px))
-        notes = [referent.image, f"box {box} · mask-id {referent.mask_id}"]
-        notes += [] if fault is None else [f"fault: {fault}"]
-        address, size = "", (0, 0)
-        if image is not None:
-            picture = draw_overlay(image, None, None, referent.box_xyxy_px, mask)
-            address, size = embedded(picture), (picture.shape[1], picture.shape[0])
-        cards.append(
-            Card(
-                address,
-                size,
-                referent.expressions,
-                tuple(notes),
-                groups={"Split": chosen.split, "Files": "with a fault" if fault else "no fault"},
-            )
-        )
-    return gallery(title, [BOX_AND_MASK], cards), faults
+def _page(title: str, drawn: Drawn, count: int) -> memoryview:
+    """The content of a page of `count` referents."""
+    return gallery(COMMAND, title, [BOX_AND_MASK], (_card(*one, count) for one in drawn))
 
 
-def _sheet(
-    title: str, shown: Sequence[Chosen], images: Path, masks: Masks | None, bar: Progress
-) -> tuple[bytes, list[str]]:
-    """The content of a sheet, which leaves out images that cannot be read, and the faults."""
+def _card(
+    chosen: Chosen,
+    image: np.ndarray | None,
+    mask: np.ndarray | None,
+    fault: str | None,
+    count: int,
+) -> Card:
+    referent = chosen.referent
+    box = ",".join(map(str, referent.box_xyxy_px))
+    notes = [referent.image, f"box {box} · mask-id {referent.mask_id}"]
+    notes += [] if fault is None else [f"fault: {fault}"]
+    address, size = "", (0, 0)
+    if image is not None:
+        width = picture_width(image, count)
+        picture = draw_overlay(image, None, None, referent.box_xyxy_px, mask, width=width)
+        address, size = embedded(picture), (picture.shape[1], picture.shape[0])
+    return Card(
+        address,
+        size,
+        referent.expressions,
+        tuple(notes),
+        groups={
+            "Split": (chosen.split,),
+            "Files": ("no fault" if fault is None else "with a fault",),
+        },
+    )
+
+
+def _sheet(title: str, drawn: Drawn, count: int) -> bytes:
+    """The content of a sheet of `count` referents.
+
+    Raises:
+        DataError: no image can be read.
+    """
     panels: dict[str, list[np.ndarray]] = {}
-    faults: list[str] = []
-    for chosen, image, mask, _ in _drawn(shown, images, masks, bar, faults):
-        if image is not None:
-            texts, box = " / ".join(chosen.referent.expressions), chosen.referent.box_xyxy_px
-            panel = draw_prediction(image, texts, None, None, box, mask)
-            panels.setdefault(chosen.split, []).append(panel)
-    if not panels:
-        raise DataError(f"no image of the set can be read, the first because of {faults[0]}")
+    unread = []
+    for chosen, image, mask, fault in drawn:
+        referent = chosen.referent
+        text, box = " / ".join(referent.expressions), referent.box_xyxy_px
+        if fault is not None:
+            text = f"fault: {fault} / {text}"
+        if image is None:
+            unread.append(fault)
+            panel = draw_prediction(np.full((*NO_IMAGE, 3), GRID, np.uint8), text, None, None)
+        else:
+            panel = draw_prediction(image, text, None, None, box, mask)
+        panels.setdefault(chosen.split, []).append(panel)
+    if len(unread) == count:
+        raise DataError(f"no image of the set can be read, the first because of {unread[0]}")
     sections = {
         f"{split}: {plural(len(found), 'referent')}": found for split, found in panels.items()
     }
-    return png_bytes(contact_sheet(sections, SHEET_COLUMNS, title), sealed=True), faults
+    return png_bytes(contact_sheet(sections, SHEET_COLUMNS, title), sealed=True)

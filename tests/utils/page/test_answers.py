@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.tiny import UNKNOWN_WORD
-from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError, problem_html
+from utils.page.answers import LARGEST_SIDE, SMALLEST_SIDE, Answerer, PageError
+from utils.page.markup import problem_html
 from utils.prediction.expressions import ExpressionReader
 from utils.prediction.grounder import NotFiniteError
 from utils.prediction.predictor import Predictor
@@ -115,7 +116,9 @@ def test_a_photograph_is_encoded_once(predictor, tiny_set, calls):
     answerer = Answerer(predictor)
     first, second = tiny_set.images / "a.png", tiny_set.images / "b.png"
     assert answerer.answer(first, "red box", 0.35, True).image_seconds > 0
-    assert answerer.answer(first, "blue box", 0.35, True).image_seconds == 0
+    again = answerer.answer(first, "blue box", 0.35, True)
+    assert again.image_seconds == 0
+    assert "encoded before + " in again.facts
     answerer.answer(second, "blue box", 0.35, True)
     answerer.answer(first, "blue box", 0.35, True)
     assert calls.count("set_image") == 3

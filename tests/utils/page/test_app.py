@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from utils.page import app
-from utils.page.answers import BUG, NO_UPLOAD, problem_html
+from utils.page.answers import BUG, NO_UPLOAD
+from utils.page.markup import problem_html
 from utils.page.uploads import Uploads
 
 
@@ -23,7 +24,7 @@ def test_a_fault_of_the_server_is_printed_there_and_not_shown(uploads, capsys, e
         raise error("/secret/folder")
 
     values = app._answer(SimpleNamespace(answer=answer), uploads, None, "red box", 0.35, True)
-    assert values == (None, None, problem_html(BUG), None, None)
+    assert values == (None, None, problem_html(BUG), None, None, None)
     printed = capsys.readouterr().err
     assert "Traceback" in printed
     assert "/secret/folder" in printed
@@ -55,7 +56,7 @@ def shown_by(page):
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated")
-def test_the_page_says_what_the_network_can_do(uploads, tmp_path):
+def test_the_page_says_what_the_network_can_do(uploads, tmp_path, monkeypatch):
     pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     predictor = SimpleNamespace(segment_thresh=0.35, use_nls=True, min_score=0.4)
@@ -69,6 +70,17 @@ def test_the_page_says_what_the_network_can_do(uploads, tmp_path):
     assert "synthetic" not in shown_by(plain)
     assert "woman on the left" in shown_by(plain)
     assert "woman on the left" not in shown_by(demo)
+    # Nothing but the functions of the page can be asked for; others run in the browser alone.
+    asked = {}
+
+    def build(questions):
+        asked.update(questions.n_values)
+        return questions
+
+    monkeypatch.setattr(app, "Questions", lambda **given: build(SimpleNamespace(**given)))
+    page, _ = app.build_page(predictor, examples, uploads, local=True)
+    assert sorted(asked.values()) == [1, 4, 5, 5]
+    assert {number for number, fn in page.fns.items() if fn.fn is None}.isdisjoint(asked)
 
 
 def test_gradio_has_what_the_page_reads_of_it():

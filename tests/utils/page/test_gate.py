@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.utils.page.client import Client, as_file, open_page
 from utils.page import gate as gate_module
-from utils.page.answers import NO_UPLOAD, problem_html
+from utils.page.answers import NO_UPLOAD
 from utils.page.gate import (
     FORM_BYTES,
     HEARTBEAT,
@@ -21,6 +21,7 @@ from utils.page.gate import (
     UPLOAD_BYTES,
     Gate,
 )
+from utils.page.markup import problem_html
 from utils.page.uploads import LOCK
 
 pytestmark = pytest.mark.slow

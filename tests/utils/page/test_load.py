@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,7 +45,8 @@ class Visitors:
         (message,) = client.answers()
         if not message["success"] or f"pixels of {size}×400" not in message["output"]["data"][2]:
             return message
-        mine[1] = os.stat(message["output"]["data"][1]["path"]).st_mtime_ns
+        (picture,) = re.findall('src="gradio_api/file=([^"]+)"', message["output"]["data"][1])
+        mine[1] = os.stat(picture).st_mtime_ns
         if number % 3 == 0:
             client.join([None, 0.8, False, 0], self.functions[4])
             (message,) = client.answers()

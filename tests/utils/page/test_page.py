@@ -1,7 +1,8 @@
 """The page in a real browser."""
 
+import itertools
 import json
-import shutil
+import re
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.utils.page.axe import axe_script
 from tests.utils.page.client import free_port
 from tests.utils.prediction.test_photographs import png_of_size
 
@@ -23,44 +25,23 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 60
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1320,1250",
-)  # fmt: skip
+PHONE, DESKTOP = (390, 844), (1280, 900)
 
 
 def need_gradio():
     pytest.importorskip("gradio", reason="pip install -r requirements-page.txt")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    need_gradio()
-    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium with its driver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
 class CountingPredictor:
     """A predictor that counts the calls that run the network."""
 
     def __init__(self, predictor):
-        self._predictor, self.calls = predictor, 0
+        self._predictor, self.calls, self.encoded = predictor, 0, 0
 
     def __getattr__(self, name):
         if name in ("set_image", "predict", "attention"):
             self.calls += 1
+            self.encoded += name == "set_image"
         return getattr(self._predictor, name)
 
 
@@ -81,7 +62,7 @@ def address(predictor, tiny_set, tmp_path_factory):
 
     rows = example_rows(tiny_set.config())
     uploads = Uploads(tmp_path_factory.mktemp("uploads"))
-    page, settings = build_page(predictor, rows, uploads, local=True)
+    page, settings = build_page(predictor, rows, uploads, local=True, demo=True)
     _, address, _ = page.launch(server_name="127.0.0.1", server_port=free_port(), **settings)
     yield address
     page.close(verbose=False)
@@ -90,8 +71,11 @@ def address(predictor, tiny_set, tmp_path_factory):
 class Visitor:
     """A visitor of the page."""
 
-    def __init__(self, browser, address):
+    def __init__(self, browser, address, size=DESKTOP, dark=False):
+        from utils.page.browser import set_screen
+
         self.browser = browser
+        set_screen(browser, *size, dark)
         browser.get_log("performance")
         browser.get(address)
         self.wait(lambda: self.all("#find") and self.all("#words textarea, #words input"))
@@ -129,10 +113,125 @@ class Visitor:
     def answered(self, needle):
         self.wait(lambda: needle in self.text("#facts"))
 
+    def top_and_bottom(self, selector):
+        """Where an element is, in pixels of the window."""
+        place = "const r = arguments[0].getBoundingClientRect(); return [r.top, r.bottom]"
+        return self.browser.execute_script(place, self.one(selector))
+
 
 @pytest.fixture
 def visitor(browser, address):
     return Visitor(browser, address)
+
+
+@pytest.fixture(scope="module")
+def axe(request):
+    return axe_script(request.config.cache.mkdir("axe-core"))
+
+
+def violations(browser, axe):
+    """Serious faults of accessibility: [rule, HTML of the elements]."""
+    browser.execute_script(axe)
+    found = browser.execute_async_script(
+        "axe.run(document, {resultTypes: ['violations']}).then(arguments[0])"
+    )
+    return [
+        (fault["id"], [node["html"][:200] for node in fault["nodes"]])
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+LAYOUTS = [(size, dark) for size in (DESKTOP, PHONE) for dark in (False, True)]
+NAMES = ["desktop, light", "desktop, dark", "phone, light", "phone, dark"]
+
+
+@pytest.mark.parametrize(("size", "dark"), LAYOUTS, ids=NAMES)
+def test_the_answer_is_in_view(browser, address, size, dark):
+    from selenium.webdriver.common.keys import Keys
+
+    visitor = Visitor(browser, address, size, dark)
+    width, height = size
+    scroll = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(scroll) == width
+    background = "return getComputedStyle(document.body).backgroundColor"
+    red, green, blue = re.findall(r"\d+", browser.execute_script(background))[:3]
+    assert (int(red) + int(green) + int(blue) < 3 * 128) == dark
+    # Before the first answer, what will be empty takes no room.
+    for selector in ("#result", "#maps", "#settings", "#weights"):
+        assert not visitor.one(selector).is_displayed()
+    assert "synthetic shapes" in visitor.text("p.note")
+    visitor.all("#examples tbody td")[1].send_keys(Keys.ENTER)
+    visitor.wait(lambda: visitor.all("#attention_box img"))
+    visitor.wait(lambda: visitor.top_and_bottom("#result img")[1] <= height)
+    top, bottom = visitor.top_and_bottom("#result img")
+    assert 0 <= top < bottom <= height
+    assert browser.execute_script(scroll) == width
+    for selector in ("#result", "#maps", "#settings", "#weights"):
+        assert visitor.one(selector).is_displayed()
+    find, examples = visitor.top_and_bottom("#find"), visitor.top_and_bottom("#examples")
+    if size == PHONE:  # The answer is right below the button, the examples are below the answer.
+        assert 0 <= visitor.top_and_bottom("#answer")[0] - find[1] < 30
+        assert examples[0] > visitor.top_and_bottom("#maps")[1]
+    else:
+        assert 0 <= examples[0] - find[1] < 60
+    for image in visitor.all("#answer img"):
+        assert "red box" in image.get_attribute("alt")
+    assert "ASNLS" in visitor.text("#settings")
+    assert "suppression" in visitor.text("#settings")
+    assert "the brighter a place" in visitor.text("#attention_mask")
+    assert re.search(r"red \d+\s%\s*box \d+\s%", visitor.text("#weights p.words"))
+
+
+@pytest.mark.parametrize(("size", "dark"), LAYOUTS, ids=NAMES)
+def test_there_are_no_serious_faults_of_accessibility(browser, address, axe, size, dark):
+    visitor = Visitor(browser, address, size, dark)
+    assert violations(browser, axe) == []
+    visitor.ask("red box")
+    visitor.answered("Choose a photograph first.")
+    assert violations(browser, axe) == []
+    visitor.all("#examples tbody td")[2].click()
+    visitor.wait(lambda: visitor.all("#attention_box img"))
+    assert violations(browser, axe) == []
+
+
+def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(visitor):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    visitor.all("#examples tbody td")[0].send_keys(Keys.ENTER)
+    visitor.wait(lambda: visitor.all("#attention_box img"))
+    browser = visitor.browser
+    browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached, outlines = [], {}
+    block = (
+        "const e = document.activeElement; const s = getComputedStyle(e);"
+        "return [e.closest('[id]:not([id^=range])')?.id, s.outlineStyle, s.outlineWidth]"
+    )
+    for _ in range(30):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        name, style, width = browser.execute_script(block)
+        reached.append(name)
+        outlines.setdefault(name, (style, width))
+    order = [name for name, _ in itertools.groupby(reached)]
+    expected = ["photograph", "words", "find", "threshold", "use_nls", "min_score", "examples"]
+    assert [name for name in order if name in expected][: len(expected)] == expected
+    assert all(outlines[name] == ("solid", "3px") for name in expected)
+
+
+def test_expressions_about_one_photograph_encode_it_once(visitor, predictor, tmp_path):
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "once.png")
+    before = predictor.encoded
+    visitor.ask("red box", tmp_path / "once.png")
+    visitor.answered("pixels of 50×40")
+    assert "encoded before" not in visitor.text("#facts")
+    title = visitor.browser.title
+    for expression in ("blue box", "${document.title = 1} {{value}}"):
+        visitor.ask(expression)
+        visitor.wait(lambda expression=expression: expression in visitor.text("#result"))
+    assert "encoded before" in visitor.text("#facts")
+    assert predictor.encoded == before + 1
+    assert visitor.browser.title == title
 
 
 def test_an_example(visitor, predictor):
@@ -142,7 +241,7 @@ def test_an_example(visitor, predictor):
     visitor.wait(lambda: all(visitor.picture(n) for n in ("result", "attention_mask")))
     for name in ("result", "attention_mask", "attention_box"):
         image = visitor.one(f"#{name} img")
-        visitor.wait(lambda image=image: int(image.get_attribute("naturalWidth")) == 560)
+        assert int(image.get_attribute("naturalWidth")) == 560
     asked = visitor.one("#words textarea, #words input").get_property("value")
     assert asked == "round thing right"
 

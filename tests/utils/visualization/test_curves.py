@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from utils.visualization.curves import DOTS_PER_INCH, PANEL_INCHES, draw_curves
+from utils.visualization.curves import DOTS_PER_INCH, PANEL_INCHES, _panels, draw_curves
 from utils.visualization.palette import BLUE, VERMILION
 
 WIDTH, HEIGHT = (round(inches * DOTS_PER_INCH) for inches in PANEL_INCHES)
@@ -46,6 +46,16 @@ def test_a_rising_value_rises():
     assert np.ptp(columns) > 0.5 * WIDTH
     early, late = columns < columns.min() + 20, columns > columns.max() - 20
     assert heights[early].mean() > heights[late].mean() + 100
+
+
+def test_averages_of_the_weights_have_curves_of_their_own():
+    rows = [{"epoch": k, "val": {"det_acc": 0.5}} for k in (1, 2)]
+    averaged = [{**row, "val_ema": {"det_acc": 0.9}} for row in rows]
+    assert list(_panels(averaged, 0.5)["Validation, %"].items()) == [
+        ("Acc@0.5", [(1, 50.0), (2, 50.0)]),
+        ("Acc@0.5 (ema)", [(1, 90.0), (2, 90.0)]),
+    ]
+    assert list(_panels(rows, 0.5)["Validation, %"]) == ["Acc@0.5"]
 
 
 def test_an_axis_near_zero_starts_there():

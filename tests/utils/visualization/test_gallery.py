@@ -3,14 +3,25 @@
 import html
 import io
 import re
-import shutil
+import tempfile
+import tracemalloc
 from base64 import b64decode
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils.visualization.gallery import Card, embedded, gallery, is_gallery, picture_address
+from config.errors import NoSpaceError
+from utils.visualization.gallery import (
+    FEW,
+    Card,
+    embedded,
+    gallery,
+    is_gallery,
+    picture_address,
+    picture_width,
+    words_of,
+)
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -20,14 +31,14 @@ def card(expression="red box", picture="./a.png", **changes):
 
 
 def page(*cards, title="a set"):
-    return gallery(title, ["a note"], cards).decode()
+    return bytes(gallery("test.py", title, ["a note"], cards)).decode()
 
 
 def test_texts_are_shown_as_they_are():
     text = f"\"'&{SCRIPT}\ud800"
     written = page(
-        card(text, notes=(text,), groups={text: text}, values={text: 0.5}),
-        card("b", groups={text: "other"}),
+        card(text, notes=(text,), groups={text: (text,)}, values={text: 0.5}),
+        card("b", groups={text: ("other",)}),
         title=text,
     )
     assert written.count("<script") == 1
@@ -56,13 +67,37 @@ def test_words_that_the_network_does_not_see_are_marked():
     assert f"<li>{marked}</li>" in written
 
 
-def test_only_filters_with_a_choice_are_shown():
-    one = page(card(groups={"Split": "val"}), card(groups={"Split": "val"}))
-    assert "<select" not in one
-    two = page(card(groups={"Split": "val"}), card(groups={"Split": "train"}))
-    assert re.findall('<option value="([^"]*)">', two) == ["", "val", "train"]
-    assert "fieldset>" not in two.split("</style>")[1].split("<script")[0]
-    assert page(card(values={"Score": 0.25})).count('data-value="Score"') == 2
+def test_words_are_found_without_case_and_punctuation():
+    assert words_of(" The  man's \"Hat\", (left) # ÉTÉ! _x_") == [
+        "the", "man's", "hat", "left", "#", "été", "x",
+    ]  # fmt: skip
+    assert 'data-words=" red box "' in page(card("Red box."))
+
+
+def test_large_photographs_stay_sharp():
+    small, large = np.zeros((60, 80, 3), np.uint8), np.zeros((3000, 4000, 3), np.uint8)
+    coco = np.zeros((640, 480, 3), np.uint8)
+    assert [picture_width(image, FEW) for image in (small, coco, large)] == [480, 640, 1280]
+    assert [picture_width(image, FEW + 1) for image in (small, coco, large)] == [480, 640, 640]
+
+
+def test_cards_are_written_as_they_come():
+    """Pages of thousands of pictures do not fit into memory several times."""
+    picture = "data:image/jpeg;base64," + "A" * (1 << 20)
+    tracemalloc.start()
+    try:
+        content = gallery("test.py", "a set", [], (card(picture=picture) for _ in range(50)))
+        assert len(content) > 50 << 20
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_full_disk_for_temporary_files_is_named(small_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk(200_000)))
+    cards = (card(picture="x" * 100_000) for _ in range(5))
+    with pytest.raises(NoSpaceError, match="the disk is full"):
+        gallery("test.py", "a set", [], cards)
 
 
 def test_an_embedded_picture_keeps_its_colors():
@@ -75,50 +110,43 @@ def test_an_embedded_picture_keeps_its_colors():
         np.testing.assert_allclose(np.asarray(image).astype(int), picture, atol=12)
 
 
-def test_a_page_is_recognized_until_it_is_changed(tmp_path):
+def test_a_page_is_recognized_by_its_command_until_it_is_changed(tmp_path):
     path, link = tmp_path / "index.html", tmp_path / "link.html"
-    content = gallery("a set", [], [card()])
+    content = bytes(gallery("test.py", "a set", [], [card()]))
     path.write_bytes(content)
-    assert is_gallery(path)
+    assert is_gallery(path, "test.py")
+    assert not is_gallery(path, "data/view.py")
     link.symlink_to(path)
-    assert not is_gallery(link)
-    assert not is_gallery(tmp_path)
-    assert not is_gallery(tmp_path / "missing.html")
+    assert not is_gallery(link, "test.py")
+    assert not is_gallery(tmp_path, "test.py")
+    assert not is_gallery(tmp_path / "missing.html", "test.py")
     for changed in (
         content.replace(b"red", b"big", 1), content + b"\n", content[:-1], b"", content[-90:]
     ):  # fmt: skip
         path.write_bytes(changed)
-        assert not is_gallery(path)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium with its driver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+        assert not is_gallery(path, "test.py")
+    path.write_bytes(content.replace(b"test.py", b"test.js"))
+    assert not is_gallery(path, "test.js")
 
 
 @pytest.mark.slow
 def test_filters_in_a_browser(browser, tmp_path):
     Image.new("RGB", (40, 30), (230, 159, 0)).save(tmp_path / "a ü.png")
     address = picture_address("a ü.png")
-    cards = [
-        card("red box", address, groups={"Split": "val"}, values={"Box IoU": 0.2}),
-        card(f"blue box {SCRIPT}", address, groups={"Split": "train"}, values={"Box IoU": 0.6}),
-        card("red disk", address, groups={"Split": "train"}, values={"Box IoU": 0.9, "Score": 7.3}),
-        card("red ring", embedded(np.zeros((30, 40, 3), np.uint8)), groups={"Split": "val"}),
+    groups = [
+        {"Split": ("val",), "One": ("x",)},
+        {"Split": ("train",)},
+        {"Split": ("val", "train")},
     ]
-    (tmp_path / "index.html").write_bytes(gallery("a set", [], cards))
+    cards = [
+        card("Red box,", address, groups=groups[0], values={"Box IoU": 0.2}),
+        card(f"blue box {SCRIPT}", address, groups=groups[1], values={"Box IoU": 0.6}),
+        card("red disk", address, groups=groups[1], values={"Box IoU": 0.9, "Score": 7.3}),
+        Card(embedded(np.zeros((30, 400, 3), np.uint8)), (400, 30), ("red ring", "reddish hat"),
+             groups=groups[2]),
+    ]  # fmt: skip
+    (tmp_path / "index.html").write_bytes(gallery("test.py", "a set", [], cards))
+    browser.set_window_size(700, 800)
     browser.get((tmp_path / "index.html").as_uri())
 
     def shown():
@@ -136,12 +164,18 @@ def test_filters_in_a_browser(browser, tmp_path):
 
     assert shown() == [0, 1, 2, 3]
     widths = "return [...document.images].map((image) => image.naturalWidth)"
-    assert browser.execute_script(widths) == [40, 40, 40, 40]
-    put("[name=words]", "RED di")
-    assert shown() == [2]
+    assert browser.execute_script(widths) == [40, 40, 40, 400]
+    # As --words of data/view.py: whole words of one expression, without punctuation.
+    for words, found in (("RED (disk)", [2]), ("redd", []), ("ring hat", []), ("hat", [3])):
+        put("[name=words]", words)
+        assert shown() == found
     put("[name=words]", "red")
+    assert shown() == [0, 2, 3]
     put("[data-group=Split]", "val")
     assert shown() == [0, 3]
+    # Only filters with something to choose from.
+    selects = "return [...document.querySelectorAll('select')].map((s) => s.dataset.group)"
+    assert browser.execute_script(selects) == ["Split"]
     put("[data-bound=most]", "0.5")
     assert shown() == [0]
     assert browser.execute_script("return document.getElementById('count').textContent") == (
@@ -154,4 +188,17 @@ def test_filters_in_a_browser(browser, tmp_path):
     assert shown() == [1, 2]
     put("[data-value=Score][data-bound=most]", "0.9")
     assert shown() == []
+    browser.execute_script("document.querySelector('form').reset()")
+    put("[data-group=Split]", "train")
+    assert shown() == [1, 2, 3]  # One of them is of both splits.
+
+    width = "return document.images[3].getBoundingClientRect().width"
+    before = browser.execute_script(width)
+    button = browser.find_elements("css selector", "button.picture")[3]
+    assert button.get_attribute("aria-expanded") == "false"
+    button.send_keys("\n")
+    assert button.get_attribute("aria-expanded") == "true"
+    assert browser.execute_script(width) == 400 > before
+    button.click()
+    assert browser.execute_script(width) == before
     assert browser.get_log("browser") == []

@@ -35,7 +35,14 @@ def test_a_sealed_picture_is_recognized_until_it_is_changed(shape, tmp_path):
     path.write_bytes(png_bytes(image))
     assert not is_sealed_png(path)
     content = png_bytes(image, sealed=True)
-    for changed in (b"", content[: len(content) // 2], content.replace(b"IDAT", b"IDOT")):
+    assert content[:-1] != content[:-1].replace(b"IDAT", b"IDOT")
+    for changed in (
+        b"",
+        content[: len(content) // 2],
+        content.replace(b"IDAT", b"IDOT"),
+        content + b"a note",
+        b"\n" + content,
+    ):
         path.write_bytes(changed)
         assert not is_sealed_png(path)
     assert not is_sealed_png(tmp_path)

@@ -1,7 +1,10 @@
 """A prepared set is shown as it is, and nothing foreign is replaced."""
 
+import html
+import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from config.errors import UserError
 from data.loading.annotations import Referent
 from data.loading.errors import DataError
 from utils.visualization import prepared_set
+from utils.visualization.gallery import gallery
+from utils.visualization.palette import GRID
+from utils.visualization.panels import contact_sheet
 from utils.visualization.prepared_set import Chosen, choose, spread, view_set
 
 
@@ -24,10 +30,16 @@ def texts(path):
     return [tuple(re.findall("<li>(.*?)</li>", figure)) for figure in figures]
 
 
+def splits(path):
+    """The split of each picture of a page."""
+    groups = re.findall('data-groups="(.*?)"', path.read_text(encoding="utf-8"))
+    return [split for text in groups for split in json.loads(html.unescape(text))["Split"]]
+
+
 def test_words_are_whole_and_of_one_expression():
-    referents = [chosen("Red box", "left"), chosen("reddish box"), chosen("the box", "red one")]
+    referents = [chosen("Red box.", "left"), chosen("reddish box"), chosen("the box", "red one")]
     assert choose(referents, ["BOX", "red"]) == referents[:1]
-    assert choose(referents, ["red box"]) == referents[:1]
+    assert choose(referents, ["red, box"]) == referents[:1]
     assert choose(referents, []) == referents
 
 
@@ -43,7 +55,7 @@ def test_a_page_of_both_sets(tiny_set, tmp_path):
     expected = [referent.expressions for referent in (*tiny_set.train, *tiny_set.val)]
     assert texts(path) == expected
     assert "11 referents of 11, in " in said
-    assert '<option value="train">' in path.read_text(encoding="utf-8")
+    assert splits(path) == ["train"] * len(tiny_set.train) + ["val"] * len(tiny_set.val)
     assert path.read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 11
 
 
@@ -55,6 +67,17 @@ def test_a_page_of_one_split_some_words_and_few_referents(tiny_set, tmp_path):
         view_set(tiny_set.config(), path, splits=["val"], words=["green"])
     with pytest.raises(UserError, match=r"has no test\.txt; its splits are .*train, val"):
         view_set(tiny_set.config(), path, splits=["test"])
+
+
+def test_two_files_of_one_name_are_both_shown(tiny_set, tmp_path):
+    config = tiny_set.config()
+    other = tmp_path / "other" / Path(config.evaluate_set).name
+    other.parent.mkdir()
+    shutil.copyfile(config.train_set, other)
+    view_set(tiny_set.config(train_set=str(other)), tmp_path / "view.html")
+    assert splits(tmp_path / "view.html") == (
+        [str(other)] * len(tiny_set.train) + [config.evaluate_set] * len(tiny_set.val)
+    )
 
 
 def test_a_sheet_is_replaced_until_it_is_changed(tiny_set, tmp_path):
@@ -75,7 +98,13 @@ def test_a_sheet_is_replaced_until_it_is_changed(tiny_set, tmp_path):
 
 
 def test_foreign_files_are_kept(tiny_set, tmp_path):
-    for name, content in (("a.html", b"<p>mine</p>"), ("a.png", b"mine"), ("b.html", b"")):
+    page = bytes(gallery("predict.py", "2 results", [], []))
+    for name, content in (
+        ("a.html", b"<p>mine</p>"),
+        ("c.html", page),
+        ("a.png", b"mine"),
+        ("b.html", b""),
+    ):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"move it, or name another --output"):
@@ -98,7 +127,7 @@ def test_other_suffixes_and_too_many_referents_are_refused(tiny_set, tmp_path, m
     view_set(tiny_set.config(), tmp_path / "view.html", count=10)
 
 
-def test_faults_are_shown_with_the_others(tiny_set, tmp_path):
+def test_faults_are_shown_with_the_others(tiny_set, tmp_path, monkeypatch):
     images, masks = tmp_path / "images", tmp_path / "masks"
     shutil.copytree(tiny_set.images, images)
     shutil.copytree(tiny_set.masks, masks)
@@ -111,7 +140,19 @@ def test_faults_are_shown_with_the_others(tiny_set, tmp_path):
     assert "2 referents with a fault, the first: " in said
     assert page.count("<p>fault: ") == 2
     assert page.count("<img ") == 5
+    drawn = []
+
+    def watched(sections, *rest):
+        drawn.extend(panel for panels in sections.values() for panel in panels)
+        return contact_sheet(sections, *rest)
+
+    monkeypatch.setattr(prepared_set, "contact_sheet", watched)
     assert "2 referents with a fault" in view_set(config, tmp_path / "view.png", splits=["val"])
+    assert len(drawn) == len(tiny_set.val)
+    # Gray stands in place of the image of c.png, and the caption names the fault.
+    gray = [panel for panel in drawn if (panel[:360] == GRID).all()]
+    assert [panel.shape[1] for panel in gray] == [480]
+    assert (gray[0][360:] < 100).any()
     for path in images.iterdir():
         path.write_bytes(b"broken")
     with pytest.raises(DataError, match="no image of the set can be read"):
