@@ -6,7 +6,8 @@
 # make demo-backbone  retrain data/demo_backbone.weights.h5, which the demo starts from
 # make demo-model     train the network of data/demo_model/, which predict.py uses by default, on
 #                     larger scenes (up to 90 minutes)
-# make pictures       draw the README's pictures of predictions with the current code
+# make pictures       draw the README's pictures with the current code; that of the page needs
+#                     Chromium and its driver, and stays as it is without them
 # make test           lint, type-check and run all tests
 # make coverage       the same tests, with coverage: half as long again
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
@@ -98,10 +99,11 @@ demo-model: install data/demo_large/prepared
 	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
 		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --output data/demo_model
 
-# assets/demo.jpg of the README.
-pictures: install data/demo_large/prepared
+# assets/demo.jpg and assets/page.jpg of the README.
+pictures: install-dev data/demo_large/prepared
 	$(BIN)/python -m utils.showcase --weights data/demo_model/mcn.weights.h5 $(DEMO_MODEL) \
 		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --sheet assets/demo.jpg --overwrite
+	$(BIN)/python -m utils.page.screenshot --output assets/page.jpg --overwrite
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from config.errors import UserError
 from tests.limits import mounted_disk
 from tests.tiny import ANCHORS, network_config, scramble, write_prepared_set
 
@@ -84,3 +85,16 @@ def grounder(network):
     from utils.prediction.grounder import Grounder
 
     return Grounder(network(), ANCHORS)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium without a window, see `utils.page.browser.open_browser`."""
+    from utils.page.browser import open_browser
+
+    with contextlib.ExitStack() as stack:
+        try:
+            chrome = stack.enter_context(open_browser(tmp_path_factory.mktemp("profile")))
+        except UserError as error:
+            pytest.skip(str(error))
+        yield chrome

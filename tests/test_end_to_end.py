@@ -178,14 +178,14 @@ def test_tensorboard_serves_curves_and_pictures(trained):
         ((run, names),) = tags.items()
         for name in (
             "train/learning_rate", "train/xy", "train/wh", "train/confidence", "train/mask",
-            "train/cem", "train/l2", "val/det_acc", "val/seg_iou", "val/ie_score",
-            "val/overall_iou", "val/Prec@0.5", "val/Prec@0.95",
+            "train/cem", "train/l2", "val/Acc@0.5", "val/mean IoU", "val/inconsistency (IE)",
+            "val/overall IoU", "val/Prec@0.5", "val/Prec@0.95", "step/loss", "step/learning_rate",
         ):  # fmt: skip
             assert name in names
-        points = ask(f"/data/plugin/scalars/scalars?run={run}&tag=val/det_acc")
+        points = ask(f"/data/plugin/scalars/scalars?run={run}&tag=val/Acc@0.5")
         assert [step for _, step, _ in points] == [1, 2]
         ((_, pictures),) = ask("/data/plugin/images/tags").items()
-        assert "val/0" in pictures
+        assert {"val/best/0", "val/worst/0"} <= set(pictures)
     finally:
         server.terminate()
         server.wait(timeout=20)

@@ -68,6 +68,7 @@ MODULE_COMMANDS = (
     "model.weights",
     "utils.evaluation.compare",
     "utils.export",
+    "utils.page.screenshot",
     "utils.pretrain",
     "utils.reproduce",
     "utils.showcase",
@@ -78,6 +79,7 @@ COMMANDS = {
     "utils.showcase",
     "utils.evaluation.compare",
     "utils.export.__main__",
+    "utils.page.screenshot",
     "model.weights.__main__",
     *(s[:-3].replace("/", ".") for s in SCRIPTS if "/" in s),
 }
@@ -87,16 +89,29 @@ MOST_MODULES = 12
 IMPORTS_INSIDE_FUNCTIONS = {
     "config.bert.folder": ({"keras_hub"}, "optional package"),
     "config.quiet": ({"tensorflow"}, "silences the messages of this very import"),
+    "data.preparation.raw.parquet": ({"pyarrow"}, "optional package"),
     "data.preparation.segmentation": ({"pycocotools"}, "not needed for masks that are images"),
     "data.text.pipeline_vectors": ({"spacy"}, "slow to load, and cached vectors do not need it"),
     "data.text.sources": ({"spacy"}, "slow to load, and cached word vectors do not need it"),
     "model.weights": ({"model"}, "`python -m model.weights inspect` does not load TensorFlow"),
     "model.weights.layouts": ({"model"}, "`python -m model.weights inspect`, too"),
-    "utils.export.files": ({"onnx", "tf2onnx"}, "optional packages"),
+    "utils.page.browser": ({"selenium"}, "optional package"),
+    "utils.prediction.engines.conversion": ({"onnx", "tf2onnx"}, "optional packages"),
+    "utils.prediction.engines.onnxruntime_engine": ({"onnxruntime"}, "optional package"),
+    "utils.prediction.engines.openvino_engine": ({"openvino"}, "optional package"),
     "utils.page.app": ({"gradio", "starlette"}, "optional package, and what it is built on"),
     "utils.visualization.curves": ({"matplotlib"}, "slow to load, and evaluation draws no curves"),
 }
-HEAVY = ("tensorflow", "keras", "keras_hub", "spacy", "tf2onnx", "onnxruntime", "matplotlib")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "keras_hub",
+    "spacy",
+    "tf2onnx",
+    "onnxruntime",
+    "openvino",
+    "matplotlib",
+)
 
 FILES = sorted([*ROOT.glob("*.py"), *(p for wing in WINGS for p in (ROOT / wing).rglob("*.py"))])
 FOLDERS = sorted({path.parent for path in FILES} - {ROOT})

@@ -106,15 +106,15 @@ def test_one_photograph(folder):
         json.loads(line) for line in (results / "predictions.jsonl").read_text().splitlines()
     ]
     assert [record["expression"] for record in records] == ["red box", "the zorblax"]
-    for number, record in enumerate(records, start=1):
+    for name, record in zip(("1_red-box", "2_the-zorblax"), records, strict=True):
         left, top, right, bottom = record["box_xyxy"]
         assert 0 <= left <= right <= 60
         assert 0 <= top <= bottom <= 100
-        mask = np.asarray(Image.open(results / f"turned_{number}_mask.png")) > 0
+        mask = np.asarray(Image.open(results / f"turned_{name}_mask.png")) > 0
         assert mask.shape == (100, 60)
         assert mask.sum() == record["mask_area"]
         np.testing.assert_array_equal(coco_mask.decode(record["mask_rle"]), mask)
-        with Image.open(results / f"turned_{number}.png") as picture:
+        with Image.open(results / f"turned_{name}.png") as picture:
             assert picture.width == 480 * 60 / 100  # as upright as the photograph
             assert picture.height > 480
 

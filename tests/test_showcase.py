@@ -147,7 +147,7 @@ def test_the_command(network, tiny_set, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_sheet_of_answers(network, tiny_set, tmp_path, capsys):
+def test_a_sheet_of_answers(network, tiny_set, tmp_path, capsys, monkeypatch):
     weights = tmp_path / "run" / "best.weights.h5"
     save_weights(network(), weights)
     (weights.parent / "config.json").write_text(json.dumps(tiny_set.config().to_dict()))
@@ -160,7 +160,18 @@ def test_a_sheet_of_answers(network, tiny_set, tmp_path, capsys):
         assert sheet.width == 1500
         assert sheet.height > 3 * 100
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(showcase, "draw_sheet", lambda *_: b"another")
     main([*arguments, "--overwrite"])
+    assert path.read_bytes() == b"another"
+
+    def replaced_meanwhile(*_):
+        weights.write_bytes(weights.read_bytes())
+        return b"of other settings"
+
+    monkeypatch.setattr(showcase, "draw_sheet", replaced_meanwhile)
+    with pytest.raises(UserError, match="was replaced while it was loaded"):
+        main([*arguments, "--overwrite"])
+    assert path.read_bytes() == b"another"
 
 
 def test_a_sheet_replaces_nothing_without_overwrite(tmp_path):

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "parameters: "
-TIMES = ("train/seconds", "train/samples_per_s")
+# Other in each run: times, and settings, among them the folder of the run.
+OTHER = ("train/seconds", "train/samples_per_s", "settings", "_hparams_/session_start_info")
 
 
 class Run:
@@ -87,7 +88,7 @@ class Run:
         for record in records:
             del record["train"]["seconds"], record["train"]["samples_per_s"]
         found["records"] = records
-        events = EventAccumulator(str(self.log / "tensorboard"), size_guidance={"tensors": 0})
+        events = EventAccumulator(str(self.log), size_guidance={"tensors": 0})
         events.Reload()
         for tag in events.Tags()["tensors"]:
             values = [
@@ -95,7 +96,7 @@ class Run:
             ]
             steps = [step for step, _ in values]
             found[f"steps of {tag}"] = steps
-            if tag not in TIMES:
+            if tag not in OTHER:
                 found[f"events of {tag}"] = np.stack([value for _, value in values])
         return found
 

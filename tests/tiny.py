@@ -29,6 +29,7 @@ RUN = {
     "eval_batch_size": 2,
     "workers": 2,
     "epoches": 2,
+    "log_images": 0,
     "steps": [30, 35, 40],
 }
 ANCHORS = np.array([(20, 24), (40, 40), (60, 50)], np.float32)

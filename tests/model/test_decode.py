@@ -34,6 +34,13 @@ def test_every_cell_by_hand():
                 assert float(confidence[place]) == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
+def test_huge_boxes_are_numbers_that_files_can_hold():
+    raw = np.full((1, 3, 3, 15), 3e38, np.float32)
+    box, score = best_box(tf.constant(raw), ANCHORS, 96)
+    assert np.abs(box).max() < 2**53
+    assert float(score[0]) == 1
+
+
 def test_best_box_by_hand():
     raw = np.zeros((2, 3, 3, 3, 5), np.float32)
     raw[..., 4] = -3

@@ -1,11 +1,14 @@
 """Which networks and pictures are those of the demo, and what is said about others."""
 
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from config.schema import PROJECT_ROOT, Config, load_config
+from data.loading.annotations import read_annotations
 from utils.demo import DEMO_WEIGHTS, demo_warning, is_demo_network, is_demo_scene
 
 SCENES = sorted((DEMO_WEIGHTS.parent / "scenes").iterdir())
@@ -58,3 +61,29 @@ def test_the_warning_names_the_reasons(tmp_path):
         in both
     )
     assert "x" * 21 not in demo_warning(SCENES[0], ["x" * 1000])
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page_are_answered_right():
+    from utils.page.app import EXAMPLES, example_rows
+    from utils.prediction.predictor import Predictor
+
+    config = load_config(DEMO_WEIGHTS.parent / "config.json")
+    truth = {
+        (referent.image, expression): np.array(referent.box_xyxy_px)
+        for referent in read_annotations(config.evaluate_set)
+        for expression in referent.expressions
+    }
+    predictor = Predictor.from_config(config, DEMO_WEIGHTS)
+    rows = example_rows(config)
+    assert len(rows) == EXAMPLES
+    for path, expression in rows:
+        predictor.set_image(path)
+        (prediction,) = predictor.predict(expression)
+        box, true_box = prediction.box_xyxy, truth[Path(path).name, expression]
+        sides = np.maximum(np.minimum(box, true_box)[2:] - np.maximum(box, true_box)[:2], 0)
+        areas = [np.prod(b[2:] - b[:2]) for b in (box, true_box)]
+        assert sides.prod() / (sum(areas) - sides.prod()) > 0.7, (path, expression)
+        left, top, right, bottom = true_box.round().astype(int)
+        inside = prediction.mask[top:bottom, left:right].sum()
+        assert inside > 0.9 * prediction.mask.sum() > 0.2 * areas[1], (path, expression)

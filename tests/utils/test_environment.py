@@ -6,8 +6,16 @@ import subprocess
 import keras
 import pytest
 
+from config.schema import PROJECT_ROOT, Config
 from utils import environment
-from utils.environment import device_line, git_revision, parameters_line, versions
+from utils.environment import (
+    device_line,
+    git_revision,
+    parameters_line,
+    settings_line,
+    shown_path,
+    versions,
+)
 
 
 def test_revision_of_the_project_and_of_no_other_repository(tmp_path):
@@ -33,7 +41,7 @@ def test_versions_never_fail_without_git(monkeypatch):
 @pytest.mark.parametrize(
     ("gpus", "line"),
     [
-        ([], r"CPU, \d+ threads"),
+        ([], r"CPU, \d+ threads?"),
         (["NVIDIA A100", "Tesla T4", "NVIDIA A100"], "2 × NVIDIA A100, Tesla T4"),
     ],
 )
@@ -52,3 +60,29 @@ def test_parameters_are_counted():
     assert parameters_line(model) == f"parameters: {trained} trained, {frozen} frozen"
     large = keras.Sequential([keras.Input((1000,)), keras.layers.Dense(1000)])
     assert parameters_line(large) == "parameters: 1,001,000 trained, 0 frozen"
+
+
+def test_changed_settings_are_shown_as_set_takes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Config(
+        lr=0.0005,
+        steps=[1, 2],
+        backbone="vgg",
+        train_set=str(tmp_path / "train.txt"),
+        evaluate_set=str(PROJECT_ROOT / Config().evaluate_set),
+    )
+    keys = ["lr", "steps", "train_set", "evaluate_set", "batch_size"]
+    assert settings_line(config, keys) == (
+        "settings other than the defaults: train_set=train.txt lr=0.0005 steps=[1,2]"
+    )
+    assert settings_line(Config(), keys) == "settings other than the defaults: none"
+    long = settings_line(config.replace(train_set=f"/{'a' * 90}/b-c.txt"), keys).splitlines()
+    assert [line.split() for line in long[1:]] == [
+        [f"train_set=/{'a' * 90}/b-c.txt"], ["lr=0.0005", "steps=[1,2]"],
+    ]  # fmt: skip
+
+
+def test_paths_are_shown_from_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "log" / "a") == "log/a"
+    assert shown_path("/elsewhere/a") == "/elsewhere/a"
