@@ -72,9 +72,9 @@ class Checkpoints:
         self.optimizer = optimizer
         self.writer = writer
         self._last_is_damaged = False
-        self._skipped = 0  # Steps of the run that were skipped until the last save.
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
+        self._saved_updates = int(optimizer.iterations.numpy())  # Those that the last state contains.
 
     @property
     def found(self) -> list[Path]:
@@ -84,8 +84,9 @@ class Checkpoints:
     def save(self, state: RunState) -> None:
         """Writes the variables of network and optimizer, and `state`, to `last.state.h5`.
 
-        The state that was there becomes the previous one, unless steps were skipped since: then the
-        update before them may have spoiled the network, and the previous state stays.
+        The state that was there becomes the previous one, unless no step has updated the network
+        since: an update that spoiled it, so that all steps after it are skipped, then leaves the
+        state from before it as the previous one.
 
         Raises:
             CheckpointError: a variable is not finite. Nothing was written then.
@@ -104,10 +105,12 @@ class Checkpoints:
             file["run_state"] = np.frombuffer(text, np.uint8)
             for group, variables in self._variables().items():
                 _write_group(file.create_group(group), variables, state.position)
-        if self.last_path.exists() and not (self._last_is_damaged or state.skipped > self._skipped):
+        updates = int(self.optimizer.iterations.numpy())
+        updated = updates > self._saved_updates
+        if self.last_path.exists() and updated and not self._last_is_damaged:
             _keep(self.last_path, self.previous_path)
         next_path.replace(self.last_path)
-        self._last_is_damaged, self._skipped = False, state.skipped
+        self._last_is_damaged, self._saved_updates = False, updates
 
     def restore(self) -> RunState | None:
         """Fills network and optimizer from `last.state.h5`, or from the one before.
@@ -144,13 +147,13 @@ class Checkpoints:
     def _restore(self, path: Path) -> RunState:
         with _opened_state(path) as file:
             state = _run_state(file)
-            self._skipped = state.skipped
             groups = self._variables().items()
             for group, variables in groups:
                 self._compare(file, group, variables, path)
             for group, variables in groups:
                 for dataset, variable in zip(_datasets(file[group]), variables, strict=True):
                     variable.assign(dataset[()])
+        self._saved_updates = int(self.optimizer.iterations.numpy())
         return state
 
     def save_best(self, file: str = BEST) -> str | None:

@@ -54,37 +54,53 @@ def values(model, optimizer):
     return [v.numpy() for v in [*model.variables, *optimizer.variables]]
 
 
+def save_updated(checkpoints, state):
+    """Saves as after an update of the network."""
+    checkpoints.optimizer.iterations.assign_add(1)
+    checkpoints.save(state)
+
+
 def assert_equal(arrays, expected):
     for array, wanted in zip(arrays, expected, strict=True):
         np.testing.assert_array_equal(array, wanted)
 
 
-def test_a_state_from_before_skipped_steps_stays(tmp_path):
+def test_the_previous_state_is_from_before_the_last_update(tmp_path):
     """Every step after an update that spoils the network is skipped; its weights may be finite."""
     model, optimizer = small_network()
     checkpoints = Checkpoints(tmp_path, model, optimizer)
+    last, previous = tmp_path / "last.state.h5", tmp_path / "previous.state.h5"
+    train(model, optimizer, range(1))
     checkpoints.save(RunState(1, step=1))
-    checkpoints.save(RunState(1, step=2, skipped=3))
-    good = (tmp_path / "last.state.h5").read_bytes()
-    checkpoints.save(RunState(1, step=3, skipped=3))  # The network has recovered.
-    assert (tmp_path / "previous.state.h5").read_bytes() == good
-    good = (tmp_path / "last.state.h5").read_bytes()
-    checkpoints.save(RunState(1, step=4, skipped=3))
-    assert (tmp_path / "previous.state.h5").read_bytes() == good
-    good = (tmp_path / "last.state.h5").read_bytes()
+    good = last.read_bytes()
+    train(model, optimizer, range(1))
+    checkpoints.save(RunState(1, step=2))
+    for step in (3, 4):  # Skipped, or a validation.
+        checkpoints.save(RunState(1, step=step, skipped=step - 2))
+        assert previous.read_bytes() == good
+    checkpoints = Checkpoints(tmp_path, model, optimizer)  # Also across a resumption.
+    checkpoints.restore()
     checkpoints.save(RunState(1, step=5, skipped=3))
+    assert previous.read_bytes() == good
+    newer = last.read_bytes()
+    train(model, optimizer, range(1))  # The network has recovered.
+    checkpoints.save(RunState(1, step=6, skipped=3))
+    assert previous.read_bytes() == newer
+
+
+def test_an_overflow_of_half_precision_is_no_update(tmp_path):
+    model, inner = small_network()
+    optimizer = keras.optimizers.LossScaleOptimizer(inner)
+    checkpoints = Checkpoints(tmp_path, model, optimizer)
+    train(model, optimizer, range(1))
+    checkpoints.save(RunState(1, step=1))
+    train(model, optimizer, range(1))
+    checkpoints.save(RunState(1, step=2))
     kept = (tmp_path / "previous.state.h5").read_bytes()
-    assert kept == good
-    for variable in model.variables:
-        variable.assign(np.full(variable.shape, 1e30))
-    for skipped in (4, 5):
-        checkpoints = Checkpoints(tmp_path, model, optimizer)  # Also across a resumption.
-        if skipped == 5:
-            checkpoints.restore()
-        else:
-            checkpoints._skipped = 3
-        checkpoints.save(RunState(1, step=skipped + 2, skipped=skipped))
-        assert (tmp_path / "previous.state.h5").read_bytes() == kept
+    infinite = [np.full(v.shape, np.inf, np.float32) for v in model.trainable_variables]
+    optimizer.apply_gradients(zip(infinite, model.trainable_variables, strict=True))
+    checkpoints.save(RunState(1, step=3))
+    assert (tmp_path / "previous.state.h5").read_bytes() == kept
 
 
 def test_resumed_training_is_bit_identical(tmp_path):
@@ -207,7 +223,9 @@ x = keras.Input((6,))
 model = keras.Model(x, keras.layers.Dense(1)(x))
 checkpoints = Checkpoints(sys.argv[1], model, keras.optimizers.Adam())
 for epoch in (2, 3):
+    checkpoints.optimizer.iterations.assign_add(1)
     checkpoints.save(RunState(epoch))
+checkpoints.optimizer.iterations.assign_add(1)
 calls = 0
 
 def counting(function):
@@ -246,8 +264,8 @@ def test_a_kill_at_any_moment_of_a_save_leaves_two_states(tmp_path):
         (folder / "last.state.h5").unlink()
         with pytest.warns(UserWarning, match="is missing"):
             assert checkpoints.restore().epoch in (epoch, epoch - 1)
-        checkpoints.save(RunState(6))
-        checkpoints.save(RunState(7))
+        save_updated(checkpoints, RunState(6))
+        save_updated(checkpoints, RunState(7))
         names = sorted(path.name for path in folder.iterdir())
         assert names == ["last.state.h5", "previous.state.h5"]
     assert killed == 6  # Two flushes, three renames and a link.
@@ -372,8 +390,8 @@ def test_a_damaged_state_never_replaces_the_one_before(tmp_path):
     assert read_run_state(tmp_path).epoch == 1
     with pytest.warns(UserWarning, match="is used"):
         checkpoints.restore()
-    checkpoints.save(RunState(4))
-    checkpoints.save(RunState(5))
+    save_updated(checkpoints, RunState(4))
+    save_updated(checkpoints, RunState(5))
     checkpoints.last_path.unlink()
     assert read_run_state(tmp_path).epoch == 4
 
@@ -459,7 +477,7 @@ def test_a_file_of_others_in_the_place_of_a_state_stays_and_the_one_before_is_na
     model, optimizer = small_network()
     checkpoints = Checkpoints(tmp_path, model, optimizer)
     for epoch in (1, 2):
-        checkpoints.save(RunState(epoch))
+        save_updated(checkpoints, RunState(epoch))
     with written_hdf5(checkpoints.last_path) as file:
         file["mine"] = 1
     for read in (checkpoints.restore, lambda: read_run_state(tmp_path)):
