@@ -170,7 +170,7 @@ def build_trainer(
         force,
     )
     if chief:
-        for line in plan_lines(config, trainer.steps_per_epoch, dry_run=dry_run):
+        for line in plan_lines(config, trainer.plan.steps, dry_run=dry_run):
             say(line)
     return trainer
 

@@ -6,7 +6,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ import keras
 from config.command_line import say
 from config.schema import Config
 from config.signals import Stopped, StopRequest, deferred_stop
-from data.loading.pipeline import TrainingSet, samples_per_epoch, training_batches
+from data.loading.pipeline import TrainingSet, training_batches
 from data.preparation.wording import plural
 from data.support.progress import Progress
 from utils.evaluation.evaluator import Evaluator
@@ -28,20 +28,20 @@ from utils.training.bests import save_bests
 from utils.training.distributed.batches import divided, share_of
 from utils.training.distributed.evaluation import evaluate
 from utils.training.distributed.processes import Processes
+from utils.training.epoch_plan import plan_epoch
 from utils.training.optimizer import averaged_weights
 from utils.training.run.checkpoints import WHAT_HELPS, Checkpoints
 from utils.training.run.folder import held_folder, move_away
-from utils.training.run.log import RunLog, plain, write_epochs
-from utils.training.run.resumption import check_same_start, resumed_state
+from utils.training.run.log import RunLog, plain
+from utils.training.run.resumption import check_same_start, report_finished, resumed_state
 from utils.training.run.state import RunState
+from utils.training.run.step_log import REPORT_EVERY, StepLog
 from utils.training.run.terminal import TimeLeft
-from utils.training.schedule import learning_rate
 from utils.training.step_reader import StepReader, TrainingError, UnreadStep
 from utils.training.train_step import TrainStep, make_train_step
 
-# Steps between two reports, as reading a loss waits for the device; slow steps are read after a
-# time. TensorBoard shows each such step, and the last one of an epoch.
-REPORT_EVERY, REPORT_AFTER_S = 10, 5.0
+# Slow steps are read after this time, before there are `REPORT_EVERY` of them.
+REPORT_AFTER_S = 5.0
 # What runs before anything is trained, so that a fault of the data costs minutes, not an epoch.
 TRIED_STEPS, TRIED_BATCHES = 2, 2
 
@@ -61,8 +61,7 @@ class Trainer:
         force: whether to resume a run whatever has changed in its settings.
 
     Raises:
-        TrainingError: the training set is smaller than a batch, and `last_batch` drops it; or a
-            batch is smaller than the number of replicas.
+        TrainingError: the training set or its batches are too small, see `plan_epoch`.
     """
 
     def __init__(
@@ -82,22 +81,12 @@ class Trainer:
         self.training_set, self.evaluator = training_set, evaluator
         self.grounder, self.model = grounder, grounder.model
         self.optimizer, self.checkpoints = optimizer, checkpoints
-        self.samples_per_epoch = samples_per_epoch(
-            len(training_set), config.batch_size, config.last_batch
-        )
-        self.steps_per_epoch = math.ceil(self.samples_per_epoch / config.batch_size)
-        if not self.steps_per_epoch:
-            raise TrainingError(
-                f"train_set holds {plural(len(training_set), 'referent')}, less than batch_size "
-                f'{config.batch_size}, and last_batch is "drop": there is nothing to train on; '
-                'reduce batch_size or set last_batch to "wrap"'
-            )
-        self._check_samples_per_replica()
-        self._steps = StepReader(config, processes, training_set, self.steps_per_epoch)
+        self.plan = plan_epoch(config, len(training_set), processes.replicas)
+        self._steps = StepReader(config, processes, training_set, self.plan.steps)
         self._step: TrainStep | None = None
         self._log: RunLog | None = None
-        self._unlogged: list[tuple[int, dict[str, float]]] = []
-        self._time_left = TimeLeft(config.epoches, self.samples_per_epoch)
+        self._step_log: StepLog | None = None
+        self._time_left = TimeLeft(config.epoches, self.plan.samples)
 
     def run(self, *, fresh: bool = False) -> RunState:
         """Trains to the last epoch and returns the state of the run.
@@ -129,7 +118,7 @@ class Trainer:
                     stop.begun = True
                     state = self._train(state, stop)
                 elif self.chief:
-                    self._report_finished(state)
+                    report_finished(config, state)
         return state
 
     def try_out(self) -> None:
@@ -150,7 +139,7 @@ class Trainer:
         say(
             f"Dry run: {plural(len(unread), 'training step')}, mean loss {loss:.3f}, and "
             f"validation on {plural(validated, 'image')}; nothing was written{uncached}. An epoch "
-            f"has {plural(self.steps_per_epoch, 'step')}"
+            f"has {plural(self.plan.steps, 'step')}"
         )
 
     def train_epoch(self, state: RunState, stop: StopRequest) -> RunState:
@@ -168,13 +157,14 @@ class Trainer:
             config.signals.Stopped: `stop` asks for it, here or in another process; the state has
                 been saved.
         """
-        config, epoch, steps = self.config, state.epoch + 1, self.steps_per_epoch
+        config, epoch, steps = self.config, state.epoch + 1, self.plan.steps
         if state.step >= steps:
             return state
         unread: list[UnreadStep] = []
         read_at = saved_at = time.monotonic()
-        samples, alone = self.samples_per_epoch, self.processes.count == 1
+        samples, alone = self.plan.samples, self.processes.count == 1
         label = f"epoch {epoch}/{config.epoches}"
+        on_step = [] if self._step_log is None else [self._step_log.keep]
         self._time_left.begin_epoch()
         with Progress(samples, label, "samples", shown=self.chief, lasting=False) as bar:
             for step, batch in enumerate(self._batches(epoch, state.step), start=state.step):
@@ -187,7 +177,7 @@ class Trainer:
                 wished = alone and (stop.requested or due or slow)
                 if not (last or wished or len(unread) == REPORT_EVERY):
                     continue
-                state = self._steps.read(state, unread, self._keep_step)
+                state = self._steps.read(state, unread, *on_step)
                 state = dataclasses.replace(state, seconds=state.seconds + now - read_at)
                 read_at, unread = now, []
                 done = min((step + 1) * config.batch_size, samples)
@@ -198,7 +188,8 @@ class Trainer:
                     self.checkpoints.save(state)
                     saved_at = time.monotonic()
                     self.processes.barrier()
-                self._log_steps()
+                if self._step_log is not None and self.checkpoints.found:
+                    self._step_log.write()
                 if stopping is not None:
                     raise Stopped(stopping)
         return state
@@ -236,8 +227,10 @@ class Trainer:
     def _train(self, state: RunState, stop: StopRequest) -> RunState:
         """Trains and validates the remaining epochs."""
         with self._record() if self.chief else nullcontext() as self._log:
-            if self._log is not None and state.history:
-                self._log.epochs(state.history)  # A stop may have come before they were written.
+            if self._log is not None:
+                self._step_log = StepLog(self._log, self.plan)
+                if state.history:  # A stop may have come before they were written.
+                    self._log.epochs(state.history)
             while state.epoch < self.config.epoches:
                 state = self.train_epoch(state, stop)
                 trained_at = time.monotonic()
@@ -253,7 +246,7 @@ class Trainer:
                 self.checkpoints,
                 self.settings,
                 len(self.training_set),
-                self.steps_per_epoch,
+                self.plan.steps,
                 force=self.force,
             )
         return state or RunState(self.config.start_epoch, settings=self.settings)
@@ -267,19 +260,6 @@ class Trainer:
             new=not self.checkpoints.found,
             replicas=str(self.processes),
         )
-
-    def _report_finished(self, state: RunState) -> None:
-        """Says that nothing is left to train; writes only records that a kill has prevented."""
-        written = write_epochs(self.config.log_path, state.history, self.config.det_acc_thresh)
-        count = self.config.epoches
-        all_epochs = "The only epoch is" if count == 1 else f"All {count} epochs are"
-        changed = "only epochs.jsonl and curves.png were" if written else "nothing was"
-        say(
-            f"{all_epochs} complete, and {changed} changed; raise "
-            "epoches to train longer, or start afresh with --overwrite."
-        )
-        if self.config.lr_schedule == "cosine":
-            say("The cosine schedule then spans all of them: the learning rate rises again.")
 
     def _complete_epoch(self, state: RunState, stop: StopRequest) -> RunState:
         """Validates the trained epoch, saves the state and the best weights, and records both."""
@@ -317,28 +297,11 @@ class Trainer:
             **losses,
         }
 
-    def _keep_step(self, epoch: int, step: int, terms: Mapping[str, float]) -> None:
-        """Keeps every `REPORT_EVERY`-th step of a run, and the last of each epoch, for the log."""
-        number = (epoch - 1) * self.steps_per_epoch + step + 1
-        is_last = step + 1 == self.steps_per_epoch
-        if self._log is None or (number % REPORT_EVERY and not is_last):
-            return
-        values = {**terms, "learning_rate": self._learning_rate(epoch, step)}
-        self._unlogged.append((number, {f"step/{name}": value for name, value in values.items()}))
-
-    def _log_steps(self) -> None:
-        """Logs the steps that were kept, once there is a state: without one, a run is a new one."""
-        if self._log is None or not self.checkpoints.found:
-            return
-        for number, values in self._unlogged:
-            self._log.scalars(number, values)
-        self._unlogged.clear()
-
     def _training_record(self, state: RunState) -> dict[str, float]:
         """Mean of each loss term over the samples, last learning rate, and speed of an epoch."""
         return {
             **state.losses.result(),
-            "learning_rate": self._learning_rate(state.epoch + 1, self.steps_per_epoch - 1),
+            "learning_rate": self.plan.learning_rate(state.epoch + 1, self.plan.steps - 1),
             "seconds": state.seconds,
             "samples_per_s": state.losses.samples / state.seconds,
         }
@@ -378,7 +341,7 @@ class Trainer:
             raise Stopped(number)
 
     def _run_step(self, batch: Any, epoch: int, step: int) -> UnreadStep:
-        self.optimizer.learning_rate = self._learning_rate(epoch, step)
+        self.optimizer.learning_rate = self.plan.learning_rate(epoch, step)
         assert self._step is not None  # Built with the batches.
         return batch["row"], self._step(batch)
 
@@ -408,43 +371,4 @@ class Trainer:
                 keep_averages=config.skip_nonfinite > 0,
                 accumulate_steps=config.accumulate_steps,
             )
-        return divided(processes, batches, self._batch_sizes()[first_step:])
-
-    def _batch_sizes(self) -> list[int]:
-        """Number of samples in each step of an epoch, on all replicas."""
-        starts = range(0, self.samples_per_epoch, self.config.batch_size)
-        return [min(self.config.batch_size, self.samples_per_epoch - start) for start in starts]
-
-    def _check_samples_per_replica(self) -> None:
-        """Raises TrainingError if a step has fewer samples than there are replicas."""
-        replicas, smallest = self.processes.replicas, self._batch_sizes()[-1]
-        parts = self.config.accumulate_steps
-        if self.config.batch_size < replicas:
-            raise TrainingError(
-                f"batch_size = {self.config.batch_size}: each of the {replicas} replicas needs a "
-                "sample in every step; raise batch_size, or train on fewer devices"
-            )
-        if self.config.batch_size < replicas * parts:
-            raise TrainingError(
-                f"accumulate_steps = {parts}: each part of a batch needs a sample on each of the "
-                f"{replicas} replicas; it must be at most {self.config.batch_size // replicas}"
-            )
-        if smallest < replicas * parts:
-            what = f"{replicas} replicas" if parts == 1 else "the parts of accumulate_steps"
-            raise TrainingError(
-                f'last_batch = "short" leaves {plural(smallest, "sample")} for {what} '
-                'in the last step; set last_batch to "wrap" or "drop"'
-            )
-
-    def _learning_rate(self, epoch: int, step: int) -> float:
-        config = self.config
-        return learning_rate(
-            epoch,
-            step,
-            self.steps_per_epoch,
-            initial=config.lr,
-            epochs=config.epoches,
-            schedule=config.lr_schedule,
-            divide_at=config.steps,
-            warmup=config.warmup_steps,
-        )
+        return divided(processes, batches, self.plan.batch_sizes[first_step:])

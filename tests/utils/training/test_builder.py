@@ -52,10 +52,10 @@ def test_every_replica_has_samples_in_every_step(tiny_set):
         config = tiny_set.config(batch_size=batch_size, last_batch=last_batch)
         return Trainer(config, {}, processes, training_set, evaluator, grounder, None, None)
 
-    assert trainer(2, "drop").steps_per_epoch == 2
-    assert trainer(2, "wrap").steps_per_epoch == 3
-    assert trainer(6, "wrap").steps_per_epoch == 1
-    assert trainer(3, "short").steps_per_epoch == 2
+    assert trainer(2, "drop").plan.steps == 2
+    assert trainer(2, "wrap").plan.steps == 3
+    assert trainer(6, "wrap").plan.steps == 1
+    assert trainer(3, "short").plan.steps == 2
     with pytest.raises(TrainingError, match="train_set holds 5 referents, less than batch_size 6"):
         trainer(6, "drop")
     with pytest.raises(

@@ -435,7 +435,7 @@ def test_another_batch_size_continues_at_the_same_sample(new_trainer, tmp_path):
     resumed = new_trainer(tmp_path, epoches=1, batch_size=4)
     resumed.train_epoch = counted(resumed.train_epoch, trained := [])
     state = resumed.run()
-    assert (trained[0].step, resumed.steps_per_epoch) == (1, 2)
+    assert (trained[0].step, resumed.plan.steps) == (1, 2)
     assert state.epoch == 1
     record = json.loads((tmp_path / "epochs.jsonl").read_text())
     assert record["train"]["loss"] > 0
@@ -443,7 +443,7 @@ def test_another_batch_size_continues_at_the_same_sample(new_trainer, tmp_path):
 
 def test_a_set_smaller_than_a_batch_is_repeated_or_refused(new_trainer, tmp_path):
     trainer = new_trainer(tmp_path, epoches=1, batch_size=7)
-    assert (trainer.samples_per_epoch, trainer.steps_per_epoch) == (7, 1)
+    assert (trainer.plan.samples, trainer.plan.steps) == (7, 1)
     with pytest.raises(TrainingError, match=r"holds 5 referents, less than batch_size 7, and last"):
         new_trainer(tmp_path, batch_size=7, last_batch="drop")
 

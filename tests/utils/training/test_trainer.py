@@ -206,8 +206,8 @@ def test_start_epoch_cosine_clipping_and_frozen_batch_statistics(tiny_set, tmp_p
     before = weights_of(trainer.model)
     assert trainer.run().epoch == 2
     # Five samples in three steps, and the short batch does not trace the step again.
-    assert trainer.samples_per_epoch == 5
-    assert int(trainer.optimizer.iterations) == trainer.steps_per_epoch == 3
+    assert trainer.plan.samples == 5
+    assert int(trainer.optimizer.iterations) == trainer.plan.steps == 3
     assert trainer._step.experimental_get_tracing_count() == 1
     # The last of six steps: near the end of the cosine, still in the warm-up.
     [record] = records_of(tmp_path)

@@ -10,11 +10,13 @@ import numpy as np
 
 from config.command_line import say
 from config.run_folder import BEST_SEG
+from config.schema import Config
 from utils.training.distributed.cluster import ClusterError
 from utils.training.distributed.processes import Processes
 from utils.training.run.checkpoints import Checkpoints
 from utils.training.run.folder import check_changes
 from utils.training.run.kept_weights import keep_weights, kept_weights
+from utils.training.run.log import write_epochs
 from utils.training.run.settings import READ_BY_NETWORK, first_step, score_changes
 from utils.training.run.state import Best, RunState
 
@@ -125,3 +127,22 @@ def _reason_to_forget(
             f"with the settings of their training beside them{needed}, and {next_ones}"
         )
     return None
+
+
+def report_finished(config: Config, state: RunState) -> None:
+    """Says that nothing is left to train; writes only records that a kill has prevented.
+
+    Args:
+        config: the settings of the run.
+        state: its state, whose epochs are complete.
+    """
+    written = write_epochs(config.log_path, state.history, config.det_acc_thresh)
+    count = config.epoches
+    all_epochs = "The only epoch is" if count == 1 else f"All {count} epochs are"
+    changed = "only epochs.jsonl and curves.png were" if written else "nothing was"
+    say(
+        f"{all_epochs} complete, and {changed} changed; raise "
+        "epoches to train longer, or start afresh with --overwrite."
+    )
+    if config.lr_schedule == "cosine":
+        say("The cosine schedule then spans all of them: the learning rate rises again.")
