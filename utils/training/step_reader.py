@@ -52,15 +52,15 @@ class StepReader:
         self,
         state: RunState,
         unread: Iterable[UnreadStep],
-        on_step: Callable[[int, int, Mapping[str, float]], object] = lambda *_: None,
+        on_step: Callable[[RunState, Mapping[str, float]], object] = lambda *_: None,
     ) -> RunState:
         """Waits for steps and adds them to a state.
 
         Args:
             state: the state before them.
             unread: the steps.
-            on_step: called with the epoch, from 1, the number of each step in it, from 0, and the
-                loss terms of the step, if they are finite.
+            on_step: called with the state before each step and the loss terms of the step, if they
+                are finite.
 
         Raises:
             TrainingError: one of them is not finite, and that is not tolerated; or the gradients
@@ -77,7 +77,7 @@ class StepReader:
                 skipped += 1
             else:
                 losses = losses.with_step(values, samples)
-                on_step(state.epoch + 1, state.step, values)
+                on_step(state, values)
                 self._report_overflow(state, updated)
             state = dataclasses.replace(state, step=state.step + 1, losses=losses, skipped=skipped)
         return state

@@ -249,7 +249,9 @@ class Trainer:
                 self.plan.steps,
                 force=self.force,
             )
-        return state or RunState(self.config.start_epoch, settings=self.settings)
+        start = self.config.start_epoch
+        before = start * self.plan.steps
+        return state or RunState(start, steps_before=before, settings=self.settings)
 
     def _record(self) -> RunLog:
         # A config that was made for another folder evaluates the weights there.

@@ -436,7 +436,7 @@ def test_another_batch_size_continues_at_the_same_sample(new_trainer, tmp_path):
     resumed.train_epoch = counted(resumed.train_epoch, trained := [])
     state = resumed.run()
     assert (trained[0].step, resumed.plan.steps) == (1, 2)
-    assert state.epoch == 1
+    assert (state.epoch, state.steps_before) == (1, 3)  # Two of two samples, one of four.
     record = json.loads((tmp_path / "epochs.jsonl").read_text())
     assert record["train"]["loss"] > 0
 

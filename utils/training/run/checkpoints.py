@@ -74,7 +74,8 @@ class Checkpoints:
         self._last_is_damaged = False
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        self._saved_updates = int(optimizer.iterations.numpy())  # Those that the last state contains.
+        # Updates of the network that the last state contains.
+        self._saved_updates = int(optimizer.iterations.numpy())
 
     @property
     def found(self) -> list[Path]:

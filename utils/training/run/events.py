@@ -4,7 +4,8 @@
 
 `step/…` are numbers of training steps, `train/…` and `val/…` those of epochs, with pictures under
 `val/best`, `val/median` and `val/worst`. The settings are there as a table, and as hyperparameters,
-by which runs are compared.
+by which runs are compared; if a run is resumed with other settings, the table shows them, and the
+hyperparameters stay those of its beginning, as TensorBoard knows one record of them for each run.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
@@ -31,7 +33,6 @@ NO_HYPERPARAMETERS = frozenset(
     {"about", "evaluate_model", "log_path", "cache_dir", "workers", "max_queue_size", "log_images",
      "save_every_minutes", "worker_timeout_s"}
 )  # fmt: skip
-READ_BYTES = 1 << 20
 
 
 class Events:
@@ -130,15 +131,12 @@ def _hyperparameter(value: Any) -> Any:
 
 
 def recorded_events(folder: Path) -> set[tuple[str, int]]:
-    """(tag, step) of the events in a folder, as far as they can be read."""
+    """(tag, step) of the events in a folder, as far as TensorBoard reads them, too."""
     recorded = set()
     for path in event_files(folder):
-        try:
-            for content in tf.data.TFRecordDataset(str(path), buffer_size=READ_BYTES):
-                event = Event.FromString(content.numpy())
-                recorded |= {(value.tag, event.step) for value in event.summary.value}
-        except tf.errors.OpError:
-            continue  # The end of the file is torn; TensorBoard stops there, too.
+        for content in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(content)
+            recorded |= {(value.tag, event.step) for value in event.summary.value}
     return recorded
 
 

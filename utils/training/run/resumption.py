@@ -66,7 +66,9 @@ def resumed_state(
             where = f"in epoch {state.epoch + 1} at step {step:,} of {steps_per_epoch:,}"
         say(f"{checkpoints.last_path}: resuming {where}")
         state = _with_best_checked(state, checkpoints, settings)
-    return replace(state, step=step, settings=dict(settings))
+    # With another batch size, the position is another number of steps, and TensorBoard's continue.
+    before = state.steps_before + state.step - step
+    return replace(state, step=step, steps_before=before, settings=dict(settings))
 
 
 def check_same_start(processes: Processes, checkpoints: Checkpoints, state: RunState) -> None:

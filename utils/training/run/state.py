@@ -67,6 +67,8 @@ class RunState:
             "epoch".
         settings: of `utils.training.run.settings.run_settings`.
         bests: the best weights so far, by the name of their file; see `config.run_folder`.
+        steps_before: training steps of the run before this epoch. After a change of the batch size
+            it is no multiple of the steps of an epoch.
     """
 
     epoch: int = 0
@@ -77,6 +79,7 @@ class RunState:
     history: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     bests: dict[str, Best] = field(default_factory=dict)
+    steps_before: int = 0
 
     @property
     def position(self) -> str:
@@ -119,6 +122,7 @@ class RunState:
             self,
             epoch=epoch,
             step=0,
+            steps_before=self.steps_before + self.step,
             losses=LossMeans(),
             seconds=0.0,
             history=history,

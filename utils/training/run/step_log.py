@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from utils.training.epoch_plan import EpochPlan
 from utils.training.run.log import RunLog
+from utils.training.run.state import RunState
 
 # Steps between two reports, as reading a loss waits for the device. TensorBoard shows each such
 # step, and the last one of an epoch.
@@ -24,18 +25,18 @@ class StepLog:
         self._log, self._plan = log, plan
         self._kept: list[tuple[int, dict[str, float]]] = []
 
-    def keep(self, epoch: int, step: int, terms: Mapping[str, float]) -> None:
+    def keep(self, before: RunState, terms: Mapping[str, float]) -> None:
         """Keeps a step, if it is to be shown.
 
         Args:
-            epoch: number of the epoch, from 1.
-            step: number of the step in it, from 0.
+            before: the state of the run before the step.
             terms: the loss terms of the step.
         """
-        number = (epoch - 1) * self._plan.steps + step + 1
-        if number % REPORT_EVERY and step + 1 != self._plan.steps:
+        number = before.steps_before + before.step + 1
+        if number % REPORT_EVERY and before.step + 1 != self._plan.steps:
             return
-        values = {**terms, "learning_rate": self._plan.learning_rate(epoch, step)}
+        rate = self._plan.learning_rate(before.epoch + 1, before.step)
+        values = {**terms, "learning_rate": rate}
         self._kept.append((number, {f"step/{name}": value for name, value in values.items()}))
 
     def write(self) -> None:

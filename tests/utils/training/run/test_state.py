@@ -63,7 +63,7 @@ def test_a_worker_that_does_not_validate_keeps_the_best():
 def test_an_epoch_begins_without_what_belongs_to_the_last_one():
     losses = LossMeans().with_step({"loss": 1.0}, 2.0)
     state = RunState(1, step=7, losses=losses, seconds=3.0, skipped=2, settings={"lr": 0.1})
-    assert state.after_epoch() == RunState(2, skipped=2, settings={"lr": 0.1})
+    assert state.after_epoch() == RunState(2, steps_before=7, skipped=2, settings={"lr": 0.1})
 
 
 def test_states_do_not_change():
