@@ -43,7 +43,7 @@ def main() -> None:
     quiet_tensorflow()
 
     from utils.training.builder import train
-    from utils.training.run.terminal import epochs_table
+    from utils.training.run.terminal import best_lines, epochs_table
 
     state = train(
         config,
@@ -53,12 +53,9 @@ def main() -> None:
         remarks=remarks,
     )
     if state is not None and state.best_det_acc is not None:
-        thresh, best = state.settings["det_acc_thresh"], 100 * state.best_det_acc
+        thresh = state.settings["det_acc_thresh"]
         print(epochs_table(state.history, thresh, state.best_epoch))
-        print(
-            f"Best Acc@{thresh:g} {best:.2f} % after epoch {state.best_epoch}: "
-            f"{config.log_path}/best.weights.h5"
-        )
+        print("\n".join(best_lines(state.bests, thresh, config.log_path)))
 
 
 if __name__ == "__main__":

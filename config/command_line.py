@@ -16,6 +16,7 @@ from config.signals import Stopped, stop_signals
 # Exit codes: bad input, interrupted from the keyboard, and output that nobody reads.
 BAD_INPUT, INTERRUPTED, UNREAD = 2, 130, 141
 NAMES_SHOWN = 3
+ERASE_LINE = "\r\x1b[K"  # Of a terminal.
 DEFAULT_CONFIG = "config/config.json"
 # Value of --precision → the setting, None for that of the config.
 PRECISIONS = {
@@ -84,10 +85,13 @@ def _open_standard_streams() -> None:
 def say(text: str, file: TextIO | None = None) -> None:
     """Prints a line, to standard output by default, and goes on if nobody can read it.
 
-    For work that must not end with its terminal.
+    For work that must not end with its terminal. On a terminal, the line takes the place of a bar
+    that may be there; the bar's next report draws it below.
     """
+    file = sys.stdout if file is None else file
     with suppress(OSError):
-        print(text, file=file, flush=True)
+        on_terminal = file is not None and file.isatty()
+        print(f"{ERASE_LINE if on_terminal else ''}{text}", file=file, flush=True)
 
 
 def _flush_output() -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import textwrap
 from collections import Counter
@@ -65,7 +66,7 @@ def parameters_line(model: "keras.Model") -> str:
 
 
 def settings_line(config: Config, keys: Iterable[str]) -> str:
-    """Describes the settings that differ from the defaults, in the form that --set takes.
+    """Describes the settings that differ from the defaults, as a shell takes them after --set.
 
     Args:
         config: the settings.
@@ -77,17 +78,20 @@ def settings_line(config: Config, keys: Iterable[str]) -> str:
     """
     keys, default = {*keys}, Config()
     changed = [
-        f"{key}={_value_text(getattr(config, key))}"
+        shlex.quote(f"{key}={_value_text(getattr(config, key))}")
         for key in FIELDS
         if key in keys and not _equal(key, getattr(config, key), getattr(default, key))
     ]
-    return textwrap.fill(
-        f"settings other than the defaults: {' '.join(changed) or 'none'}",
+    # textwrap must not break a setting at its own spaces.
+    text = " ".join(setting.replace(" ", "\0") for setting in changed) or "none"
+    lines = textwrap.fill(
+        f"settings other than the defaults: {text}",
         LINE_WIDTH,
         subsequent_indent="  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return lines.replace("\0", " ")
 
 
 def shown_path(path: str | os.PathLike) -> str:

@@ -18,10 +18,11 @@ from typing import Any, TextIO
 import progressbar
 from progressbar.widgets import SamplesMixin
 
+from config.command_line import ERASE_LINE
+
 # Off a terminal: one line per tenth of the work, but at least 2 s and at most 5 min apart.
 LINES, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 10, 2.0, 300.0
 SHORTEST_BAR, GAP = 8, "  "
-ERASE_LINE = "\r\x1b[K"
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import multiprocessing
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from config.command_line import (
     counted,
     not_negative,
     run,
+    say,
 )
 from config.errors import ConfigError, NoSpaceError, UserError
 from config.schema import PROJECT_ROOT, load_config
@@ -86,6 +88,14 @@ class DerivedError(UserError):
 def test_errors_for_people_are_one_sentence(error, capsys):
     assert exit_code(raising(error)) == BAD_INPUT
     assert capsys.readouterr().err == f"error: {error}\n"
+
+
+@pytest.mark.parametrize(("on_terminal", "start"), [(False, ""), (True, "\r\x1b[K")])
+def test_a_line_takes_the_place_of_a_bar_on_a_terminal_only(on_terminal, start):
+    stream = io.StringIO()
+    stream.isatty = lambda: on_terminal
+    say("warning: a step is skipped", stream)
+    assert stream.getvalue() == f"{start}warning: a step is skipped\n"
 
 
 def test_what_would_control_a_terminal_is_escaped(capsys):

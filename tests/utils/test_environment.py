@@ -1,6 +1,7 @@
 """What is recorded and printed about the environment of a run."""
 
 import re
+import shlex
 import subprocess
 
 import keras
@@ -73,13 +74,20 @@ def test_changed_settings_are_shown_as_set_takes_them(tmp_path, monkeypatch):
     )
     keys = ["lr", "steps", "train_set", "evaluate_set", "batch_size"]
     assert settings_line(config, keys) == (
-        "settings other than the defaults: train_set=train.txt lr=0.0005 steps=[1,2]"
+        "settings other than the defaults: train_set=train.txt lr=0.0005 'steps=[1,2]'"
     )
     assert settings_line(Config(), keys) == "settings other than the defaults: none"
     long = settings_line(config.replace(train_set=f"/{'a' * 90}/b-c.txt"), keys).splitlines()
     assert [line.split() for line in long[1:]] == [
-        [f"train_set=/{'a' * 90}/b-c.txt"], ["lr=0.0005", "steps=[1,2]"],
+        [f"train_set=/{'a' * 90}/b-c.txt"], ["lr=0.0005", "'steps=[1,2]'"],
     ]  # fmt: skip
+
+
+def test_a_setting_with_spaces_is_quoted_and_stays_on_one_line():
+    config = Config().replace(train_set="/a folder/" + " ".join(["of", "my"] * 40))
+    [first, setting] = settings_line(config, {"train_set"}).splitlines()
+    assert first == "settings other than the defaults:"
+    assert shlex.split(setting) == [f"train_set={config.train_set}"]
 
 
 def test_paths_are_shown_from_the_current_folder(tmp_path, monkeypatch):

@@ -78,13 +78,15 @@ def averaged_weights(
 ) -> Iterator[None]:
     """Gives variables their averages during a `with` block, and their values back after it.
 
-    Call it in cross-replica context, in every process.
+    Call it in cross-replica context, in every process. Before the first update, the averages are
+    the values themselves.
 
     Args:
         variables: that the optimizer was built with.
         optimizer: of `build_optimizer` with `ema`.
     """
-    averages = getattr(optimizer, "inner_optimizer", optimizer).averages
+    updated = optimizer.iterations.numpy() > 0
+    averages = getattr(optimizer, "inner_optimizer", optimizer).averages if updated else variables
     kept = [variable.numpy() for variable in variables]
     try:
         for variable, average in zip(variables, averages, strict=True):

@@ -194,19 +194,20 @@ class Trainer:
                     raise Stopped(stopping)
         return state
 
-    def evaluate(self, epoch: int, stop: StopRequest, pictures: bool = True) -> Result:
+    def evaluate(self, epoch: int, stop: StopRequest, averages: bool = False) -> Result:
         """Evaluates the network on the evaluation set.
 
         Args:
             epoch: number of the epoch, from 1.
             stop: asked after each image.
-            pictures: whether to log pictures of some predictions.
+            averages: whether its weights now are their averages, which the bar says; pictures of
+                some predictions are logged otherwise.
 
         Returns:
             dict of `utils.evaluation.metrics.Metrics.result`.
         """
         config = self.config
-        label = f"  validate {epoch}/{config.epoches}"
+        label = f"  validate {'averages ' if averages else ''}{epoch}/{config.epoches}"
         with self._divergence_explained():
             result, quality = evaluate(
                 self.processes,
@@ -215,7 +216,7 @@ class Trainer:
                 config.word_len,
                 label,
                 stop,
-                rank=pictures and config.log_images > 0,
+                rank=config.log_images > 0 and not averages,
             )
         if self._log is not None and quality:
             images = [r.image for r in self.evaluator.referents for _ in r.expressions]
@@ -270,7 +271,7 @@ class Trainer:
         results = {"val": self.evaluate(epoch, stop)}
         if config.ema:
             with averaged_weights(self.model.trainable_variables, self.optimizer):
-                results["val_ema"] = self.evaluate(epoch, stop, pictures=False)
+                results["val_ema"] = self.evaluate(epoch, stop, averages=True)
         if log is not None:
             scalars = {f"train/{name}": value for name, value in train.items()}
             for name, result in results.items():

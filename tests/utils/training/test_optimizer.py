@@ -131,6 +131,13 @@ def test_variables_have_their_values_back_after_an_error():
     assert all(np.array_equal(v, b) for v, b in zip(values, variables(), strict=True))
 
 
+def test_before_the_first_update_the_averages_are_the_values():
+    optimizer, values = build_optimizer(0.1, ema=0.5), variables()
+    optimizer.build(values)
+    with averaged_weights(values, optimizer):
+        assert all(np.array_equal(v, b) for v, b in zip(values, variables(), strict=True))
+
+
 def test_gradients_that_overflow_change_no_average():
     optimizer, values = build_optimizer(0.1, precision="mixed_float16", ema=0.5), variables()
     optimizer.build(values)

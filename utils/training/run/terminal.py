@@ -5,10 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from config.run_folder import BEST_EMA, BEST_SEG, BEST_WEIGHTS
 from config.schema import FIELDS, Config
 from data.preparation.wording import plural
 from utils.environment import settings_line, shown_path
 from utils.evaluation.metrics import METRICS
+from utils.training.run.state import Best
 
 # What a training does not use, or is shown in another line.
 NOT_LISTED = ("about", "log_path", "evaluate_model")
@@ -94,7 +96,8 @@ def epochs_table(
         best_epoch: the epoch to mark; None for none.
 
     Returns:
-        Lines without a line break at the end.
+        Lines without a line break at the end. The metrics of averaged weights follow those of their
+        epoch, in a line that begins with "ema".
     """
     metrics = [metric for metric in METRICS.values() if not metric.parts]
     labels = [metric.label.format(det_thresh=f"{det_thresh:g}") for metric in metrics]
@@ -108,15 +111,36 @@ def epochs_table(
             if number == 0 or history[number - 1]["epoch"] == best_epoch:
                 lines.append(f"{'…':>7}")
             continue
-        values = record.get("val") or {}
-        cells = [
-            _cell(values.get(metric.name), width, 100, 2)
-            for metric, width in zip(metrics, widths, strict=True)
-        ]
         loss = _cell((record.get("train") or {}).get("loss"), 9, 1, 3)
-        mark = "*" if is_best else " "
-        lines.append("  ".join([f"{mark}{record['epoch']:>6}", loss, *cells]))
+        starts = {"val": f"{'*' if is_best else ' '}{record['epoch']:>6}  {loss}"}
+        if "val_ema" in record:
+            starts["val_ema"] = f"{'ema':>7}{'':11}"
+        for name, start in starts.items():
+            values = record.get(name) or {}
+            cells = [
+                _cell(values.get(metric.name), width, 100, 2)
+                for metric, width in zip(metrics, widths, strict=True)
+            ]
+            lines.append("  ".join([start, *cells]))
     return "\n".join(lines)
+
+
+def best_lines(bests: Mapping[str, Best], det_thresh: float, folder: str) -> list[str]:
+    """Describes each file of best weights: its score, epoch and path.
+
+    Args:
+        bests: as in `RunState`.
+        det_thresh: threshold of the box accuracy.
+        folder: the log folder.
+    """
+    acc = f"Acc@{det_thresh:g}"
+    names = {BEST_WEIGHTS: acc, BEST_SEG: "mean IoU", BEST_EMA: f"{acc} of the averages"}
+    return [
+        f"Best {name} {100 * bests[file].score:.2f} % after epoch {bests[file].epoch}: "
+        f"{folder}/{file}"
+        for file, name in names.items()
+        if file in bests
+    ]
 
 
 def _cell(value: float | None, width: int, factor: float, digits: int) -> str:

@@ -1,7 +1,8 @@
 """What train.py prints about a run: plan, time left, table of epochs."""
 
 from config.schema import Config
-from utils.training.run.terminal import TimeLeft, epochs_table, plan_lines
+from utils.training.run.state import Best
+from utils.training.run.terminal import TimeLeft, best_lines, epochs_table, plan_lines
 
 
 def record(epoch, loss=1.5, acc=0.5):
@@ -52,6 +53,20 @@ def test_the_table_of_a_short_run():
         ["*", "2", "–", "75.00", "25.00", "12.50", "–"],
     ]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_averages_have_a_line_of_their_own():
+    lines = epochs_table([record(1) | {"val_ema": {"det_acc": 0.75}}], 0.5, 1).splitlines()
+    assert lines[2].split() == ["ema", "75.00", "–", "–", "–"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_each_file_of_best_weights_is_named():
+    bests = {"best_ema.weights.h5": Best(0.5, 2), "best.weights.h5": Best(0.25, 1)}
+    assert best_lines(bests, 0.5, "log/a") == [
+        "Best Acc@0.5 25.00 % after epoch 1: log/a/best.weights.h5",
+        "Best Acc@0.5 of the averages 50.00 % after epoch 2: log/a/best_ema.weights.h5",
+    ]
 
 
 def test_the_table_of_a_long_run_has_its_best_and_last_epochs():
