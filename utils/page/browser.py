@@ -26,10 +26,11 @@ def open_browser(profile: str | os.PathLike) -> Iterator[Any]:
         selenium.webdriver.Chrome.
 
     Raises:
-        UserError: Selenium or Chromium is not installed.
+        UserError: Selenium or Chromium is not installed, or Chromium does not start.
     """
     try:
         from selenium import webdriver
+        from selenium.common.exceptions import WebDriverException
     except ImportError:
         raise UserError("Selenium is not installed: pip install -r requirements-dev.txt") from None
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,7 +45,13 @@ def open_browser(profile: str | os.PathLike) -> Iterator[Any]:
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    except WebDriverException as error:
+        reason = (error.msg or "no reason given").splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{chromium} does not start with {driver} ({reason}); install both in one version"
+        ) from None
     try:
         yield browser
     finally:

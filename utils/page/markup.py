@@ -27,10 +27,9 @@ EXPLANATIONS = {
     "collects from the photograph what the words mean, to segment it.",
     "box": "Attention for the box: the same on a coarser grid, to locate the box.",
 }
-EXPLANATION_OF_WORDS = (
-    "Attention over the words: how much of the meaning comes from each of them. The rest, "
-    "$rest\u00a0%, lies on the empty places behind the last word."
-)
+EXPLANATION_OF_WORDS = "Attention over the words: how much of the meaning comes from each of them."
+REST_OF_WORDS = " The rest, {rest:.0f}\u00a0%, lies on the empty places behind the last word."
+GAPS = " An unknown word is an empty place, too."
 # Of ASNLS, adaptive soft non-located suppression.
 EXPLANATION_OF_ASNLS = (
     "Let the box correct the mask: raise mask probabilities inside the box and lower those "
@@ -71,6 +70,7 @@ header p { color: var(--body-text-color-subdued); margin: 0; }
 #photograph img { width: 100%; height: 100%; object-fit: contain; }
 #answer { scroll-margin-top: 8px; }
 #answer figure { display: table; margin: 0 auto; }
+#answer figure a { display: block; padding: 0; }
 #answer figure img { display: block; max-width: 100%; height: auto; border-radius: 6px; }
 #result img { max-height: min(62vh, 560px); width: auto; }
 .attention img { max-height: 320px; width: auto; }
@@ -133,7 +133,7 @@ ON_ANSWER = """async () => {
 
 
 def figure_html(picture: np.ndarray, alternative: str, caption: str, address: Address) -> str:
-    """Formats a picture with its caption.
+    """Formats a picture with its caption, which a click opens at its full size.
 
     Args:
         picture: (h, w, 3) uint8, RGB.
@@ -142,9 +142,11 @@ def figure_html(picture: np.ndarray, alternative: str, caption: str, address: Ad
         address: makes the address of the picture.
     """
     height, width = picture.shape[:2]
+    link, text = html.escape(address(picture)), html.escape(alternative)
     return (
-        f'<figure><img src="{html.escape(address(picture))}" width="{width}" height="{height}" '
-        f'alt="{html.escape(alternative)}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><a href="{link}" target="_blank" title="Open at full size"><img src="{link}" '
+        f'width="{width}" height="{height}" alt="{text}"></a><figcaption>{caption}</figcaption>'
+        "</figure>"
     )
 
 
@@ -184,7 +186,8 @@ def words_html(prediction: Prediction) -> str:
         words.append(f"<span>{text} <small>{100 * weight:.0f}\u00a0%</small>{bar}</span>")
     unread = "".join(f'<s title="not read">{html.escape(w)}</s> ' for w in prediction.unread_words)
     rest = max(100 - sum(100 * weight for _, weight in weights), 0)
-    text = Template(EXPLANATION_OF_WORDS).substitute(rest=f"{rest:.0f}")
+    text = EXPLANATION_OF_WORDS + (REST_OF_WORDS.format(rest=rest) if rest >= 0.5 else "")
+    text += GAPS if prediction.unknown_words else ""
     return f'<p class="words">{"".join(words)}{unread}</p><p class="explanation">{text}</p>'
 
 

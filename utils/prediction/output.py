@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -233,7 +234,7 @@ class Output:
         self._check_index()  # Not before: a page of many results takes a while.
         if content is None:
             (self.folder / INDEX).unlink(missing_ok=True)
-        elif not (self.folder / INDEX).exists() or (self.folder / INDEX).read_bytes() != content:
+        elif not is_unchanged(self.folder / INDEX, hashlib.sha256(content).hexdigest()):
             write_bytes(self.folder / INDEX, content)
 
     def _append(self, records: Sequence[dict[str, Any]]) -> None:
@@ -342,7 +343,7 @@ def _is_record(record: Any) -> bool:
 
 def _is_printable(record: dict[str, Any]) -> bool:
     """Whether a record has everything that `utils.prediction.batch.format_records` prints."""
-    if not all(isinstance(record.get(key), kinds) for key, kinds in _FIELDS.items()):
+    if not all(_is_a(record.get(key), kinds) for key, kinds in _FIELDS.items()):
         return False
     if record.get("found", True):  # Records of former versions have no such field.
         box = record.get("box_xyxy")
@@ -350,11 +351,18 @@ def _is_printable(record: dict[str, Any]) -> bool:
     else:
         numbers = [record.get("min_score")]
     return (
-        all(isinstance(number, NUMBER) for number in numbers)
+        all(_is_a(number, NUMBER) for number in numbers)
         and all(isinstance(word, str) for key in WORDS for word in record[key])
         and min(record["width"], record["height"]) > 0
         and 0 <= record["score"] <= 1
     )
+
+
+def _is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Whether a value is of a kind, and a number no larger than a float can be."""
+    if not isinstance(value, kinds):
+        return False
+    return not isinstance(value, NUMBER) or abs(value) <= sys.float_info.max
 
 
 def _draw(photograph, prediction):

@@ -1,5 +1,6 @@
 """The picture of the page in the README is drawn by one command."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import pytest
 from PIL import Image
 
 from config.command_line import exit_code
+from config.errors import UserError
 from config.schema import PROJECT_ROOT
 from utils.page import screenshot
+from utils.page.browser import open_browser
 
 
 def test_without_chromium_the_picture_stays_as_it_is(tmp_path, monkeypatch, capsys):
@@ -28,6 +31,20 @@ def test_without_chromium_the_picture_stays_as_it_is(tmp_path, monkeypatch, caps
     assert exit_code(lambda: screenshot.main(["--output", "page.png"]), "hint") == 2
     assert "name a file that ends with .jpg" in capsys.readouterr().err
     assert path.read_bytes() == b"earlier"
+
+
+def test_a_browser_that_does_not_start_is_one_sentence(tmp_path, monkeypatch):
+    pytest.importorskip("selenium")
+    for name in ("chromium", "chromedriver"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\nexit 3\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with (
+        pytest.raises(UserError, match=r"chromium does not start with .*; install both in one"),
+        open_browser(tmp_path / "profile"),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ DELETED = object()
             [DELETED, None, {}],
         ),
         ("height", 0), ("box_xyxy", [1, 2, 3]), ("box_xyxy", ["a"] * 4), ("unknown_words", [5]),
-        ("found", False),
+        ("found", False), ("seconds", 10**400), ("mask_area", 10**400), ("box_xyxy", [10**400] * 4),
     ],
 )  # fmt: skip
 def test_a_record_that_cannot_be_printed_is_refused(tmp_path, predicted, key, value):
