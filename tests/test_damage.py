@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import UserError
 from config.hdf5_file import opened_hdf5
 from config.schema import load_config
 from model.mcn import build_mcn
 from model.weights import save_weights
 from tests.test_stops import ROOT, Run
+from utils.training.builder import train
+from utils.training.step_reader import TrainingError
 
 pytestmark = pytest.mark.slow
 
@@ -31,12 +35,19 @@ def damage(path):
     path.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_set):
+    """The log folder of a run of one epoch."""
+    run = Run(tmp_path_factory.mktemp("finished") / "run", tiny_set, 1)
+    train(load_config(run.settings))
+    return run.log
+
+
 @pytest.fixture
-def damaged(tmp_path, tiny_set):
+def damaged(finished, tmp_path, tiny_set):
     """A run of one epoch whose best weights are damaged."""
     run = Run(tmp_path / "run", tiny_set, 1)
-    code, _, err = run.finish()
-    assert code == 0, err
+    shutil.copytree(finished, run.log)
     damage(run.log / "best.weights.h5")
     return run
 
@@ -73,11 +84,11 @@ def test_a_loss_that_overflows_names_terms_step_and_sample(tmp_path, tiny_set):
     bias.assign(np.full(bias.shape, 3e38))
     save_weights(model, tmp_path / "start.weights.h5")
     with_settings(run, pretrained_weights=str(tmp_path / "start.weights.h5"))
-    code, _, err = run.finish()
-    assert code == 2, err
-    error = err.splitlines()[-1]
+    with pytest.raises(TrainingError) as caught:
+        train(load_config(run.settings))
+    error = str(caught.value)
     found = re.match(
-        r"error: epoch 1, step 1 of 5: not finite in (.*loss.*); the samples of the batch: "
+        r"epoch 1, step 1 of 5: not finite in (.*loss.*); the samples of the batch: "
         r"(\S+) \(mask-id (\d)\)\. This step",
         error,
     )
@@ -86,15 +97,14 @@ def test_a_loss_that_overflows_names_terms_step_and_sample(tmp_path, tiny_set):
     assert list(run.log.glob("*.h5")) == []
 
 
-def test_word_vectors_at_the_end_of_float32_train(tmp_path, tiny_set):
+def test_word_vectors_at_the_end_of_float32_train(tmp_path, tiny_set, capsys):
     signs = np.random.default_rng(0).choice([-1, 1], len(tiny_set.words["everything"]))
     vectors = tmp_path / "glove.txt"
     words = tiny_set.words | {"everything": 3e38 * signs}
     vectors.write_text("".join(f"{word} {' '.join(map(str, v))}\n" for word, v in words.items()))
     run = with_settings(Run(tmp_path / "run", tiny_set, 1), word_embed=str(vectors))
-    code, out, err = run.finish()
-    assert code == 0, err
-    assert "epoch 1: loss" in out
+    train(load_config(run.settings))
+    assert "epoch 1: loss" in capsys.readouterr().out
 
 
 def test_a_mask_with_nan_is_refused_by_name(tmp_path, tiny_set):
@@ -104,9 +114,8 @@ def test_a_mask_with_nan_is_refused_by_name(tmp_path, tiny_set):
         mask = np.load(path)
         np.save(masks / path.name, np.where(mask > 0, np.nan, 0) if path.stem == "3" else mask)
     run = with_settings(Run(tmp_path / "run", tiny_set, 1), seg_gt_path=str(masks))
-    code, _, err = run.finish()
-    assert code == 2, err
-    assert err.splitlines()[-1].startswith(f"error: {masks / '3.npy'}: ")
+    with pytest.raises(UserError, match=rf"^{masks / '3.npy'}: "):
+        train(load_config(run.settings))
 
 
 def test_overwriting_with_a_mistyped_path_moves_nothing(tmp_path, tiny_set):

@@ -19,12 +19,9 @@ from PIL import Image
 from config.command_line import BAD_INPUT, exit_code
 from config.errors import NoSpaceError, UserError, message_of
 from config.files import free_bytes, no_space_named
-from config.schema import load_config
-from data.loading.annotations import read_annotations
 from data.loading.letterbox import Letterbox, letterbox_image, unletterbox_box
 from model.mcn import build_mcn
 from model.weights import save_weights
-from predict import DEMO_WEIGHTS
 from tests.tiny import ANCHORS, network_config, scramble
 from tests.utils.export.killed import replace_and_be_killed
 from utils.export import files
@@ -36,12 +33,10 @@ from utils.export.letterbox import fit_in_graph, letterbox_in_graph
 from utils.prediction.engines.conversion import ConversionError
 from utils.prediction.grounder import Grounder
 from utils.prediction.masks import place_mask
-from utils.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
-DEMO_MODEL = DEMO_WEIGHTS.parent
 
 SIDE, TOLERANCE = 96, 1e-4
 # Height and width; the last is a size that doubles cut a pixel short.
@@ -407,32 +402,6 @@ def test_the_documented_example_runs(onnx_files, trained, tmp_path, monkeypatch,
     assert f"{expected['score']:.4f}"[:5] in capsys.readouterr().out
 
 
-def test_onnx_of_a_trained_network_agrees_with_the_predictor(tmp_path):
-    """Compares the demo network with `Predictor`, which uses Pillow and OpenCV."""
-    for package in ("tf2onnx", "onnx", "onnxruntime"):
-        pytest.importorskip(package)
-    config = load_config(DEMO_MODEL / "config.json")
-    predictor = Predictor.from_config(config)
-    _, run = onnx_runner(export(config, None, "onnx", tmp_path)[0])
-    for referent in read_annotations(config.evaluate_set):
-        scene = Image.open(DEMO_MODEL / "scenes" / referent.image).convert("RGB")
-        # Doubling and no scaling are exact. With other factors, Pillow and the graph round single
-        # pixels differently, as in `chain`, and sharp edges of the mask amplify that.
-        exact, rounded = ((128, 128), (256, 256)), ((300, 200), (97, 333))
-        for size in (*exact, *rounded):
-            image = np.asarray(scene.resize(size, Image.Resampling.BICUBIC))
-            predictor.set_image(image)
-            (expected,) = predictor.predict(referent.expressions[:1])
-            words = np.asarray(predictor.reader.read(referent.expressions[:1]).inputs[0])
-            result = run(image=image, words=words.astype(np.float32))
-            wanted = {
-                "box_xyxy_px": expected.box_xyxy,
-                "score": expected.score,
-                "mask_score": expected.probability,
-            }
-            assert_same(result, wanted, max(size), 1e-5 if size in exact else 1e-3)
-
-
 def test_parts(trained, image_encoder, onnx_files):
     """Encodes one image, grounds three expressions at once, and combines two formats."""
     session, locate = onnx_runner(onnx_files[1])
@@ -448,6 +417,11 @@ def test_parts(trained, image_encoder, onnx_files):
     assert_same(result, expected, SIDE)
 
 
+@pytest.fixture(scope="module")
+def whole(trained):
+    return build_exportables(trained.grounder, use_nls=True)["whole"]
+
+
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("file_format", WRITERS)
 @pytest.mark.parametrize(
@@ -458,25 +432,30 @@ def test_parts(trained, image_encoder, onnx_files):
         ("mask_logits", {0: np.inf}),
     ],
 )
-def test_infinite_values_show_in_the_score(tmp_path, file_format, layer, values):
+def test_infinite_values_show_in_the_score(trained, whole, tmp_path, file_format, layer, values):
     """Sigmoid and clipping alone would make a plausible box and mask of them."""
     require(file_format)
-    model = scramble(build_mcn(network_config(rnn_cell="gru")))
-    bias = model.get_layer(layer).bias
+    bias = trained.grounder.model.get_layer(layer).bias
+    former = np.array(bias)
     bias.assign([values.get(channel, 0) for channel in range(bias.shape[0])])
-    whole = build_exportables(Grounder(model, ANCHORS), use_nls=True)["whole"]
-    path = tmp_path / "whole"
-    if file_format == "savedmodel":
-        files._write_savedmodel(whole, path)
-        run = run_signature(path)
-    elif file_format == "onnx":
-        files.write_onnx(whole, path)
-        _, run = onnx_runner(path)
-    else:
-        files._write_tflite(whole, path)
-        run = tf.lite.Interpreter(str(path)).get_signature_runner()
+    try:
+        run = written_and_read(whole, tmp_path / "whole", file_format)
+    finally:
+        bias.assign(former)
     image, words = sample((60, 80))
     assert np.isnan(run(image=image, words=words)["score"])
+
+
+def written_and_read(whole, path, file_format):
+    """Function that runs what was written in a format."""
+    if file_format == "savedmodel":
+        files._write_savedmodel(whole, path)
+        return run_signature(path)
+    if file_format == "onnx":
+        files.write_onnx(whole, path)
+        return onnx_runner(path)[1]
+    files._write_tflite(whole, path)
+    return tf.lite.Interpreter(str(path)).get_signature_runner()
 
 
 def test_operations_that_onnx_lacks_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """What a training run is built from: the weights it starts with, and the size of its batches."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from config.errors import UserError
 from data.loading.errors import DataError
+from model.mcn import build_mcn
 from model.weights import save_weights
 from tests.tiny import network_config, scramble, weights_of
 from utils.training.builder import build_network, build_sets, build_trainer, train
@@ -81,42 +83,50 @@ def test_files_that_cannot_be_used_stop_a_training_or_are_listed_at_its_end(
     assert listed.startswith(f"  {tmp_path}/images/b.png: not a readable image")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cache", [0, 1])
-def test_a_run_that_resumes_does_not_need_the_weights_it_started_from(
-    tiny_set, network, tmp_path, cache
-):
-    start = tmp_path / "run/best.weights.h5"
+@pytest.fixture(scope="module")
+def trained(tiny_set, network, tmp_path_factory):
+    """The config of a run of one epoch that started from a file."""
+    folder = tmp_path_factory.mktemp("trained")
+    start = folder / "run/best.weights.h5"
     save_weights(network(), start)
     config = tiny_set.config(
-        pretrained_weights=str(start),
-        log_path=str(tmp_path / "log"),
-        epoches=1,
-        free_body=1,
-        cache_features=cache,
+        pretrained_weights=str(start), log_path=str(folder / "log"), epoches=1, free_body=1
     )
     train(config)
-    shutil.rmtree(tmp_path / "run")
-    shutil.rmtree(tmp_path / "log/features", ignore_errors=True)
-    assert train(config.replace(epoches=2)).epoch == 2
-    for again in ({"overwrite": True}, {"dry_run": True}):
-        fresh = config.replace(log_path=str(tmp_path / "new"))
-        with pytest.raises(UserError, match=r"pretrained_weights: .*no such file"):
-            train(fresh, **again)
+    return config
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """`copied(name, **changes)`: the config of a copy of that run."""
+
+    def copy(name, **changes):
+        shutil.copytree(trained.log_path, tmp_path / name)
+        return trained.replace(log_path=str(tmp_path / name), **changes)
+
+    return copy
+
+
+@pytest.fixture
+def other_start(trained, network, tmp_path):
+    """Replaces the weights that the run started from, and `other_start()` removes them."""
+    start, kept = Path(trained.pretrained_weights), tmp_path / "kept"
+    shutil.copy(start, kept)
+    save_weights(scramble(build_mcn(network_config()), seed=2), start)
+    yield start.unlink
+    shutil.copy(kept, start)
 
 
 @pytest.mark.slow
-def test_a_resumed_run_caches_the_features_of_its_own_frozen_layers(tiny_set, network, tmp_path):
-    """Whatever weights its pretrained_weights name in the meantime."""
-    start = tmp_path / "start.weights.h5"
-    save_weights(scramble(network(), seed=1), start)
-    config = tiny_set.config(
-        pretrained_weights=str(start), log_path=str(tmp_path / "log"), epoches=1, free_body=1
-    )
-    train(config)
-    shutil.copytree(tmp_path / "log", tmp_path / "cached")
-    save_weights(scramble(network(), seed=2), start)
-    plain = train(config.replace(epoches=2))
-    cached = train(config.replace(epoches=2, cache_features=1, log_path=str(tmp_path / "cached")))
+def test_a_resumed_run_needs_its_own_weights_alone(copied, other_start, tmp_path):
+    """Whatever its pretrained_weights name in the meantime, also for the features it caches."""
+    cached = train(copied("cached", epoches=2, cache_features=1))
+    other_start()
+    plain = train(copied("plain", epoches=2))
     losses = [state.history[1]["train"]["loss"] for state in (plain, cached)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    again = build_trainer(copied("again", epoches=2, cache_features=1))
+    assert again.training_set.features is not None
+    for fresh in ({"overwrite": True}, {"dry_run": True}):
+        with pytest.raises(UserError, match=r"pretrained_weights: .*no such file"):
+            train(again.config.replace(log_path=str(tmp_path / "new")), **fresh)

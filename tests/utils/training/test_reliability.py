@@ -340,8 +340,8 @@ def test_results_without_a_state_are_not_overwritten(new_trainer, tmp_path):
     trainer = new_trainer(tmp_path / "log", epoches=1)
     trainer.run()
     config = trainer.config
-    for name in ("last.state.h5", "previous.state.h5"):
-        (tmp_path / "log" / name).unlink()
+    for state in (tmp_path / "log").glob("*.state.h5"):
+        state.unlink()
     best = (tmp_path / "log" / "best.weights.h5").read_bytes()
     with pytest.raises(RunFolderError, match="--overwrite"):
         train(config)

@@ -1,6 +1,5 @@
 """A resumed run equals one that was never stopped; files that do not fit are refused."""
 
-import itertools
 import os
 import re
 import subprocess
@@ -212,8 +211,9 @@ def test_file_systems_without_hard_links_keep_two_generations(tmp_path, monkeypa
     assert names == ["last.state.h5", "previous.state.h5"]
 
 
+# Loads TensorFlow once, and saves in forks, which are killed one call later each time.
 KILLED_WHILE_SAVING = """
-import os, sys
+import itertools, os, shutil, sys
 import keras
 from pathlib import Path
 from utils.training.run.checkpoints import Checkpoints
@@ -221,41 +221,50 @@ from utils.training.run.state import RunState
 
 x = keras.Input((6,))
 model = keras.Model(x, keras.layers.Dense(1)(x))
-checkpoints = Checkpoints(sys.argv[1], model, keras.optimizers.Adam())
+optimizer, saved = keras.optimizers.Adam(), Path(sys.argv[1], "saved")
+checkpoints = Checkpoints(saved, model, optimizer)
 for epoch in (2, 3):
-    checkpoints.optimizer.iterations.assign_add(1)
+    optimizer.iterations.assign_add(1)
     checkpoints.save(RunState(epoch))
-checkpoints.optimizer.iterations.assign_add(1)
 calls = 0
 
 def counting(function):
     def call(*arguments, **keywords):
         global calls
         calls += 1
-        if calls == int(sys.argv[2]):
+        if calls == moment:
             os.kill(os.getpid(), 9)
         return function(*arguments, **keywords)
     return call
 
-os.fsync, os.link, Path.replace = counting(os.fsync), counting(os.link), counting(Path.replace)
-checkpoints.save(RunState(4))
+for moment in itertools.count(1):
+    folder = Path(sys.argv[1], str(moment))
+    shutil.copytree(saved, folder)
+    checkpoints = Checkpoints(folder, model, optimizer)
+    optimizer.iterations.assign_add(1)
+    process = os.fork()
+    if not process:
+        os.fsync, os.link, Path.replace = map(counting, (os.fsync, os.link, Path.replace))
+        checkpoints.save(RunState(4))
+        os._exit(0)
+    status = os.waitpid(process, 0)[1]
+    if status == 0:
+        break
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9, status
+    print(moment)
 """
 
 
 def test_a_kill_at_any_moment_of_a_save_leaves_two_states(tmp_path):
     """At each call that changes the disk, until a run survives."""
-    root = Path(__file__).resolve().parents[4]
-    killed = 0
-    for moment in itertools.count(1):
-        folder = tmp_path / str(moment)
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED_WHILE_SAVING, str(folder), str(moment)],
-            cwd=root, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode == 0:
-            break
-        assert done.returncode == -9, done.stderr
-        killed += 1
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)],
+        cwd=Path(__file__).resolve().parents[4], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killed = done.stdout.split()
+    for moment in killed:
+        folder = tmp_path / moment
         x = keras.Input((6,))
         model = keras.Model(x, keras.layers.Dense(1)(x))
         checkpoints = Checkpoints(folder, model, keras.optimizers.Adam())
@@ -268,7 +277,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_two_states(tmp_path):
         save_updated(checkpoints, RunState(7))
         names = sorted(path.name for path in folder.iterdir())
         assert names == ["last.state.h5", "previous.state.h5"]
-    assert killed == 6  # Two flushes, three renames and a link.
+    assert len(killed) == 6  # Two flushes, three renames and a link.
 
 
 def test_a_full_disk_keeps_the_earlier_states(small_disk):
