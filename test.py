@@ -56,6 +56,8 @@ def main() -> None:
     if arguments.predictions is not None:
         if arguments.weights is not None:
             parser.error("--predictions needs no network; leave out --weights")
+        if any(o.startswith(("engine=", "precision=")) for o in arguments.overrides):
+            parser.error("--predictions needs no network; leave out --engine and --precision")
         _score(arguments)
         return
     from utils.prediction.run_folder import settings_of_weights

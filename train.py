@@ -12,7 +12,7 @@ after each epoch, and when the training is stopped by Ctrl-C, SIGTERM or SIGHUP.
 import argparse
 
 from config.command_line import add_config_arguments, run
-from config.quiet import quiet_tensorflow
+from config.quiet import expect_changing_weights, quiet_tensorflow
 from config.schema import load_config
 
 
@@ -40,6 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     remarks: list[str] = []
     config = load_config(arguments.config, arguments.overrides, report=remarks.append)
+    expect_changing_weights()
     quiet_tensorflow()
 
     from utils.training.builder import train

@@ -37,13 +37,24 @@ GPU_FAILURE = re.compile(
 )
 
 
+CONSTANT_WEIGHTS = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
+
+
 def assume_constant_weights() -> None:
     """Lets TensorFlow arrange weights once for its fastest kernels, instead of in every call.
 
     For processes that load weights before they use them, and never change them: changes would not
     be seen. It holds for the whole process and must be called before TensorFlow is loaded.
     """
-    os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
+    os.environ.setdefault(CONSTANT_WEIGHTS, "1")
+
+
+def expect_changing_weights() -> None:
+    """Undoes `assume_constant_weights`, also that of a user: a training would not see its updates.
+
+    It must be called before TensorFlow is loaded.
+    """
+    os.environ.pop(CONSTANT_WEIGHTS, None)
 
 
 def quiet_tensorflow() -> list[str]:

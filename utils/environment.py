@@ -24,7 +24,9 @@ from data.preparation.wording import plural
 if TYPE_CHECKING:
     import keras
 
-PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy")
+PACKAGES = (
+    "tensorflow", "keras", "numpy", "h5py", "Pillow", "spacy", "onnxruntime", "openvino",
+)  # fmt: skip
 OPENCV = ("opencv-python-headless", "opencv-python")
 GIT_TIMEOUT_S = 10
 LINE_WIDTH = 100

@@ -13,7 +13,7 @@ import argparse
 
 from config.command_line import add_config_arguments, run
 from config.errors import UserError
-from config.quiet import quiet_tensorflow
+from config.quiet import expect_changing_weights, quiet_tensorflow
 from config.schema import load_config
 from data.preparation.referring_sets import read_image_list
 
@@ -52,6 +52,7 @@ def main() -> None:
         left_out = read_image_list(arguments.leave_out)
         if not left_out:
             raise UserError(f"--leave_out {arguments.leave_out}: the list is empty; omit it")
+    expect_changing_weights()
     quiet_tensorflow()
 
     from model.weights.native import check_target, check_trained_on, write_target

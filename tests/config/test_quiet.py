@@ -4,6 +4,7 @@ A stand-in for the tensorflow package writes given lines to file descriptor 2, a
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_a_second_call_is_silent(call):
 def test_memory_grows_where_tensorflow_was_loaded_before(call):
     done = call(gpus=["NVIDIA A100"], first="import tensorflow; ")
     assert "growth True" in done.stdout
+
+
+def test_weights_are_constant_for_those_who_say_so(monkeypatch):
+    name = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
+    monkeypatch.delenv(name, raising=False)
+    quiet.assume_constant_weights()
+    assert os.environ[name] == "1"
+    quiet.expect_changing_weights()
+    assert name not in os.environ
+    monkeypatch.setenv(name, "0")
+    quiet.assume_constant_weights()
+    assert os.environ[name] == "0"
 
 
 def test_standard_error_works_afterwards(call):

@@ -21,7 +21,8 @@ from config.json_text import parse_json
 RESULT, TEXT, PICTURES, LOCK = "result.json", "result.txt", "pictures.png", ".result.lock"
 FILES, ANCHORS = "files", "anchors_px"
 # What results of former versions do not have.
-LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path", "engine")
+LATER_SETTINGS = (ANCHORS, "seg_gt_path", "image_path")
+FORMER_SETTINGS = {"engine": "tensorflow"}
 # Files whose contents count, not their names.
 NAMES_OF_FILES = ("evaluate_model", "predictions")
 
@@ -153,7 +154,7 @@ def changes(found: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
     changed = [
         key
         for key, value in source["settings"].items()
-        if key not in NAMES_OF_FILES and settings.get(key) != value
+        if key not in NAMES_OF_FILES and settings.get(key, FORMER_SETTINGS.get(key)) != value
         if key not in LATER_SETTINGS or key in settings
     ]
     changed += [

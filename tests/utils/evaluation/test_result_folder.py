@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import UserError
 from config.files import file_sha256, locked
-from utils.evaluation.result_folder import LOCK, ResultFolder
+from utils.evaluation.result_folder import LOCK, ResultFolder, changes
 
 SOURCE = {
     "settings": {"evaluate_model": "a.h5", "use_nls": 1},
@@ -180,3 +180,11 @@ def test_an_interruption_leaves_no_old_file_beside_new_results(tmp_path, monkeyp
     monkeypatch.undo()
     write(tmp_path, TEXT | PICTURES, OTHER)
     assert contents(tmp_path) == TEXT | PICTURES
+
+
+def test_results_that_name_no_engine_are_those_of_tensorflow():
+    found = {"settings": {"seed": 1}, "weights_sha256": "0"}
+    for engine, expected in {"tensorflow": [], "openvino": ["engine"]}.items():
+        settings = {"seed": 1, "engine": engine}
+        source = {"settings": settings, "data_sha256": {}, "weights_sha256": "0"}
+        assert changes(found, source) == expected

@@ -1,6 +1,6 @@
 """ONNX of a TensorFlow function."""
 
-import importlib.metadata
+import importlib.util
 import logging
 from typing import Any
 
@@ -20,7 +20,7 @@ def require(packages: tuple[str, ...], purpose: str, requirements: str) -> None:
     """Checks that optional packages are installed.
 
     Args:
-        packages: names of distributions.
+        packages: names to import.
         purpose: what needs them, the beginning of the message.
         requirements: the file that installs them.
 
@@ -28,13 +28,12 @@ def require(packages: tuple[str, ...], purpose: str, requirements: str) -> None:
         ConversionError: one is missing.
     """
     for package in packages:
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+        # By its name of import: onnxruntime-gpu, for example, provides onnxruntime.
+        if importlib.util.find_spec(package) is None:
             raise ConversionError(
                 f"{purpose} needs the package {package}, which is not installed: "
                 f"pip install -c constraints.txt -r {requirements}"
-            ) from None
+            )
 
 
 def to_onnx(function: tf.types.experimental.PolymorphicFunction, name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from config.errors import UserError, message_of
 from config.files import file_sha256, write_bytes, write_text
 from config.run_folder import NETWORK
-from config.schema import Config
+from config.schema import PROJECT_ROOT, Config
 from data.loading.anchors import read_anchors
 from data.support.sealing import is_listed, is_sealed, json_object, sealed
 from data.support.staging import complete_interrupted, replaced_together
@@ -62,12 +62,13 @@ def onnx_files(
 
 
 def _key(config: Config, weights: str | os.PathLike) -> str:
-    """Identifies a conversion: the weights, the settings of the network and the converter."""
+    """Identifies a conversion: the weights, the settings and the code of the network."""
     # Of files, the contents count: those of the words are no part of the network.
     names = sorted(set(NETWORK) - {"anchors_file", "word_embed", "bert_path"})
     settings = {name: getattr(config, name) for name in names}
     anchors = read_anchors(config.anchors_file).tolist()
-    content = [FORMAT, ONNX_OPSET, settings, anchors, file_sha256(weights)]
+    code = [file_sha256(path) for path in sorted((PROJECT_ROOT / "model").rglob("*.py"))]
+    content = [FORMAT, ONNX_OPSET, settings, anchors, code, file_sha256(weights)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

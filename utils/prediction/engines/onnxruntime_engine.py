@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from config.errors import ConfigError
 from utils.prediction.engines.parts import Array, Parts, parts_of
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -15,18 +14,10 @@ def onnxruntime_parts(files: Mapping[str, bytes], precision: str) -> Parts:
 
     Args:
         files: of `onnx_files`.
-        precision: config key; must be "float32".
-
-    Raises:
-        ConfigError: another precision is asked for.
+        precision: config key, "float32": `check_engine` refuses others.
     """
     import onnxruntime
 
-    if precision != "float32":
-        raise ConfigError(
-            f"precision={precision}: the engine onnxruntime computes in float32; use the engine "
-            "openvino or tensorflow"
-        )
     available = onnxruntime.get_available_providers()
     providers = [provider for provider in PROVIDERS if provider in available]
     sessions = {

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 
+from config.errors import ConfigError
 from config.schema import Config
 from utils.prediction.engines.conversion import require
 from utils.prediction.engines.onnx_files import onnx_files
@@ -22,9 +23,15 @@ def check_engine(config: Config) -> None:
 
     Raises:
         ConversionError: its package is missing.
+        ConfigError: it has no such precision.
     """
     if config.engine in ONNX_ENGINES:
         require((config.engine,), f"engine={config.engine}", "requirements-engines.txt")
+    if config.engine == "onnxruntime" and config.precision != "float32":
+        raise ConfigError(
+            f"precision={config.precision}: the engine onnxruntime computes in float32; add "
+            "--precision float32, or use the engine openvino or tensorflow"
+        )
 
 
 def onnx_engine(config: Config, weights: str | os.PathLike, parts: Callable[[], Parts]) -> Parts:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import test as evaluation
 from config.errors import UserError
 from config.files import file_sha256
 from data.loading.annotations import write_annotations
@@ -488,6 +489,14 @@ def test_the_command_does_not_load_tensorflow(tiny_set, predicted, tmp_path):
         [sys.executable, "-c", both], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert "--predictions needs no network; leave out --weights" in done.stderr
+
+
+def test_predictions_need_no_engine(monkeypatch, capsys):
+    command = ["test.py", "--predictions", "p.jsonl", "--engine", "openvino"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        evaluation.main()
+    assert "needs no network; leave out --engine and --precision" in capsys.readouterr().err
 
 
 def test_rows_are_matched_by_the_ids_beside_the_lines(tiny_set, tmp_path):
