@@ -66,5 +66,10 @@ def _call_and_measure(
     queue: SimpleQueue, function: Callable[..., object], arguments: tuple[object, ...]
 ) -> None:
     function(*arguments)
+    queue.put(peak_of_process())
+
+
+def peak_of_process() -> int:
+    """The peak resident memory of this process in bytes; Linux only."""
     kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
-    queue.put(int(kilobytes) * 1024)
+    return int(kilobytes) * 1024

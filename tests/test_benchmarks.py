@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import bench
+from benchmarks import bench, engines
 from benchmarks.flops import count_flops
 from benchmarks.plain import build_plain_mcn, evaluate_plainly
 from benchmarks.sets import ANCHORS_PX, benchmark_config, synthetic_set
@@ -90,3 +90,26 @@ def test_peak_memory_is_that_of_the_call():
     assert 150_000_000 < large - small < 250_000_000
     with pytest.raises(RuntimeError, match="exit code 1"):
         peak_memory(os.urandom, -1)
+
+
+def test_engines_are_measured_side_by_side(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    pytest.importorskip("tf2onnx")
+    output = tmp_path / "engines.json"
+    command = ["engines.py", "--quick", "--repeats", "1", "--output", str(output)]
+    names = ["tensorflow float32", "openvino float32"]
+    monkeypatch.setattr(sys, "argv", [*command, "--variants", *names])
+    engines.main()
+    found = json.loads(output.read_text())
+    assert [*found["variants"]] == names
+    for variant in found["variants"].values():
+        assert variant["pair"][0] > 0
+        assert variant["expression"][0] > 0
+        assert variant["peak_bytes"] > 1e8
+        assert variant["box_px"] < 0.01
+        assert variant["mask"] < 1e-4
+    table = engines.format_table(
+        found, {"variants": {names[0]: {"pair": [7, 0], "expression": [8, 0]}}}
+    )
+    assert "(7000)" in table
+    assert "| openvino float32 | " in capsys.readouterr().out
