@@ -24,11 +24,13 @@ _HARMLESS = re.compile("[a-z]*(?:bright|fright|upright|wright|copyright|cleft)[a
 
 # Directions that are nothing else, such as "on the far right", in the same form as below.
 _CLEAR = re.compile(
-    r"\b((?:on|at|to|from|in|of) (?:(?:the|his|her|its|their|your|our|my) )?"
+    r"\b((?:(?:on|at|to|from|in) (?:(?:the|his|her|its|their|your|our|my) )?"
+    r"|of (?:the|his|her|its|their|your|our|my) )"
     r"(?:(?:far|very|top|bottom|upper|lower|back|front) )?)(?:left|right)\b"
+    r"(?! (?:overs?(?! t?here)|angled?|angles|of way|way|side up)\b)"
 )
 # Words that are directions, but may be something else, in an expression in lower case whose words
-# are separated by single spaces.
+# are separated by single spaces, without hyphens.
 _AMBIGUOUS = re.compile(
     r"""
     # A number or a text in the image, or "3 o'clock"; not "2nd".
@@ -44,14 +46,20 @@ _AMBIGUOUS = re.compile(
     | \bright\ (?: behind | next | beside | above | below | under | underneath | beneath | over
         | in | inside | outside | on | onto | into | at | by | before | after | near | between
         | up | down | there | here | now | through | across | against | along | around | away
-        | where | angled? | angles | way | out | off | above | about | as | when | the | wrong )\b
+        | where | angled? | angles | way | of\ way | side\ up | out | off | about | as | when
+        | the | wrong )\b
     | \bright\ to\b (?!\ (?:left | § ))
     # A form of "to leave", as in "the last one left" and "left over".
     | \b(?: is | are | was | were | be | been | being | has | have | had | who | that | just | got
         | gets | getting | he | she | it | they | what['’]?s | one | ones | only | slices?
         | pieces? ) \ left\b (?!\ of\b | \ side\b | \ hand\b | \ most\b)
-    | \bleft\ (?: over | overs | behind | alone | open | out | off | in | by | uneaten | untouched
-        | empty | unattended | on | from | for | a | an | the | his | her | their | its )\b
+    | \bwhat(?: ['’]?s | \ is | \ was )? \ left\b
+    | \b(?: last | remaining | only | still | any | some | more | much | few | half | nothing )\b
+        (?:\ \S+)* \ left\b
+    | \bleft\ (?: over | overs | behind | alone | open | out | off | in | by | at | uneaten
+        | untouched | empty | vacant | unattended | standing | sitting | lying | parked | hanging
+        | running | unused | on | from | for | a | an | the | his | her | their | its )\b
+    | \bleft\ to\b (?!\ (?: right | § | the )\b)
     | \bleftovers?\b
     """,
     re.VERBOSE,
@@ -67,7 +75,7 @@ def mirrored_expression(expression: str) -> str | None:
     Returns:
         The expression; None if it is ambiguous what describes the mirrored image.
     """
-    normal = " ".join(expression.lower().split())
+    normal = " ".join(expression.lower().replace("-", " ").split())
     if _AMBIGUOUS.search(_CLEAR.sub(r"\1§", normal)):
         return None
     parts, end = [], 0

@@ -30,6 +30,11 @@ EXCHANGED = {
     "car on the far left behind the bus": "car on the far right behind the bus",
     "one that is to the left over there": "one that is to the right over there",
     "right-handed batter": "left-handed batter",
+    "man with the left-hand side of the board": "man with the right-hand side of the board",
+    "guy left": "guy right",
+    "third from left to right": "third from right to left",
+    "the last one on the left": "the last one on the right",
+    "the edge of the left bus": "the edge of the right bus",
 }
 UNCHANGED = ["the red umbrella", "bright shirt", "man standing upright", "", "Äpfel links", "cleft"]
 AMBIGUOUS = [
@@ -58,6 +63,21 @@ AMBIGUOUS = [
     "lft",
     "human rights banner",
     "going clockwise",
+    "a box of left over pizza",
+    "left-over pizza",
+    "two roads at right angles",
+    "the cup that is right side up",
+    "right-side-up bowl",
+    "the car that has the right-of-way",
+    "what is left of the sandwich",
+    "what's left of the cake",
+    "last donut left",
+    "the only white sheep left",
+    "the last man left standing",
+    "seat left vacant",
+    "bike left at the curb",
+    "the truck left parked",
+    "food left to eat",
 ]
 
 
