@@ -48,7 +48,9 @@ def open_browser(profile: str | os.PathLike) -> Iterator[Any]:
     try:
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     except WebDriverException as error:
-        reason = (error.msg or "no reason given").splitlines()[0].rstrip(".")
+        # Selenium appends the address of its documentation.
+        reason = (error.msg or "no reason given").partition("; For documentation")[0]
+        reason = reason.splitlines()[0].rstrip(".")
         raise UserError(
             f"{chromium} does not start with {driver} ({reason}); install both in one version"
         ) from None
