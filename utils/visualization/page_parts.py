@@ -20,7 +20,7 @@ form[hidden] {{ display: none; }}
 label, fieldset {{ display: flex; flex-direction: column; gap: .2rem; border: 0; margin: 0;
   padding: 0; font-size: .875rem; color: var(--faint); }}
 fieldset {{ flex-direction: row; flex-wrap: wrap; }}
-legend {{ padding: 0; }}
+legend {{ padding: 0 0 .2rem; }}
 input, select, button {{ font: inherit; font-size: 1rem; color: var(--ink); padding: .3rem .5rem;
   background: var(--paper); border: 1px solid var(--faint); border-radius: .25rem; }}
 input[type=number] {{ width: 5.5rem; }}
@@ -33,6 +33,7 @@ button.picture {{ display: block; padding: 0; border: 0; background: none; curso
 button.picture[aria-expanded=true] {{ cursor: zoom-out; }}
 figure:has(button[aria-expanded=true]) {{ grid-column: 1 / -1; }}
 img {{ display: block; max-width: 100%; height: auto; }}
+button[aria-expanded=false] img {{ width: auto; max-height: 26rem; }}
 figcaption ul {{ list-style: none; margin: .4rem 0 0; padding: 0; }}
 figcaption p {{ margin: .1rem 0; font-size: .875rem; color: var(--faint); white-space: pre-wrap; }}
 u {{ text-decoration: underline dotted 2px; text-underline-offset: 3px; }}

@@ -130,6 +130,17 @@ def test_a_page_is_recognized_by_its_command_until_it_is_changed(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_tall_picture_fits_into_the_window_until_it_is_enlarged(browser, tmp_path):
+    tall = Card(embedded(np.zeros((1200, 300, 3), np.uint8)), (300, 1200), ("red",))
+    (tmp_path / "index.html").write_bytes(gallery("test.py", "a set", [], [tall]))
+    browser.set_window_size(700, 800)
+    browser.get((tmp_path / "index.html").as_uri())
+    size = "const i = document.querySelector('img'); return [i.offsetWidth, i.offsetHeight]"
+    assert browser.execute_script(size) == [104, 416]
+    browser.find_element("css selector", "button.picture").click()
+    assert browser.execute_script(size) == [300, 1200]
+
+
 def test_filters_in_a_browser(browser, tmp_path):
     Image.new("RGB", (40, 30), (230, 159, 0)).save(tmp_path / "a ü.png")
     address = picture_address("a ü.png")
