@@ -99,7 +99,7 @@ def test_one_photograph(folder):
     assert out.startswith("device: ")
     assert "photos/turned.jpg   60×100 px" in out
     assert "score 0." in out
-    assert "unknown words, ignored: zorblax" in out
+    assert "unknown words: zorblax" in out
     assert "Results are in result/predict/" in out
     results = folder / "result/predict"
     records = [
@@ -304,7 +304,7 @@ def test_the_demo_network_says_what_it_is(folder, predict_here):
         "  warning: the network does not know the word zebra: the demo network was trained only "
         in out
     )
-    assert "unknown words, ignored: zebra" in out
+    assert "unknown words: zebra" in out
     arguments = ["--image", "photos/turned.jpg", "--expression", "the ring", "--output", "demo"]
     out, _ = predict_here(*arguments)
     assert "  warning: this picture is not one of the network's scenes: the demo network " in out
@@ -319,7 +319,7 @@ def test_other_networks_are_not_called_demo_networks(folder, predict_here):
         "--weights", "run/best.weights.h5", "--image", "photos/turned.jpg",
         "--expression", "red zorblax", "--output", "other",
     )  # fmt: skip
-    assert "unknown words, ignored: zorblax" in out
+    assert "unknown words: zorblax" in out
     assert "synthetic" not in out + err
     assert "gets exactly one box" in out
 

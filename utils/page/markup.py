@@ -29,7 +29,7 @@ EXPLANATIONS = {
 }
 EXPLANATION_OF_WORDS = "Attention over the words: how much of the meaning comes from each of them."
 REST_OF_WORDS = " The rest, {rest:.0f}\u00a0%, lies on the empty places behind the last word."
-GAPS = " An unknown word is an empty place, too."
+GAPS = " An unknown word is read as an empty place, too."
 # Of ASNLS, adaptive soft non-located suppression.
 EXPLANATION_OF_ASNLS = (
     "Let the box correct the mask: raise mask probabilities inside the box and lower those "
@@ -68,6 +68,7 @@ header p { color: var(--body-text-color-subdued); margin: 0; }
 }
 #photograph { border: 1px solid var(--border-color-primary) !important; }
 #photograph img { width: 100%; height: 100%; object-fit: contain; }
+#photograph .icon-button-wrapper:not(:has(button)) { display: none; }
 #answer { scroll-margin-top: 8px; }
 #answer figure { display: table; margin: 0 auto; }
 #answer figure a { display: block; padding: 0; }
@@ -216,7 +217,7 @@ def facts_html(prediction: Prediction, image_seconds: float, warning: str | None
     if warning is not None:
         notes += f'<p class="note">{html.escape(warning[0].upper() + warning[1:])}.</p>'
     if prediction.unknown_words:
-        notes += _note("Unknown words, ignored", prediction.unknown_words)
+        notes += _note("Unknown words", prediction.unknown_words)
     if prediction.unread_words:
         notes += _note("Words beyond the limit, ignored", prediction.unread_words)
     return f'<dl class="facts">{cells}</dl>{notes}'

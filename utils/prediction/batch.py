@@ -134,7 +134,7 @@ def _format_record(record):
     lines = [f"  {expression}", f"    {_result(record)}   {record['seconds']:.2f} s"]
     if record["unknown_words"]:
         unknown = printable(", ".join(record["unknown_words"]))
-        lines.append(f"    unknown words, ignored: {unknown}")
+        lines.append(f"    unknown words: {unknown}")
     if record["unread_words"]:
         unread = printable(", ".join(record["unread_words"]))
         lines.append(f"    words beyond the limit, ignored: {unread}")

@@ -27,7 +27,7 @@ class Prediction:
             in training, every expression had a referent.
         mask: (h, w) bool, at the size of the photograph.
         seconds: time for this expression, without encoding the photograph.
-        unknown_words: words that have no vector and count as absent.
+        unknown_words: words without a vector, which are read as zeros, or without a word piece.
         unread_words: words beyond word_len, which the network does not see.
         segment_thresh, use_nls: settings with which the mask was computed.
         geometry: `Letterbox` of the photograph.

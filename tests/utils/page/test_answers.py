@@ -127,7 +127,7 @@ def test_a_photograph_is_encoded_once(predictor, tiny_set, calls):
 def test_ignored_words_are_escaped(predictor, tiny_set):
     expression = f"the <b>{UNKNOWN_WORD}</b> box on the left side"
     facts = Answerer(predictor).answer(tiny_set.images / "a.png", expression, 0.35, True).facts
-    assert f"Unknown words, ignored: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
+    assert f"Unknown words: <b>&lt;b&gt;{UNKNOWN_WORD}&lt;/b&gt;</b>" in facts
     assert "beyond the limit, ignored: <b>the, left, side</b>" in facts
 
 

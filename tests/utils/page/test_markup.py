@@ -41,7 +41,7 @@ def test_words_are_shown_with_their_weights():
     )
     assert texts(shown).startswith("the 10 %red 40 %zorblax 20 %on top ")
     assert "The rest, 30 %, lies on the empty places" in texts(shown)
-    assert texts(shown).endswith("An unknown word is an empty place, too.")
+    assert texts(shown).endswith("An unknown word is read as an empty place, too.")
     assert re.findall(r"width: (\d+)%", shown) == ["25", "100", "50"]  # The largest is full.
     assert '<u title="unknown word">zorblax</u>' in shown
     assert shown.count('<s title="not read">') == 2

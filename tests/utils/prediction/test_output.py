@@ -486,7 +486,7 @@ def test_text_and_json(tmp_path, photograph):
     for part in (
         "photo.jpg   80×60 px   0.25 s",
         "box 20.1, 10.0, 70.0, 30.5   score 0.75   mask 1,000 px (20.8 %)   0.50 s",
-        "unknown words, ignored: zorblax",
+        "unknown words: zorblax",
         "words beyond the limit, ignored: far, off",
     ):
         assert part in text
