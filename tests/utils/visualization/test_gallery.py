@@ -141,6 +141,7 @@ def test_a_tall_picture_fits_into_the_window_until_it_is_enlarged(browser, tmp_p
     assert browser.execute_script(size) == [300, 1200]
 
 
+@pytest.mark.slow
 def test_filters_in_a_browser(browser, tmp_path):
     Image.new("RGB", (40, 30), (230, 159, 0)).save(tmp_path / "a ü.png")
     address = picture_address("a ü.png")
