@@ -30,12 +30,12 @@ def main(config_path, output, devices):
         scramble(trainer.model)
     losses, rows = [], []
 
-    def recorded(state, unread, on_step):
+    def recorded(state, unread, *on_step):
         for of_replicas, result in unread:
             losses.append({name: float(value) for name, value in result.items()})
             parts = strategy.experimental_local_results(of_replicas)
             rows.append([part.numpy().tolist() for part in parts])
-        return read(state, unread, on_step)
+        return read(state, unread, *on_step)
 
     trainer._steps.read = recorded
     state = trainer.run()
