@@ -8,6 +8,7 @@
 #                     larger scenes (up to 90 minutes)
 # make pictures       draw the README's pictures with the current code; that of the page needs
 #                     Chromium and its driver, and stays as it is without them
+# make ablation       train and compare variants of the recipe on the demo set: docs/ablation.md
 # make test           lint, type-check and run all tests
 # make coverage       the same tests, with coverage: half as long again
 # make test-fast      run the tests that are not marked slow (under 90 s on two cores)
@@ -28,7 +29,7 @@ BACKBONE ?= darknet
 # One test process per core; each keeps a file's tests together, which share their networks.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model pictures test coverage test-fast fuzz soak lint clean
+.PHONY: install install-dev refcoco refcoco+ refcocog refclef demo demo-backbone demo-model pictures ablation test coverage test-fast fuzz soak lint clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -105,6 +106,9 @@ pictures: install-dev data/demo_large/prepared
 		--set evaluate_set=data/demo_large/anns/refcoco/testA.txt --sheet assets/demo.jpg --overwrite
 	$(BIN)/python -m utils.page.screenshot --output assets/page.jpg --overwrite
 
+ablation: install data/demo/prepared
+	$(BIN)/python benchmarks/ablate.py $(DEMO) --set epoches=4 --document docs/ablation.md
+
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -126,4 +130,4 @@ soak: install-dev
 	$(BIN)/python -m pytest -m soak -s --durations=0
 
 clean:
-	rm -rf data/demo data/demo_large log/demo log/demo_backbone log/demo_model result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*
+	rm -rf data/demo data/demo_large log/ablation_demo log/demo log/demo_backbone log/demo_model result/demo_* .pytest_cache .ruff_cache .mypy_cache .coverage*

@@ -30,6 +30,12 @@ NETWORK = (
     *TRAINED_WITH, "seg_out_stride", "mask_target", "bn_momentum", "rnn_drop_out", "jemb_dim",
     "bert_trainable",
 )  # fmt: skip
+# Where files are, and how they are loaded: this may differ between the machines of a run.
+OF_EACH_MACHINE = (
+    "train_set", "evaluate_set", "anchors_file", "image_path", "seg_gt_path", "word_embed",
+    "bert_path", "pretrained_weights", "evaluate_model", "log_path", "cache_dir", "workers",
+    "max_queue_size",
+)  # fmt: skip
 ONLY_VECTORS = (
     "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim", "word_embed",
     "rnn_drop_out",

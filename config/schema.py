@@ -237,7 +237,18 @@ class Config:
         "type of the cached features: float32 is exact, float16 needs half the space",
         choices=["float32", "float16"],
     )
-    seg_loss_weight: float = setting(0.1, "weight of the mask loss", low=0, high=1e6)
+    seg_loss_weight: float = setting(
+        0.1, "weight of the mask loss; 0 trains no masks", low=0, high=1e6
+    )
+    det_loss_weight: float = setting(
+        1.0,
+        "weight of the losses of the box and its confidence; 0 trains no boxes",
+        low=0,
+        high=1e6,
+    )
+    cem_loss_weight: float = setting(
+        1.0, "weight of Consistency Energy Maximization; 0 turns it off", low=0, high=1e6
+    )
     weight_decay: float = setting(5e-4, "L2 factor on the kernels of convolutions", low=0, high=1e3)
     clip_norm: float = setting(
         0.0, "global norm to which gradients are clipped; 0 disables clipping", low=0, high=1e9

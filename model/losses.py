@@ -32,6 +32,8 @@ class LossInputs:
         anchors_px: (A, 2), width and height in pixels of the input.
         input_size: side of the input in pixels.
         mask_weight: factor on the mask term (config key seg_loss_weight).
+        detection_weight: factor on the terms of the box and its confidence (det_loss_weight).
+        cem_weight: factor on the term of the co-energy (cem_loss_weight).
     """
 
     outputs: dict[str, tf.Tensor]
@@ -40,6 +42,8 @@ class LossInputs:
     anchors_px: np.ndarray
     input_size: int
     mask_weight: float = 1.0
+    detection_weight: float = 1.0
+    cem_weight: float = 1.0
 
     @cached_property
     def raw_boxes(self) -> tf.Tensor:
@@ -85,6 +89,8 @@ def mcn_losses(
     input_size: int,
     mask_weight: float,
     batch_size: tf.Tensor | None = None,
+    detection_weight: float = 1.0,
+    cem_weight: float = 1.0,
 ) -> dict[str, tf.Tensor]:
     """Every registered term, divided by the batch size; weight decay is `l2_penalty`.
 
@@ -92,12 +98,16 @@ def mcn_losses(
         outputs, targets, mask_stride8, anchors_px, input_size, mask_weight: see `LossInputs`.
         batch_size: what sums are divided by; N by default. With several replicas, the size of
             the global batch.
+        detection_weight, cem_weight: see `LossInputs`.
 
     Returns:
         dict name → float32 scalar.
     """
     n = tf.cast(tf.shape(targets)[0] if batch_size is None else batch_size, tf.float32)
-    inputs = LossInputs(outputs, targets, mask_stride8, anchors_px, input_size, mask_weight)
+    inputs = LossInputs(
+        outputs, targets, mask_stride8, anchors_px, input_size, mask_weight, detection_weight,
+        cem_weight,
+    )  # fmt: skip
     return {name: term(inputs) / n for name, term in LOSS_TERMS.items()}
 
 
@@ -111,7 +121,7 @@ def xy_loss(inputs: LossInputs) -> tf.Tensor:
     xy = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=cell_offset, logits=inputs.raw_boxes[..., :2]
     )
-    return tf.reduce_sum(inputs.box_weight * xy)
+    return inputs.detection_weight * tf.reduce_sum(inputs.box_weight * xy)
 
 
 @loss_term("wh")
@@ -123,7 +133,7 @@ def wh_loss(inputs: LossInputs) -> tf.Tensor:
         inputs.object_mask > 0, inputs.targets[..., 2:4] * inputs.input_size / anchors, 1.0
     )
     wh = smooth_l1(tf.math.log(relative) - inputs.raw_boxes[..., 2:4])
-    return 0.5 * tf.reduce_sum(inputs.box_weight * wh)
+    return 0.5 * inputs.detection_weight * tf.reduce_sum(inputs.box_weight * wh)
 
 
 @loss_term("confidence")
@@ -136,7 +146,7 @@ def confidence_loss(inputs: LossInputs) -> tf.Tensor:
     background = (1.0 - is_object) * background_mask(
         inputs.raw_boxes, inputs.targets, inputs.anchors_px, inputs.input_size
     )
-    return tf.reduce_sum((is_object + background) * confidence)
+    return inputs.detection_weight * tf.reduce_sum((is_object + background) * confidence)
 
 
 @loss_term("mask")
@@ -151,7 +161,8 @@ def mask_loss(inputs: LossInputs) -> tf.Tensor:
 @loss_term("cem")
 def cem_loss(inputs: LossInputs) -> tf.Tensor:
     """Consistency Energy Maximization: −log of the co-energy."""
-    return -tf.reduce_sum(tf.math.log(inputs.outputs["co_energy"] + ENERGY_EPSILON))
+    energy = tf.math.log(inputs.outputs["co_energy"] + ENERGY_EPSILON)
+    return -inputs.cem_weight * tf.reduce_sum(energy)
 
 
 def background_mask(

@@ -141,6 +141,17 @@ def test_mask_and_energy_terms_by_hand():
     assert list(result) == ["xy", "wh", "confidence", "mask", "cem"]
 
 
+def test_weights_scale_the_terms_of_their_task_alone():
+    given, boxes = outputs(), (BOX, (40, 20, 90, 80))
+    before = losses(given, boxes, masks())
+    scaled = losses(given, boxes, masks(), weight=0.05, detection_weight=3.0, cem_weight=2.0)
+    factors = {"xy": 3, "wh": 3, "confidence": 3, "mask": 0.5, "cem": 2}
+    for name, factor in factors.items():
+        assert float(scaled[name]) == pytest.approx(factor * float(before[name]), rel=1e-6), name
+    off = losses(given, boxes, masks(), weight=0.0, detection_weight=0.0, cem_weight=0.0)
+    assert {float(term) for term in off.values()} == {0.0}
+
+
 def test_terms_are_sums_over_samples_divided_by_their_number():
     given, boxes = outputs(), (BOX, (40, 20, 90, 80))
     together = losses(given, boxes, masks())

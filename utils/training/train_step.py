@@ -23,6 +23,8 @@ def make_train_step(
     anchors_px: np.ndarray,
     *,
     mask_weight: float,
+    detection_weight: float = 1.0,
+    cem_weight: float = 1.0,
     cached_features: bool = False,
     jit_compile: bool = False,
     batch_spec: object = None,
@@ -39,7 +41,8 @@ def make_train_step(
         model: network of `build_mcn`.
         optimizer: of `build_optimizer`, already built.
         anchors_px: (A, 2) float, width and height in input pixels.
-        mask_weight: factor on the mask term of the loss (config key seg_loss_weight).
+        mask_weight, detection_weight, cem_weight: factors on terms of the loss (config keys
+            seg_loss_weight, det_loss_weight and cem_loss_weight).
         cached_features: whether batches contain cached features instead of images.
         jit_compile: whether to compile with XLA.
         batch_spec: `element_spec` of the batches. With it, the step is traced once; without it, a
@@ -68,7 +71,7 @@ def make_train_step(
         with tf.GradientTape() as tape:
             terms = mcn_losses(
                 forward(batch), targets, batch["mask"], anchors_px, input_size, mask_weight,
-                batch_size=batch_size,
+                batch_size=batch_size, detection_weight=detection_weight, cem_weight=cem_weight,
             )  # fmt: skip
             # Of the trained variables only: frozen ones would add a constant.
             terms["l2"] = l2_penalty(variables) / (strategy.num_replicas_in_sync * accumulate_steps)

@@ -368,6 +368,8 @@ class Trainer:
                 self.optimizer,
                 self.grounder.anchors_px,
                 mask_weight=config.seg_loss_weight,
+                detection_weight=config.det_loss_weight,
+                cem_weight=config.cem_loss_weight,
                 cached_features=self.training_set.features is not None,
                 jit_compile=bool(config.jit_compile),
                 batch_spec=batches.element_spec if processes.local == 1 else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.files import file_sha256
+from config.run_folder import OF_EACH_MACHINE
 from config.schema import Config
 from data.loading.pipeline import Words
 from utils.prediction.expressions import words_contents
@@ -26,13 +27,6 @@ FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
 MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh")
 READ_BY_NETWORK = ("anchors_file", "word_embed", "bert_path")
 MEASURED_ON = ("evaluate_set", *READ_BY_NETWORK)
-
-# Where files are, and how they are loaded: this may differ between the machines of a run.
-OF_EACH_MACHINE = (
-    "train_set", "evaluate_set", "anchors_file", "image_path", "seg_gt_path", "word_embed",
-    "bert_path", "pretrained_weights", "evaluate_model", "log_path", "cache_dir", "workers",
-    "max_queue_size",
-)  # fmt: skip
 
 
 @dataclass
