@@ -58,7 +58,7 @@ def plan_epoch(config: Config, available: int, replicas: int) -> EpochPlan:
 
     Raises:
         TrainingError: the training set is smaller than a batch, and `last_batch` drops it; or a
-            batch, or its part, has fewer samples than there are replicas.
+            batch, or its part, has fewer samples than there are replicas; or a part has only one.
     """
     plan = EpochPlan(config, samples_per_epoch(available, config.batch_size, config.last_batch))
     if not plan.steps:
@@ -78,7 +78,8 @@ def plan_epoch(config: Config, available: int, replicas: int) -> EpochPlan:
             f"accumulate_steps = {parts}: each part of a batch needs a sample on each of the "
             f"{replicas} replicas; it must be at most {config.batch_size // replicas}"
         )
-    if smallest < replicas * parts:
+    # BatchNorm has no variance of a single sample: a part of all replicas needs two.
+    if smallest < (replicas if parts == 1 else max(replicas, 2) * parts):
         what = f"{replicas} replicas" if parts == 1 else "the parts of accumulate_steps"
         raise TrainingError(
             f'last_batch = "short" leaves {plural(smallest, "sample")} for {what} '

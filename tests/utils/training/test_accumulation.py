@@ -36,6 +36,14 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture
+def compiled():
+    """Steps are compiled, as in a training."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
 @pytest.fixture(scope="module")
 def network():
     """A network without dropout, whose BatchNorm layers are frozen, and its weights."""
@@ -87,3 +95,45 @@ def test_gradients_are_summed_before_they_are_clipped(network, whole):
     assert result["gradient_norm"] > 1
     norm = np.sqrt(sum(np.sum(np.square(change)) for change in changes.values()))
     assert norm == pytest.approx(0.5, rel=1e-2)
+
+
+def three_layers():
+    """A network with the inputs and outputs of `build_mcn` that compiles within a second."""
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    words = keras.Input((NETWORK["word_len"], NETWORK["embed_dim"]), name="words")
+    text = keras.layers.Flatten()(words)
+    outputs = {
+        "boxes": keras.layers.Conv2D(15, 32, strides=32)(image),
+        "mask": keras.layers.Conv2D(1, 8, strides=8)(image),
+        "co_energy": keras.layers.Dense(1, "sigmoid", kernel_regularizer="l2")(text),
+    }
+    return scramble(keras.Model({"image": image, "words": words}, outputs))
+
+
+def test_compiled_parts_give_the_gradients_of_the_whole_batch_of_any_size(compiled):
+    model, found = three_layers(), {}
+    weights = weights_of(model)
+    spec = {
+        name: tf.TensorSpec((None, *value.shape[1:]), value.dtype)
+        for name, value in batch_of().items()
+    }
+    for parts in (1, 2, 3):
+        optimizer = keras.optimizers.SGD(1.0)
+        optimizer.build(model.trainable_variables)
+        step = make_train_step(
+            tf.distribute.get_strategy(), model, optimizer, ANCHORS, mask_weight=0.1,
+            batch_spec=spec, accumulate_steps=parts,
+        )  # fmt: skip
+        for rows in (ROWS, 4):  # Such as a smaller last batch.
+            for variable in model.weights:
+                variable.assign(weights[variable.path])
+            result = {name: float(value) for name, value in step(batch_of(rows)).items()}
+            found[parts, rows] = result, weights_of(model)
+        assert step.experimental_get_tracing_count() == 1
+    for (_, rows), (result, after) in found.items():
+        expected, whole_after = found[1, rows]
+        assert result == pytest.approx(expected, rel=1e-5)
+        assert result["samples"] == rows
+        for path, value in whole_after.items():
+            assert np.abs(value - weights[path]).max() > 1e-3, path
+            np.testing.assert_allclose(after[path], value, rtol=1e-4, atol=1e-4, err_msg=path)

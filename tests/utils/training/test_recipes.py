@@ -5,10 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from config.run_folder import BEST_EMA, BEST_SEG, BEST_WEIGHTS
+from config.schema import load_config
 from config.signals import Stopped, stop_signals
 from model.mcn import build_mcn
 from model.weights import load_weights
+from tests.test_imports import ROOT
 from tests.tiny import weights_of
 from tests.utils.training.test_reliability import interrupt_at, trainers_of
 from tests.utils.training.test_trainer import records_of, state_of
@@ -23,6 +26,14 @@ RECIPES = {
 }  # fmt: skip
 SCORES = {"val": (0.1, 0.2), "val_ema": (0.3, 0.25)}  # Acc@0.5 of the two epochs.
 MASK_SCORES = (0.7, 0.6)
+
+
+def test_the_demo_takes_every_recipe_without_cached_features():
+    demo, recipes = ROOT / "config" / "demo.json", [f"{k}={v}" for k, v in RECIPES.items()]
+    config = load_config(demo, [*recipes, "cache_features=0"])
+    assert {key: getattr(config, key) for key in RECIPES} == RECIPES
+    with pytest.raises(ConfigError, match=r"flip = 0\.5: must be 0 if cache_features is 1, or set"):
+        load_config(demo, recipes)
 
 
 @pytest.fixture(scope="module")
