@@ -2,5 +2,6 @@
 
 `groups.py` registers how expressions are divided; `words.py` holds the words that they are divided
 by and `categories.py` the names of categories. `bootstrap.py` computes the intervals.
-`differences.py` compares the metrics and expressions of two dumps.
+`differences.py` compares the metrics and expressions of two dumps, and `frames.py` says in which
+pixels their boxes are.
 """

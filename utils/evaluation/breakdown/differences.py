@@ -17,11 +17,11 @@ from data.preparation.json_fields import EntryError, four_numbers
 from data.preparation.wording import plural
 from utils.evaluation.breakdown.bootstrap import FEWEST_IMAGES, percentiles, resampled_ratios
 from utils.evaluation.breakdown.figures import Terms
+from utils.evaluation.breakdown.frames import in_one_frame
 from utils.evaluation.metrics import (
     CONSISTENCY_THRESHOLD,
     Metric,
     Overlaps,
-    detection_iou,
     metrics_of,
 )
 from utils.evaluation.results.measurement import is_dumped
@@ -148,7 +148,7 @@ def pair(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> P
             "the same split"
         )
     _check_truth(a, b, common)
-    ours, theirs, notes = _in_one_frame([a[key] for key in common], [b[key] for key in common])
+    ours, theirs, notes = in_one_frame([a[key] for key in common], [b[key] for key in common])
     both = [*ours, *theirs]
     tasks = tuple(task for task, key in _IOUS.items() if all(row[key] is not None for row in both))
     if not tasks:
@@ -177,37 +177,6 @@ def _check_truth(
             f"{_name(other[0])}: {first} in the first dump, {second} in the second one; compare "
             "dumps of the same annotations"
         )
-
-
-def _in_one_frame(
-    ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """The lines of both dumps with IoU of boxes in the same frame, and notes about it."""
-    both = (ours, theirs)
-    with_boxes = all(row["det_iou"] is not None for rows in both for row in rows)
-    in_input = [any(row["box_xyxy_input"] is not None for row in rows) for rows in both]
-    if not with_boxes or in_input[0] == in_input[1]:
-        return ours, theirs, []
-    name = "AB"[in_input.index(True)]
-    truths = [a.get("true_box_xyxy") or b.get("true_box_xyxy") for a, b in zip(*both, strict=True)]
-    if None in truths:
-        note = f"the boxes of {name} were rounded in the input of its network, the others were not"
-        return ours, theirs, [f"{note}: IoU and accuracy of boxes differ slightly for that reason"]
-    recomputed = [
-        [_with_iou_of_image(row, truth) for row, truth in zip(rows, truths, strict=True)]
-        for rows in both
-    ]
-    note = (
-        f"the IoU of all boxes is computed in pixels of the image, because those of {name} alone "
-        "were rounded in the input of its network"
-    )
-    return recomputed[0], recomputed[1], [note]
-
-
-def _with_iou_of_image(row: dict[str, Any], truth: Any) -> dict[str, Any]:
-    box = row["box_xyxy"]
-    iou = 0.0 if box is None else float(detection_iou(np.array(box), np.array(truth)))
-    return row | {"det_iou": iou}
 
 
 def _by_key(rows: Sequence[dict[str, Any]], with_ids: bool) -> dict[Key, dict[str, Any]]:

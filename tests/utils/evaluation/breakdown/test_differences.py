@@ -167,6 +167,29 @@ def test_boxes_of_networks_and_other_systems_are_compared_in_one_frame():
     assert pair([earlier(row) for row in network], other).first[0]["det_iou"] == pytest.approx(0.8)
 
 
+def rounded_lines(side):
+    """Boxes of a network with an input of `side` pixels, in images of 640 × 480."""
+    rng, scale = np.random.default_rng(3), side / 640
+    rows = []
+    for index in range(9):
+        (x1, y1), size = rng.uniform(0, 200, 2), rng.uniform(60, 240, 2)
+        box = np.array([x1, y1, x1 + size[0], y1 + size[1]])
+        inside = np.rint(box * scale + (0, side / 8, 0, side / 8)).astype(int)
+        rows.append(line(index, image=f"{index // 2}.png", box_xyxy=tuple(box),
+                         box_xyxy_input=tuple(inside)))  # fmt: skip
+    return [*rows, line(9, image="x.png", box_xyxy=None, box_xyxy_input=None, det_iou=0.0)]
+
+
+@pytest.mark.parametrize(("a", "b", "ratio"), [(416, 608, "1.46"), (608, 576, "0.95")])
+def test_inputs_of_different_sizes_are_noted(a, b, ratio):
+    (note,) = pair(rounded_lines(a), rounded_lines(b)).notes
+    assert f"the input of the network of B is about {ratio} times as large as that of A" in note
+
+
+def test_inputs_of_equal_sizes_need_no_note():
+    assert pair(rounded_lines(416), rounded_lines(416)).notes == []
+
+
 def test_only_what_both_have_is_compared():
     boxes = [line(0, tasks=("REC",))]
     pairs = pair(boxes, [line(0)])
