@@ -19,11 +19,14 @@ SETTINGS = {"lr": 0.001, "steps": [30, 35], "backbone": "vgg", "workers": 2, "ab
 
 
 def written(folder):
-    """[(step, {tag: value})] of every event with values."""
+    """[(step, {tag: value})] of every event with values, in the order of steps.
+
+    The names of files do not tell the order of those that one process begins in one second.
+    """
     events = [e for path in event_files(folder) for e in EventFileLoader(str(path)).Load()]
     return [
         (e.step, {v.tag: tensor_util.make_ndarray(v.tensor) for v in e.summary.value})
-        for e in events
+        for e in sorted(events, key=lambda event: event.step)
         if e.summary.value
     ]
 
