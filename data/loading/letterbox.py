@@ -5,8 +5,7 @@ gray 128 with integer division. Boxes are scaled by the same s, not by the ratio
 sizes.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -25,7 +24,6 @@ class Letterbox:
         input_size: side of the square in pixels.
         new_width, new_height: size of the scaled image in pixels.
         left, top: position of its first pixel in the square.
-        shrink: how much smaller it is than `fit` makes it.
     """
 
     image_width: int
@@ -35,7 +33,6 @@ class Letterbox:
     new_height: int
     left: int
     top: int
-    shrink: float = 1.0
 
     @classmethod
     def fit(cls, width: int, height: int, input_size: int) -> "Letterbox":
@@ -70,33 +67,7 @@ class Letterbox:
     @property
     def scale(self) -> float:
         """Input pixels per original pixel."""
-        fitting = min(self.input_size / self.image_width, self.input_size / self.image_height)
-        return fitting * self.shrink
-
-    def shrunk(self, factor: float, place: tuple[float, float]) -> "Letterbox":
-        """A smaller image, all of it within what the image covers now.
-
-        Args:
-            factor: on its size, at most 1.
-            place: where it lies, 0 to 1 from left to right and from top to bottom.
-        """
-        smaller = replace(self, shrink=self.shrink * factor)
-        left, width = self._interval(smaller.scale, self.image_width, self.new_width, place[0])
-        top, height = self._interval(smaller.scale, self.image_height, self.new_height, place[1])
-        return replace(
-            smaller,
-            new_width=width,
-            new_height=height,
-            left=self.left + left,
-            top=self.top + top,
-        )
-
-    @staticmethod
-    def _interval(scale: float, size: int, covered: int, place: float) -> tuple[int, int]:
-        """Start and length of the image along one axis of what it covers now."""
-        # Not truncated, so that the center of no box lies beyond.
-        room = max(covered - math.ceil(size * scale), 0)
-        return min(int(place * (room + 1)), room), min(max(int(size * scale), 1), covered)
+        return min(self.input_size / self.image_width, self.input_size / self.image_height)
 
 
 def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
@@ -112,20 +83,16 @@ def letterbox_image(image: Image.Image, input_size: int) -> np.ndarray:
     Raises:
         ValueError: the image is not in RGB.
     """
-    return place_image(image, Letterbox.fit(image.width, image.height, input_size))
-
-
-def place_image(image: Image.Image, geometry: Letterbox) -> np.ndarray:
-    """`letterbox_image` with any placement of the image."""
     if image.mode != "RGB":
         raise ValueError(f"an image in {image.mode} instead of RGB")
+    geometry = Letterbox.fit(image.width, image.height, input_size)
     size = (geometry.new_width, geometry.new_height)
     # Width first, then height, as published. Recent versions of Pillow choose the order by the
     # image's shape, which changes the rounding between the two passes.
     for step in ((size[0], image.height), size):
         if image.size != step:
             image = image.resize(step, Image.Resampling.BICUBIC)
-    canvas = np.full((geometry.input_size, geometry.input_size, 3), GRAY, np.uint8)
+    canvas = np.full((input_size, input_size, 3), GRAY, np.uint8)
     canvas[_window(geometry)] = np.asarray(image)
     return canvas
 

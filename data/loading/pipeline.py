@@ -19,13 +19,7 @@ from data.loading.augmentation.recipe import Augmentation, Variation, Variations
 from data.loading.errors import DataError
 from data.loading.feature_store import FeatureStore
 from data.loading.images import read_image
-from data.loading.letterbox import (
-    Letterbox,
-    letterbox_box,
-    letterbox_image,
-    letterbox_mask,
-    place_image,
-)
+from data.loading.letterbox import Letterbox, letterbox_box, letterbox_image, letterbox_mask
 from data.loading.masks import Masks
 from data.support.datasets import load_ahead, python_function
 
@@ -181,11 +175,12 @@ class TrainingSet:
         image, (width, height) = visual
         check_box_in_image(referent, width, height)
         box, mask = referent.box_xyxy_px, self.masks.read(referent, width, height)
-        geometry = Letterbox.fit(width, height, self.input_size)
         if not isinstance(image, list):
             if variation is not None:
-                image, box, mask, geometry = variation.apply(image, box, mask, self.input_size)
-            image = [place_image(image, geometry)]
+                image, box, mask = variation.apply(image, box, mask)
+                width, height = image.size
+            image = [letterbox_image(image, self.input_size)]
+        geometry = Letterbox.fit(width, height, self.input_size)
         box_input = letterbox_box(box, geometry).astype(np.float32)
         return *image, box_input, letterbox_mask(mask, geometry, self.stride, self.mask_target)
 

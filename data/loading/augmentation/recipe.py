@@ -18,7 +18,6 @@ from data.loading.augmentation.flip import (
     mirrored_mask,
 )
 from data.loading.augmentation.scale import window_at
-from data.loading.letterbox import Letterbox
 
 Box = tuple[int, int, int, int]
 
@@ -33,8 +32,7 @@ class Variation:
     Attributes:
         mirrored: whether it is mirrored.
         factor: by which its image is enlarged.
-        place: see `data.loading.augmentation.scale.window_at` and
-            `data.loading.letterbox.Letterbox.shrunk`.
+        place: see `data.loading.augmentation.scale.window_at`.
         colors: factors on brightness, contrast and saturation.
     """
 
@@ -44,33 +42,28 @@ class Variation:
     colors: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def apply(
-        self, image: Image.Image, box_xyxy_px: Box, mask_hw: np.ndarray, input_size: int
-    ) -> tuple[Image.Image, Box, np.ndarray, Letterbox]:
+        self, image: Image.Image, box_xyxy_px: Box, mask_hw: np.ndarray
+    ) -> tuple[Image.Image, Box, np.ndarray]:
         """Varies image, box and mask together.
 
         Args:
             image: in RGB.
             box_xyxy_px: left, top, right, bottom in pixels of the image.
             mask_hw: (h, w) of the size of the image.
-            input_size: side of the letterboxed input in pixels.
 
         Returns:
-            The first three of the varied image, whose size may be another one, and its placement in
-            the input.
+            The same three of the varied image, whose size may be another one.
         """
         if self.colors != (1.0, 1.0, 1.0):
             image = recolored(image, *self.colors)
-        if self.factor > 1.0:
+        if self.factor != 1.0:
             window = window_at(image.size, box_xyxy_px, self.factor, self.place)
             image, box_xyxy_px = window.image(image), window.box(box_xyxy_px)
             mask_hw = window.mask(mask_hw)
         if self.mirrored:
             box_xyxy_px = mirrored_box(box_xyxy_px, image.width)
             image, mask_hw = mirrored_image(image), mirrored_mask(mask_hw)
-        geometry = Letterbox.fit(image.width, image.height, input_size)
-        if self.factor < 1.0:  # Adding gray to a photograph would take longer than to decode it.
-            geometry = geometry.shrunk(self.factor, self.place)
-        return image, box_xyxy_px, mask_hw, geometry
+        return image, box_xyxy_px, mask_hw
 
 
 @dataclass(frozen=True)

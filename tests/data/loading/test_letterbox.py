@@ -7,7 +7,6 @@ from data.loading.letterbox import (
     letterbox_box,
     letterbox_image,
     letterbox_mask,
-    place_image,
     unletterbox_box,
     unletterbox_map,
 )
@@ -33,43 +32,6 @@ def test_geometry(size, new, corner):
 def test_sizes_that_make_no_sense():
     with pytest.raises(ValueError, match="no image of 0×5"):
         Letterbox.fit(0, 5, 416)
-
-
-@pytest.mark.parametrize(
-    ("place", "corner"), [((0.0, 1.0), (0, 32)), ((1.0, 0.0), (32, 16)), ((0.5, 0.5), (16, 24))]
-)
-def test_shrunk_images_lie_within_the_larger_ones(place, corner):
-    """An image of 40 × 20, which covers 64 × 32 pixels from row 16 on, in half the size."""
-    geometry = Letterbox.fit(40, 20, 64).shrunk(0.5, place)
-    assert (geometry.new_width, geometry.new_height, geometry.scale) == (32, 16, 0.8)
-    left, top = corner
-    expected = np.full((64, 64, 3), 128)
-    expected[top : top + 16, left : left + 32] = (255, 0, 7)
-    image = Image.new("RGB", (40, 20), (255, 0, 7))
-    np.testing.assert_array_equal(place_image(image, geometry), expected)
-    box = letterbox_box((5, 10, 20, 20), geometry)
-    np.testing.assert_allclose(box, (left + 4, top + 8, left + 16, top + 16))
-    np.testing.assert_allclose(unletterbox_box(box, geometry), (5, 10, 20, 20))
-    mask = np.zeros((20, 40), np.uint8)
-    mask[10:20, 5:20] = 1
-    cells = np.zeros((64, 64, 1))
-    cells[top + 8 : top + 16, left + 4 : left + 16] = 1
-    np.testing.assert_array_equal(letterbox_mask(mask, geometry, 1), cells)
-
-
-def test_the_center_of_every_box_in_a_shrunk_image_has_a_cell():
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        width, height = rng.integers(1, 400, 2).tolist()
-        fitted = Letterbox.fit(width, height, 96)
-        geometry = fitted.shrunk(rng.uniform(0.5, 1), tuple(rng.choice([0, rng.random(), 1], 2)))
-        for side in ("left", "top"):
-            assert getattr(geometry, side) >= getattr(fitted, side)
-        assert geometry.left + geometry.new_width <= fitted.left + fitted.new_width
-        assert geometry.top + geometry.new_height <= fitted.top + fitted.new_height
-        # A thin box on the last pixels of the image, whose center is half a pixel from the border.
-        x1, y1, x2, y2 = letterbox_box((width - 1, height - 1, width, height), geometry)
-        assert max((x1 + x2) // 2, (y1 + y2) // 2) < 96
 
 
 def test_the_border_is_gray_and_the_image_is_inside():
