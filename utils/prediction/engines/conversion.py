@@ -1,7 +1,10 @@
 """ONNX of a TensorFlow function."""
 
+import gc
 import importlib.util
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -53,7 +56,10 @@ def to_onnx(function: tf.types.experimental.PolymorphicFunction, name: str) -> A
     import onnx
     import tf2onnx
 
-    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=ONNX_OPSET)
+    with _prompt_collection():
+        model, _ = tf2onnx.convert.from_function(
+            function, function.input_signature, opset=ONNX_OPSET
+        )
     _simplify_unsqueeze(model.graph)
     try:
         # The converter keeps operations that it cannot convert without reporting them.
@@ -61,6 +67,26 @@ def to_onnx(function: tf.types.experimental.PolymorphicFunction, name: str) -> A
     except onnx.checker.ValidationError as error:
         raise ConversionError(f"{name}: ONNX cannot express this network: {error}") from error
     return model
+
+
+@contextmanager
+def _prompt_collection() -> Iterator[None]:
+    """Frees unreachable objects soon.
+
+    The converter copies all weights for each of its optimizations, in cycles of references. Python
+    would look for them too rarely: it counts objects, not bytes. A full-size network then takes
+    22 GB instead of 6, and more than twice the time.
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # What exists already need not be searched again and again,
+    gc.collect()  # nor counted when Python decides whether a search is worth its while.
+    gc.set_threshold(700, 1, 0)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _simplify_unsqueeze(graph):
