@@ -13,7 +13,8 @@ architecture, the data set of its name and the word vectors closest to those of 
 neither --weights nor --config, the weights are evaluate_model of config/config.json.
 
 --splits names annotation files beside evaluate_set, without .txt. They are evaluated by one
-network; a table compares them, for checkpoints of the authors with the published figures.
+network; a table compares them, for checkpoints of the authors with the published figures. Without
+it, all sets of evaluate_set are evaluated, one after the other.
 
 Sets with expressions that have no target, such as gRefCOCO, have measures of their own; --min_score
 and --calibrate say which predictions are those of no target.
@@ -32,7 +33,7 @@ is taken during their evaluation are written to <folder>.2. --overwrite also rep
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.command_line import (
     DEFAULT_CONFIG,
@@ -47,7 +48,10 @@ from config.command_line import (
 )
 from config.errors import UserError
 from config.quiet import assume_constant_weights, quiet_tensorflow
-from config.schema import PROJECT_ROOT, load_config
+from config.schema import PROJECT_ROOT, Config, load_config
+
+if TYPE_CHECKING:
+    from utils.prediction.run_folder import WeightSettings
 
 
 def main() -> None:
@@ -66,26 +70,40 @@ def main() -> None:
     settings.print_warnings()
     quiet_tensorflow()
 
+    config = settings.config
+    several = bool(config.also_evaluate) and not arguments.splits
+    if several and (arguments.name is not None or arguments.dump is not None):
+        raise UserError(
+            "--name and --dump are for one set, and evaluate_set names several; choose one of them "
+            "with --set evaluate_set=FILE"
+        )
+    for one in config.each_evaluation() if several else [config]:
+        _evaluate(one, settings, arguments)
+
+
+def _evaluate(config: Config, settings: "WeightSettings", arguments: argparse.Namespace) -> None:
+    """Evaluates a network on a set, or on splits of its data set."""
     from utils.evaluation.generalized.targets import is_generalized
 
-    if is_generalized(settings.config.evaluate_set):
+    where = _where(arguments)
+    if is_generalized(config.evaluate_set):
         from utils.evaluation.generalized.network import report_generalized
 
         report_generalized(
-            settings.config,
+            config,
             settings.weights,
-            *_where(arguments),
+            *where,
             **_generalized_options(arguments),
             check_loaded=settings.check_unchanged,
         )
         return
-    _check_min_score(arguments, settings.config.evaluate_set)
+    _check_min_score(arguments, config.evaluate_set)
     from utils.evaluation.splits import report_splits
 
     report_splits(
-        settings.config,
+        config,
         settings.weights,
-        *_where(arguments),
+        *where,
         **_options(arguments),
         check_loaded=settings.check_unchanged,
     )
@@ -155,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="SPLIT",
-        help="splits to evaluate, such as val testA testB (default: evaluate_set alone)",
+        help="splits to evaluate, such as val testA testB (default: the sets of evaluate_set)",
     )
     add_output_argument(parser, default="result", help="folder of the results")
     parser.add_argument(

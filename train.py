@@ -56,7 +56,7 @@ def main() -> None:
     if state is not None and state.best_det_acc is not None:
         thresh = state.settings["det_acc_thresh"]
         print(epochs_table(state.history, thresh, state.best_epoch))
-        print("\n".join(best_lines(state.bests, thresh, config.log_path)))
+        print("\n".join(best_lines(state.bests, thresh, config.log_path, config.best_of)))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def measure_loop(quick: bool, repeats: int) -> Results:
     )
     batch = {**_images(config), **_words_and_targets(config), "row": tf.range(config.batch_size)}
     trainer = Trainer(
-        config, {}, processes, range(steps * config.batch_size), None,
+        config, {}, processes, range(steps * config.batch_size), {},
         Grounder(model, ANCHORS_PX), optimizer, SimpleNamespace(save=lambda state: None),
     )  # fmt: skip
     trainer._step = step

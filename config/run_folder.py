@@ -32,9 +32,9 @@ NETWORK = (
 )  # fmt: skip
 # Where files are, and how they are loaded: this may differ between the machines of a run.
 OF_EACH_MACHINE = (
-    "train_set", "evaluate_set", "anchors_file", "image_path", "seg_gt_path", "word_embed",
-    "bert_path", "pretrained_weights", "evaluate_model", "log_path", "cache_dir", "workers",
-    "max_queue_size",
+    "train_set", "also_train", "evaluate_set", "also_evaluate", "anchors_file", "image_path",
+    "seg_gt_path", "word_embed", "bert_path", "pretrained_weights", "evaluate_model", "log_path",
+    "cache_dir", "workers", "max_queue_size",
 )  # fmt: skip
 ONLY_VECTORS = (
     "rnn_cell", "rnn_hidden_size", "bidirectional", "lang_att", "embed_dim", "word_embed",

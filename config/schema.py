@@ -48,18 +48,45 @@ class Config:
     about: list[str] = setting([], "notes for the reader: expected results, hardware, commands")
 
     # Data.
-    train_set: str = setting("data/anns/refcoco/train.txt", "annotations to train on", path=True)
+    train_set: str = setting(
+        "data/anns/refcoco/train.txt",
+        "annotations to train on, or a list of several sets, see docs/several_sets.md",
+        path=True,
+    )
+    also_train: list[str] = setting([], "the other sets of the list `train_set`", path=True)
+    train_weights: list[float] = setting(
+        [],
+        "how often an epoch contains each training set; empty: once each",
+        low=0.001,
+        high=1000,
+    )
+    leave_out_eval_images: int = setting(
+        -1,
+        "leave out referents whose image is in an evaluation split: 1 yes, 0 no, -1 if there are "
+        "several training sets",
+        choices=[-1, 0, 1],
+    )
     evaluate_set: str = setting(
         "data/anns/refcoco/val.txt",
-        "annotations to evaluate on, after each epoch and in test.py",
+        "annotations to evaluate on, after each epoch and in test.py, or a list of several sets",
         path=True,
+    )
+    also_evaluate: list[str] = setting([], "the other sets of the list `evaluate_set`", path=True)
+    best_of: str = setting(
+        "first",
+        "which accuracy makes weights the best, if there are several evaluation sets: that of the "
+        "first one, or the mean",
+        choices=["first", "mean"],
     )
     seg_gt_path: str = setting(
         "data/masks/refcoco",
-        "folder of the ground-truth masks: `masks.jsonl`, or `<id>.npy` of earlier preparations",
+        "folder of the ground-truth masks: `masks.jsonl`, or `<id>.npy` of earlier preparations; "
+        "those of other data sets are in the folder of their name beside it",
         path=True,
     )
-    image_path: str = setting("data/images/train2014", "folder of the images", path=True)
+    image_path: str = setting(
+        "data/images/train2014", "folder of the images, of all sets", path=True
+    )
     anchors_file: str = setting(
         "data/yolo_anchors.txt", "file of three anchors `w,h` in pixels of the input", path=True
     )
@@ -343,6 +370,30 @@ class Config:
         """What the text encoder reads: "vectors" of words, or word "pieces" of BERT."""
         return "pieces" if self.text_encoder == "bert" else "vectors"
 
+    @property
+    def train_sets(self) -> list[str]:
+        """The annotation files to train on."""
+        return [self.train_set, *self.also_train]
+
+    @property
+    def evaluate_sets(self) -> list[str]:
+        """The annotation files to evaluate on."""
+        return [self.evaluate_set, *self.also_evaluate]
+
+    def mask_folder(self, set_path: str) -> str:
+        """The folder of the masks of one of the sets: that of its data set beside `seg_gt_path`."""
+        folder = Path(set_path).parent
+        if folder in (Path(self.train_set).parent, Path(self.evaluate_set).parent):
+            return self.seg_gt_path
+        return str(Path(self.seg_gt_path).with_name(folder.name))
+
+    def each_evaluation(self) -> list["Config"]:
+        """The config of each evaluation set, which is then its only one."""
+        return [
+            self.replace(evaluate_set=path, seg_gt_path=self.mask_folder(path))
+            for path in self.evaluate_sets
+        ]
+
     def replace(self, **changes: Any) -> "Config":
         """Returns a copy with `changes`, checked like those of a file.
 
@@ -437,5 +488,9 @@ def _with_absolute_paths(
             continue
         if spec.metadata["or_name"] and "/" not in value and "." not in value:
             continue
-        changes[key] = os.path.realpath(base / os.path.expanduser(value))
+        paths = [
+            os.path.realpath(base / os.path.expanduser(path))
+            for path in (value if isinstance(value, list) else [value])
+        ]
+        changes[key] = paths if isinstance(value, list) else paths[0]
     return dataclasses.replace(config, **changes)

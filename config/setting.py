@@ -6,6 +6,7 @@ import json
 import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from config.errors import MAX_SHOWN, ConfigError, shortened, shown
@@ -15,6 +16,8 @@ LONGEST_LIST = 1000
 TYPE_NAMES = {int: "an integer", float: "a number", str: "a string"}
 # Spellings of keys that are accepted in place of those of `Config`.
 SPELLINGS = {"use_bert": "text_encoder", "epochs": "epoches"}
+# Keys that may be given a list, whose first entry they hold, and the keys of the other entries.
+LISTED = {"train_set": "also_train", "evaluate_set": "also_evaluate"}
 
 
 def setting(
@@ -83,7 +86,8 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
         if meta["choices"] == [0, 1] and type(item) is bool:
             return int(item)
         if type(item) is not element:
-            refuse(("a list, each " if listed else "") + TYPE_NAMES[element])
+            either = " or a list of strings" if spec.name in LISTED else ""
+            refuse(("a list, each " if listed else "") + TYPE_NAMES[element] + either)
         if element is str and not _is_text(item):
             refuse("text without NUL and undecodable characters")
         return item
@@ -95,8 +99,8 @@ def converted(spec: dataclasses.Field, declared: Any, value: Any, source: str) -
         refuse(f"a list like {json.dumps(default())}")
     if listed and len(value) > LONGEST_LIST:
         raise ConfigError(f"{source}: {spec.name}: has {len(value):,} entries, at most 1,000 fit")
-    if meta["path"] and value == "" and not meta["or_empty"]:
-        refuse("a path, not empty")
+    if meta["path"] and not meta["or_empty"] and "" in (value if listed else [value]):
+        refuse("a path, not empty" if not listed else "a list of paths, none of them empty")
     typed = [convert(item) for item in value] if listed else convert(value)
     if meta["choices"] is not None and typed not in meta["choices"]:
         refuse("one of " + ", ".join(json.dumps(choice) for choice in meta["choices"]))
@@ -120,7 +124,8 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
 
     Args:
         text: the override.
-        types: declared type by key; the value of a `str` key is used unchanged.
+        types: declared type by key; the value of a `str` key is used unchanged, unless it is a
+            list and the key is one of `LISTED`.
 
     Raises:
         ConfigError: there is no "=".
@@ -129,7 +134,7 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
     key = key.strip()
     if not equals:
         raise ConfigError(f"--set {shortened(text)}: must have the form key=value")
-    if types.get(key) is str:
+    if types.get(key) is str and not (key in LISTED and value.startswith("[")):
         return key, value
     try:
         return key, parse_json(value.encode("utf-8", "surrogatepass"), "--set")
@@ -138,14 +143,17 @@ def parse_override(text: str, types: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def canonical_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Replaces accepted spellings of keys, such as the published use_bert, by those of `Config`.
+    """Replaces accepted spellings of settings, such as use_bert, by those of `Config`.
+
+    A list of sets becomes the first one and the others; a single set is one without others.
 
     Args:
         values: settings by key.
         source: where they come from, for error messages.
 
     Raises:
-        ConfigError: a setting is given under both names, or use_bert is neither 0 nor 1.
+        ConfigError: a setting is given twice, use_bert is neither 0 nor 1, or a list of sets is
+            empty.
     """
     renamed = dict(values)
     for spelling in [key for key in values if key in SPELLINGS]:
@@ -157,6 +165,18 @@ def canonical_keys(values: Mapping[str, Any], source: str) -> dict[str, Any]:
                 raise ConfigError(f"{source}: use_bert = {shown(value)}: must be 0 or 1")
             value = "bert" if value else "recurrent"
         renamed[key] = value
+    for key, others in LISTED.items():
+        value = renamed.get(key)
+        if isinstance(value, list) and all(isinstance(path, str) for path in value):
+            if not value:
+                raise ConfigError(f"{source}: {key}: is an empty list; name at least one set")
+            if others in renamed:
+                raise ConfigError(
+                    f"{source}: {key} is a list and contains '{others}'; give only one"
+                )
+            renamed[key], renamed[others] = value[0], value[1:]
+        elif key in renamed:
+            renamed.setdefault(others, [])
     return renamed
 
 
@@ -206,5 +226,12 @@ def check_combination(values: Mapping[str, Any]) -> None:
         refuse("accumulate_steps", f"{most}: BatchNorm needs two samples in each part")
     if values["jit_compile"] and values["distribute"] != "one":
         refuse("jit_compile", '0 if distribute is not "one": XLA cannot exchange gradients')
+    for key, others in LISTED.items():
+        # Masks and results of sets are told apart by the names of file and folder.
+        names = ["/".join(Path(path).parts[-2:]) for path in (values[key], *values[others])]
+        if twice := [name for name in names if names.count(name) > 1]:
+            refuse(others, f"sets of different names: {twice[0]} is there twice")
+    if values["train_weights"] and len(values["train_weights"]) != 1 + len(values["also_train"]):
+        refuse("train_weights", f"one number per training set, {1 + len(values['also_train'])}")
     if values["start_epoch"] >= values["epoches"]:
         refuse("start_epoch", f"less than epoches ({values['epoches']})")

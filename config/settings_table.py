@@ -60,6 +60,8 @@ def _row(key: str, spec: dataclasses.Field, default: Any) -> str:
 
 def _type(key: str, spec: dataclasses.Field) -> str:
     if spec.metadata["path"]:
+        if typing.get_args(TYPES[key]):
+            return "list of paths"
         return "path or name" if spec.metadata["or_name"] else "path"
     if spec.metadata["choices"] == [0, 1]:
         return "switch"

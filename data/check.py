@@ -3,7 +3,7 @@
     python data/check.py --config config/config.json
     python data/check.py --config data/anns/mine/config.json --quick
 
-Opens every image and mask of the config's train_set and evaluate_set and reports
+Opens every image and mask of the config's training and evaluation sets and reports
 
   - problems of data and files that would stop a run, such as missing or damaged
     files, or masks of another preparation than the annotations;

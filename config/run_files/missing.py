@@ -1,7 +1,7 @@
 """Which files that a run needs are missing, each with the command that fetches or makes it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class MissingFile:
         return f"{self.key}: {_short(self.path)}: {what}; {remedy}"
 
 
-def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[MissingFile]:
+def missing_files(config: Config, keys: Collection[str] = TRAINING) -> list[MissingFile]:
     """Finds the files of a run that do not exist.
 
     Args:
@@ -57,13 +57,14 @@ def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[Missin
         keys: `TRAINING` or `EVALUATION`; the word vectors or the BERT are added.
 
     Returns:
-        One entry per key, in the order of `keys`. Names that are not files, such as "imagenet" or
-        that of a spaCy package, are left out.
+        One entry per file, in the order of `keys`; the other sets and their masks come with the
+        first ones. Names that are not files, such as "imagenet" or that of a spaCy package, are
+        left out.
     """
     text = "bert_path" if config.text_input == "pieces" else "word_embed"
     found = []
-    for key in (*keys, text):
-        value = getattr(config, key)
+    pairs = ((key, path) for key in (*keys, text) for path in _paths(config, key, keys))
+    for key, value in pairs:
         is_name = key in ("pretrained_weights", "word_embed") and not {"/", "."} & set(value)
         path = Path(value)
         if is_name or path.is_dir() or (path.is_file() and path.stat().st_size):
@@ -72,7 +73,19 @@ def missing_files(config: Config, keys: Iterable[str] = TRAINING) -> list[Missin
     return found
 
 
-def check_no_file_missing(config: Config, keys: Iterable[str] = TRAINING) -> None:
+def _paths(config: Config, key: str, keys: Collection[str]) -> list[str]:
+    """The files or folders of a key, those of all sets if it is one of sets."""
+    if key == "train_set":
+        return config.train_sets
+    if key == "evaluate_set":
+        return config.evaluate_sets
+    if key == "seg_gt_path":
+        trained = config.train_sets if "train_set" in keys else []
+        return list(dict.fromkeys(map(config.mask_folder, [*trained, *config.evaluate_sets])))
+    return [getattr(config, key)]
+
+
+def check_no_file_missing(config: Config, keys: Collection[str] = TRAINING) -> None:
     """Raises `UserError` that lists all files of `missing_files`, if there are any."""
     refuse_missing(missing_files(config, keys))
 

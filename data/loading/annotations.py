@@ -36,6 +36,7 @@ class Referent:
         category: COCO category 0–79; data sets without COCO images use other numbers.
         mask_id: id of its mask, see `data.loading.masks`.
         expressions: at least one; words are separated by spaces.
+        mask_folder: folder of its mask, where sets with masks in several folders are read together.
     """
 
     image: str
@@ -43,6 +44,7 @@ class Referent:
     category: int
     mask_id: int
     expressions: tuple[str, ...]
+    mask_folder: str = ""
 
 
 def parse_line(line: str, source: str = "<line>", line_number: int = 0) -> Referent:

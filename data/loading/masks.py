@@ -11,7 +11,7 @@ import json
 import os
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
@@ -59,6 +59,20 @@ class Masks(ABC):
             MaskSizeError: it is of another size than the image.
             DataError: it is damaged.
         """
+
+
+class MasksOfFolders(Masks):
+    """The masks of several data sets, which `Referent.mask_folder` tells apart.
+
+    Args:
+        masks: those of each folder.
+    """
+
+    def __init__(self, masks: Mapping[str, Masks]) -> None:
+        self._masks = dict(masks)
+
+    def read(self, referent: Referent, width: int, height: int) -> np.ndarray:
+        return self._masks[referent.mask_folder].read(referent, width, height)
 
 
 def open_masks(folder: str | os.PathLike) -> Masks:

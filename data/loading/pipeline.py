@@ -51,6 +51,9 @@ class TrainingSet:
         features: cached features that replace the images, or None.
         on_bad_sample: "error", or "skip" to replace samples whose files cannot be used.
         augmentation: how samples are varied; cached features cannot be.
+        shares: number of referents and weight of each of several sets, which follow one another in
+            `referents`. An epoch contains a set as often as its weight says: with 0.5, another
+            half of it each time. Empty: each referent once.
         bad_samples: filled while samples are skipped: image, or mask and image → reason.
     """
 
@@ -66,28 +69,42 @@ class TrainingSet:
     features: FeatureStore | None = None
     on_bad_sample: str = "error"
     augmentation: Augmentation = Augmentation()
+    shares: Sequence[tuple[int, float]] = ()
     bad_samples: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
-        return len(self.referents)
+        """Number of samples of an epoch, before it is divided into batches."""
+        if not self.shares:
+            return len(self.referents)
+        return sum(_times(*share) for share in self.shares)
 
     def plan(self, epoch: int, samples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Order of the referents in an epoch, and the expression that is used for each.
 
         Args:
             epoch: determines both.
-            samples: their number, by default that of the referents. After the last referent of the
-                order, it starts again with the first, with expressions of their own.
+            samples: their number, by default `len(self)`. After the last referent of the order, it
+                starts again with the first, with expressions of their own.
 
         Returns:
             (order, choice), both (samples,) int64: indices of referents, and for each of them, in
             this order, the index of one of its expressions.
         """
         rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.referents))
+        order = rng.permutation(self._drawn(rng) if self.shares else len(self.referents))
         order = np.resize(order, len(order) if samples is None else samples)
         counts = np.array([len(self.referents[i].expressions) for i in order])
         return order, rng.integers(0, counts)
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Indices of the referents of an epoch, int64 (len(self),), set by set."""
+        first, drawn = 0, []
+        for count, weight in self.shares:
+            of_set = np.arange(first, first + count)
+            whole, rest = divmod(_times(count, weight), count)
+            drawn += [np.tile(of_set, whole), rng.choice(of_set, rest, replace=False)]
+            first += count
+        return np.concatenate(drawn)
 
     @property
     def images(self) -> list[str]:
@@ -221,6 +238,11 @@ class Share:
         return [
             Share(replica, 1, self.of) for replica in range(self.first, self.first + self.count)
         ]
+
+
+def _times(count: int, weight: float) -> int:
+    """How many samples of an epoch are of a set of `count` referents."""
+    return max(round(count * weight), 1)
 
 
 def samples_per_epoch(available: int, batch_size: int, last_batch: str) -> int:

@@ -31,7 +31,7 @@ from data.preparation.inspection import (
     mean_best_iou,
     propose_anchors,
 )
-from data.preparation.leakage import images_of, shared_images
+from data.preparation.leakage import images_of, left_out_splits, shared_images
 from data.preparation.manifest import check_pairing
 from data.preparation.sidecars.no_target import read_no_target
 from data.preparation.wording import plural
@@ -44,7 +44,7 @@ BAR_WIDTH = 40
 N_SIZE_BINS = 8
 N_FREQUENT_WORDS = 10
 
-_Sets = dict[str, list[Referent]]  # config key → referents of its file
+_Sets = dict[str, list[Referent]]  # name of `_paths` → referents of its file
 
 
 class Report:
@@ -94,7 +94,7 @@ class Report:
 
 
 def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | None:
-    """Inspects train_set and evaluate_set of a config and prints the report.
+    """Inspects the training and evaluation sets of a config and prints the report.
 
     Args:
         config: settings of the run that the data set is meant for.
@@ -102,8 +102,8 @@ def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | N
         decode: whether to decode the images; otherwise truncated files are not found.
 
     Returns:
-        (A, 2) float32, width and height in input pixels of the anchors proposed for train_set;
-        None if it cannot be read or has too few different boxes.
+        (A, 2) float32, width and height in input pixels of the anchors proposed for the training
+        sets; None if train_set cannot be read, or they have too few different boxes.
     """
     missing = _check_needed_files(config, report)
     sets = _read_sets(config, missing, report)
@@ -114,7 +114,10 @@ def check(config: Config, report: Report, decode: bool = True) -> np.ndarray | N
     _check_expressions(config, sets, missing, report)
     if "train_set" not in sets:
         return None
-    boxes = input_box_sizes(sets["train_set"], findings["train_set"].sizes, config.input_size)
+    training = [name for name in sets if _is_training(name)]
+    referents = [referent for name in training for referent in sets[name]]
+    sizes = {image: size for name in training for image, size in findings[name].sizes.items()}
+    boxes = input_box_sizes(referents, sizes, config.input_size)
     _check_boxes(config, boxes, report)
     return _check_anchors(config, boxes, missing, report)
 
@@ -134,6 +137,20 @@ def write_proposal(path: str | os.PathLike, proposal: np.ndarray | None) -> None
     print(f"\nproposed anchors → {path}; use them with --set anchors_file={path}")
 
 
+def _paths(config: Config) -> dict[str, str]:
+    """The files of all sets by the name of their key, which has a number from the second one on."""
+    lists = {"train_set": config.train_sets, "evaluate_set": config.evaluate_sets}
+    return {
+        key if number == 1 else f"{key} {number}": path
+        for key, paths in lists.items()
+        for number, path in enumerate(paths, start=1)
+    }
+
+
+def _is_training(name: str) -> bool:
+    return name.startswith("train_set")
+
+
 def _read_sets(config: Config, missing: Collection[str], report: Report) -> _Sets:
     """Reads the sets that can be read; a file that both keys name is read once."""
     if {"train_set", "evaluate_set"} <= {*missing}:
@@ -141,10 +158,9 @@ def _read_sets(config: Config, missing: Collection[str], report: Report) -> _Set
     report.heading("sets")
     sets: _Sets = {}
     key_of_path: dict[str, str] = {}
-    for key in ("train_set", "evaluate_set"):
-        path = getattr(config, key)
-        if key in missing:
-            continue
+    for key, path in _paths(config).items():
+        if key.split()[0] in missing and not Path(path).is_file():
+            continue  # Already reported.
         if path in key_of_path:
             report.oddity(
                 f"{key} is the same file as {key_of_path[path]}: scores on training images are "
@@ -169,11 +185,13 @@ def _read_sets(config: Config, missing: Collection[str], report: Report) -> _Set
 def _check_files(
     config: Config, key: str, referents: list[Referent], report: Report, decode: bool
 ) -> Findings:
-    masks, faults = _open_masks(getattr(config, key), config.seg_gt_path)
+    path = _paths(config)[key]
+    mask_folder = config.mask_folder(path)
+    masks, faults = _open_masks(path, mask_folder)
     images = {referent.image for referent in referents}
-    if key == "evaluate_set":  # Training has no use for expressions without a target.
+    if not _is_training(key):  # Training has no use for expressions without a target.
         try:
-            images |= {entry.image for entry in read_no_target(config.evaluate_set) or ()}
+            images |= {entry.image for entry in read_no_target(path) or ()}
         except (OSError, UserError) as error:
             faults.append(str(error))
     n_images = len(images)
@@ -191,7 +209,7 @@ def _check_files(
     if MISSING_IMAGES in findings.problems:
         report.line(f"image_path is {_short(config.image_path)}")
     if MISSING_MASKS in findings.problems:
-        report.line(f"seg_gt_path is {_short(config.seg_gt_path)}")
+        report.line(f"seg_gt_path is {_short(mask_folder)}")
     if not findings.problems and not faults:
         verb = "read" if decode else "opened"
         report.line(f"all {n_images:,} images and {len(referents):,} masks could be {verb}")
@@ -248,21 +266,23 @@ def _check_needed_files(config: Config, report: Report) -> set[str]:
 
 
 def _check_shared_images(config: Config, sets: _Sets, report: Report) -> None:
-    """Reports images of train_set in evaluate_set or another split of the same folder."""
+    """Reports images of training sets in evaluation sets or other splits of their folders."""
     if "train_set" not in sets:
         return
     report.heading("images shared with train_set")
-    train, train_images = Path(config.train_set), {r.image for r in sets["train_set"]}
-    others = {path for path in train.parent.glob("*.txt") if path != train}
-    if "evaluate_set" in sets:
-        others.add(Path(config.evaluate_set))
+    training, left_out = {Path(path) for path in config.train_sets}, left_out_splits(config)
+    train_images = {r.image for name in sets if _is_training(name) for r in sets[name]}
+    others = {path for file in training for path in file.parent.glob("*.txt")} - training
+    others |= {Path(path) for name, path in _paths(config).items() if name in sets} - training
     for path in sorted(others):
         try:
             shared = shared_images(train_images, images_of(path))
         except (OSError, UserError) as error:
             report.oddity(f"{_short(path)} cannot be read: {error}")
             continue
-        if shared:
+        if shared and str(path) in left_out:
+            report.line(f"{_short(path)}: {len(shared):,}, which training leaves out")
+        elif shared:
             report.oddity(f"{_short(path)} shares images, which inflates its scores", shared)
         else:
             report.line(f"{_short(path)}: none")

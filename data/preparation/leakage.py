@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from config.command_line import counted
+from config.schema import Config
 from data.loading.annotations import image_key, read_annotations
 from data.preparation.sidecars.no_target import read_no_target
 from data.preparation.wording import plural
@@ -21,6 +23,24 @@ def images_of(path: str | os.PathLike) -> set[str]:
 
 def _images_of_lines(path: str | os.PathLike) -> set[str]:
     return {referent.image for referent in read_annotations(path)}
+
+
+def left_out_splits(config: Config) -> list[str]:
+    """The annotation files whose images are left out of training, sorted.
+
+    They are the evaluation sets and all other splits beside the sets of a config whose names do
+    not begin with "train": the test splits of one data set can be in the training set of another.
+
+    Args:
+        config: says by `leave_out_eval_images` whether there are any.
+    """
+    several = bool(config.also_train)
+    if not (several if config.leave_out_eval_images < 0 else config.leave_out_eval_images):
+        return []
+    folders = {Path(path).parent for path in (*config.train_sets, *config.evaluate_sets)}
+    beside = {str(path) for folder in folders for path in folder.glob("*.txt")}
+    others = {path for path in beside if not Path(path).stem.startswith("train")}
+    return sorted((others - {*config.train_sets}) | {*config.evaluate_sets})
 
 
 def shared_images(first: Iterable[str], second: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The check of prepared sets, sound and broken ones."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -453,3 +454,26 @@ def test_help_is_complete_and_quick():
     assert time.monotonic() - begin < 3  # well below one second on an idle machine
     assert "python data/check.py --config config/config.json" in shown
     assert "Exit code" in shown
+
+
+def test_several_sets_are_inspected_with_masks_of_their_own(prepared, capsys):
+    """The second set has a mask for the first of two referents, and a test split with 0.png."""
+    folder, own = prepared.folder, prepared.referents["train"]
+    second = [dataclasses.replace(own[0], mask_id=90), dataclasses.replace(own[5], mask_id=91)]
+    write_annotations(folder / "plus" / "train.txt", second)
+    write_annotations(folder / "plus" / "testA.txt", second[:1])
+    write_masks(folder / "plus", [(90, np.ones((HEIGHT, WIDTH), np.uint8))])
+    prepared.settings["train_set"] = [
+        str(folder / "anns/train.txt"), str(folder / "plus/train.txt")
+    ]  # fmt: skip
+    assert prepared.check() == 1
+    output = capsys.readouterr().out
+    assert "train_set 2  2 referents, 4 expressions, 2 images: " in output
+    assert "images and masks of train_set 2\n  PROBLEM  missing masks: 1 (" in output
+    assert f"seg_gt_path is {folder}/plus" in output
+    assert "plus/testA.txt: 1, which training leaves out" in output
+    prepared.settings["leave_out_eval_images"] = 0
+    prepared.check()
+    assert "plus/testA.txt shares images, which inflates its scores: 1 (0.png)" in (
+        capsys.readouterr().out
+    )

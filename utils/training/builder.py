@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import keras
@@ -19,14 +20,14 @@ from data.loading.augmentation.flip import mirrored_expression
 from data.loading.augmentation.recipe import Augmentation
 from data.loading.errors import skipped_text
 from data.loading.pipeline import TrainingSet
-from data.preparation.manifest import open_sets, unchanged
-from data.preparation.wording import plural
+from data.preparation.manifest import unchanged
+from data.preparation.mixture import open_mixture
 from model.mcn import build_mcn
 from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
 from utils.environment import device_line, parameters_line
 from utils.evaluation.evaluator import Evaluator, evaluator_of
-from utils.prediction.expressions import build_words, words_text
+from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
 from utils.training.distributed.cluster import make_strategy
 from utils.training.distributed.processes import Processes, loss_reported
@@ -34,9 +35,9 @@ from utils.training.feature_cache import build_feature_store
 from utils.training.optimizer import build_optimizer
 from utils.training.run.checkpoints import Checkpoints, read_run_state
 from utils.training.run.folder import check_overwrite, check_resumption, held_folder
-from utils.training.run.settings import FILES, check_same_settings, run_settings
+from utils.training.run.settings import check_same_settings, files_of_run, run_settings
 from utils.training.run.state import RunState
-from utils.training.run.terminal import plan_lines
+from utils.training.run.terminal import data_lines, plan_lines
 from utils.training.trainer import Trainer
 
 
@@ -81,7 +82,8 @@ def train(
         finally:
             bad = dict(trainer.training_set.bad_samples)
             if trainer.processes.chief:  # Those of the evaluation are already of all processes.
-                bad |= trainer.evaluator.bad_images
+                for evaluator in trainer.evaluators.values():
+                    bad |= evaluator.bad_images
             if bad:
                 what = "one image or mask" if len(bad) == 1 else f"{len(bad):,} images or masks"
                 say(skipped_text(what, bad.values()), sys.stderr)
@@ -123,10 +125,10 @@ def build_trainer(
             say(str(processes))
     start = start_weights(config, fresh=fresh)
     check_no_file_missing(config.replace(pretrained_weights=start))
-    with unchanged(*(getattr(config, key) for key in FILES)):  # The settings have their checksums.
+    with unchanged(*chain.from_iterable(files_of_run(config).values())):  # Their checksums count.
         anchors_px = read_anchors(config.anchors_file)
         with processes.chief_first():
-            training_set, evaluator = build_sets(config, keep_words=not dry_run)
+            training_set, evaluators, left_out = build_sets(config, keep_words=not dry_run)
         settings = run_settings(config, training_set.words)
     check_same_settings(processes, settings)
     if chief:
@@ -137,13 +139,10 @@ def build_trainer(
                 pass  # A second process is refused now, not after it has built everything.
         if not fresh:
             check_resumption(config.log_path, settings, force=force)
-        say(
-            f"data: {plural(len(training_set), 'referent')} in "
-            f"{plural(len(training_set.images), 'image')} to train on, "
-            f"{plural(evaluator.n_expressions, 'expression')} in "
-            f"{plural(len(evaluator.groups), 'image')} to evaluate on"
-            f"{words_text(training_set.words)}"
-        )
+        for line in data_lines(training_set, evaluators):
+            say(line)
+        if left_out is not None:
+            say(left_out)
     with strategy.scope():
         starting = config.replace(pretrained_weights=start)
         model = build_network(starting, report=say if chief else _silent)
@@ -163,7 +162,7 @@ def build_trainer(
         settings,
         processes,
         training_set,
-        evaluator,
+        evaluators,
         grounder,
         optimizer,
         checkpoints,
@@ -221,7 +220,7 @@ def build_network(config: Config, report: Callable[[str], None] = say) -> keras.
         reports.append(load_pretrained(model, config.pretrained_weights))
     for loaded in filter(None, reports):
         report(str(loaded))
-    sets = [config.train_set, config.evaluate_set]
+    sets = [*config.train_sets, *config.evaluate_sets]
     if warning := leak_warning(config.pretrained_weights, sets):
         report(f"warning: {warning}")
     return model
@@ -231,19 +230,27 @@ def _silent(_: str) -> None:
     """What the workers other than the chief report."""
 
 
-def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet, Evaluator]:
-    """Builds the training set and the `Evaluator` of a config, with one table of words.
+def build_sets(
+    config: Config, *, keep_words: bool = True
+) -> tuple[TrainingSet, dict[str, Evaluator], str | None]:
+    """Builds the training set and the evaluators of a config, with one table of words.
 
-    Their lines and masks are of the same preparation.
+    The lines and masks of each data set are of the same preparation.
 
     Args:
         config: the settings.
         keep_words: whether to keep the table of word vectors beside the annotations.
+
+    Returns:
+        The training set; the `Evaluator` of each evaluation set by the name of its results, which
+        is "val" for the first and, for example, "val_refcoco+_val" for others; and what was left
+        out of training, if anything was.
     """
-    sets = [config.train_set, config.evaluate_set]
-    (referents, evaluated), masks = open_sets(sets, config.seg_gt_path)
+    sets = open_mixture(config)
+    referents, masks = sets.training
     cache_dir = Path(config.train_set).parent if keep_words else None
-    read = [*referents, *evaluated, *(_mirrored(referents) if config.flip else ())]
+    read = [*referents, *chain.from_iterable(evaluated for evaluated, _ in sets.evaluation)]
+    read += _mirrored(referents) if config.flip else ()
     words = build_words(config, read, cache_dir=cache_dir)
     training_set = TrainingSet(
         referents,
@@ -259,8 +266,14 @@ def build_sets(config: Config, *, keep_words: bool = True) -> tuple[TrainingSet,
         augmentation=Augmentation(
             config.flip, config.scale_jitter, config.color_jitter, config.seed
         ),
+        shares=sets.shares,
     )
-    return training_set, evaluator_of(config, evaluated, words, masks)
+    others = (f"val_{Path(path).parent.name}_{Path(path).stem}" for path in config.also_evaluate)
+    evaluators = {
+        name: evaluator_of(config, evaluated, words, masks)
+        for name, (evaluated, masks) in zip(["val", *others], sets.evaluation, strict=True)
+    }
+    return training_set, evaluators, sets.remark
 
 
 def _mirrored(referents: Iterable[Referent]) -> Iterator[Referent]:

@@ -6,7 +6,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
@@ -54,7 +54,8 @@ class Trainer:
         settings: of `utils.training.run.settings.run_settings`, stored with the state.
         processes: the processes of the run, under whose strategy network and optimizer were built.
         training_set: what to train on.
-        evaluator: evaluates the network after each epoch.
+        evaluators: evaluate the network after each epoch, by the names of their results, "val"
+            first.
         grounder: runs the network that is trained.
         optimizer: of `build_optimizer`, already built.
         checkpoints: saves and restores network and optimizer.
@@ -70,7 +71,7 @@ class Trainer:
         settings: dict[str, Any],
         processes: Processes,
         training_set: TrainingSet,
-        evaluator: Evaluator,
+        evaluators: Mapping[str, Evaluator],
         grounder: Grounder,
         optimizer: keras.optimizers.Optimizer,
         checkpoints: Checkpoints,
@@ -78,7 +79,7 @@ class Trainer:
     ) -> None:
         self.config, self.settings, self.force = config, settings, force
         self.processes, self.chief = processes, processes.chief
-        self.training_set, self.evaluator = training_set, evaluator
+        self.training_set, self.evaluators = training_set, evaluators
         self.grounder, self.model = grounder, grounder.model
         self.optimizer, self.checkpoints = optimizer, checkpoints
         self.plan = plan_epoch(config, len(training_set), processes.replicas)
@@ -194,8 +195,8 @@ class Trainer:
                     raise Stopped(stopping)
         return state
 
-    def evaluate(self, epoch: int, stop: StopRequest, averages: bool = False) -> Result:
-        """Evaluates the network on the evaluation set.
+    def evaluate(self, epoch: int, stop: StopRequest, averages: bool = False) -> dict[str, Result]:
+        """Evaluates the network on each evaluation set.
 
         Args:
             epoch: number of the epoch, from 1.
@@ -204,26 +205,28 @@ class Trainer:
                 some predictions are logged otherwise.
 
         Returns:
-            dict of `utils.evaluation.metrics.Metrics.result`.
+            dict of `utils.evaluation.metrics.Metrics.result` by the name of the evaluator.
         """
-        config = self.config
-        label = f"  validate {'averages ' if averages else ''}{epoch}/{config.epoches}"
-        with self._divergence_explained():
-            result, quality = evaluate(
-                self.processes,
-                self.evaluator,
-                self.grounder,
-                config.word_len,
-                label,
-                stop,
-                rank=config.log_images > 0 and not averages,
-            )
-        if self._log is not None and quality:
-            images = [r.image for r in self.evaluator.referents for _ in r.expressions]
-            for kind, positions in rank_photographs(quality, images, config.log_images).items():
-                panels = draw_panels(self.evaluator, self.grounder, config.word_len, positions)
-                self._log.images(epoch, f"val/{kind}", panels)
-        return result
+        config, results = self.config, {}
+        for name, evaluator in self.evaluators.items():
+            what = [*(["averages"] if averages else []), *([] if name == "val" else [name[4:]])]
+            label = " ".join(["  validate", *what, f"{epoch}/{config.epoches}"])
+            with self._divergence_explained():
+                results[name], quality = evaluate(
+                    self.processes,
+                    evaluator,
+                    self.grounder,
+                    config.word_len,
+                    label,
+                    stop,
+                    rank=config.log_images > 0 and not averages,
+                )
+            if self._log is not None and quality:
+                images = [r.image for r in evaluator.referents for _ in r.expressions]
+                for kind, positions in rank_photographs(quality, images, config.log_images).items():
+                    panels = draw_panels(evaluator, self.grounder, config.word_len, positions)
+                    self._log.images(epoch, f"{name}/{kind}", panels)
+        return results
 
     def _train(self, state: RunState, stop: StopRequest) -> RunState:
         """Trains and validates the remaining epochs."""
@@ -268,17 +271,25 @@ class Trainer:
         """Validates the trained epoch, saves the state and the best weights, and records both."""
         config, epoch, log = self.config, state.epoch + 1, self._log
         train = self._training_record(state)
-        results = {"val": self.evaluate(epoch, stop)}
+        results, averages = self.evaluate(epoch, stop), {}
         if config.ema:
             with averaged_weights(self.model.trainable_variables, self.optimizer):
-                results["val_ema"] = self.evaluate(epoch, stop, averages=True)
+                averages = self.evaluate(epoch, stop, averages=True)
+        bests = save_bests(
+            self.checkpoints,
+            state,
+            results,
+            averages,
+            best_seg=bool(config.best_seg),
+            best_of=config.best_of,
+        )
+        results |= {f"{name}_ema": result for name, result in averages.items()}
         if log is not None:
             scalars = {f"train/{name}": value for name, value in train.items()}
             for name, result in results.items():
                 numbers = percentages(result, config.det_acc_thresh)
                 scalars |= {f"{name}/{number}": value for number, value in numbers.items()}
             log.scalars(epoch, scalars)
-        bests = save_bests(self.checkpoints, state, results, best_seg=bool(config.best_seg))
         state = state.after_epoch(plain({"train": train, **results}), bests)
         self.checkpoints.save(state)
         if log is not None:
@@ -286,7 +297,7 @@ class Trainer:
             what = {"val": f"loss {train.get('loss', math.nan):.3f}", "val_ema": "averages"}
             for name, result in results.items():
                 summary = format_summary(result, config.det_acc_thresh)
-                say(f"epoch {epoch}: {what[name]}, {summary}")
+                say(f"epoch {epoch}: {what.get(name, name[4:])}, {summary}")
         self._stop_together(stop)
         return state
 
@@ -310,18 +321,21 @@ class Trainer:
         }
 
     def _try_validation(self, stop: StopRequest) -> int:
-        """Evaluates two batches of images, before anything depends on it, and counts them."""
-        images = self.evaluator.groups[: TRIED_BATCHES * self.evaluator.batch_size]
-        few = dataclasses.replace(
-            self.evaluator, referents=[r for image in images for r in image.referents]
-        )
-        if self.chief:
-            with self._divergence_explained():
-                for _ in few.measure(self.grounder, self.config.word_len):
-                    if stop.requested:
-                        break
+        """Evaluates two batches of images per set, before anything depends on it; counts them."""
+        tried = 0
+        for evaluator in self.evaluators.values():
+            images = evaluator.groups[: TRIED_BATCHES * evaluator.batch_size]
+            few = dataclasses.replace(
+                evaluator, referents=[r for image in images for r in image.referents]
+            )
+            tried += len(images)
+            if self.chief:
+                with self._divergence_explained():
+                    for _ in few.measure(self.grounder, self.config.word_len):
+                        if stop.requested:
+                            break
         self._stop_together(stop)
-        return len(images)
+        return tried
 
     @contextmanager
     def _divergence_explained(self) -> Iterator[None]:

@@ -88,8 +88,8 @@ def test_batches_hold_word_pieces(tiny_set, bert, tmp_path):
     from utils.training.builder import build_sets
 
     config = bert_config(tiny_set, bert[0], tmp_path)
-    training_set, evaluator = build_sets(config)
-    assert training_set.words is evaluator.words
+    training_set, evaluators, _ = build_sets(config)
+    assert training_set.words is evaluators["val"].words
     dataset = training_batches(training_set, 1, 2, workers=1, prefetch=1)
     assert dataset.element_spec["words"].shape.as_list() == [2, 7]
     words = np.concatenate([batch["words"] for batch in dataset.as_numpy_iterator()])

@@ -47,12 +47,12 @@ def test_determinism_is_asked_of_tensorflow(tiny_set, tmp_path, monkeypatch):
 def test_every_replica_has_samples_in_every_step(tiny_set):
     strategy = SimpleNamespace(num_replicas_in_sync=2, cluster_resolver=None)
     processes = Processes(strategy)
-    training_set, evaluator = build_sets(tiny_set.config())
+    training_set, evaluators, _ = build_sets(tiny_set.config())
     grounder = SimpleNamespace(model=None)
 
     def trainer(batch_size, last_batch):
         config = tiny_set.config(batch_size=batch_size, last_batch=last_batch)
-        return Trainer(config, {}, processes, training_set, evaluator, grounder, None, None)
+        return Trainer(config, {}, processes, training_set, evaluators, grounder, None, None)
 
     assert trainer(2, "drop").plan.steps == 2
     assert trainer(2, "wrap").plan.steps == 3

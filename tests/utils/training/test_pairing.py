@@ -40,9 +40,9 @@ def test_training_refuses_a_mixture(config, tmp_path, kind):
     with pytest.raises(DataError, match=rf"{kind}\.txt: the lines are of refcoco \(google\)"):
         build_sets(config)
     write_manifests(UNC, {}, [tmp_path / kind])
-    training_set, evaluator = build_sets(config)
+    training_set, evaluators, _ = build_sets(config)
     assert len(training_set.referents) == 5
-    assert evaluator.n_expressions > 5
+    assert evaluators["val"].n_expressions > 5
 
 
 def test_evaluation_refuses_a_mixture(config, tmp_path):
@@ -64,9 +64,10 @@ def prepare_masks(config, value):
 @pytest.mark.parametrize("kind", ["train", "val"])
 def test_masks_are_those_of_the_lines_although_both_are_replaced_later(config, kind):
     sizes = prepare_masks(config, 1)
-    training_set, evaluator = build_sets(config)
+    training_set, evaluators, _ = build_sets(config)
     alone = build_evaluator(config)
     prepare_masks(config, 0)
+    evaluator = evaluators["val"]
     for built in [training_set] if kind == "train" else [evaluator, evaluator.part(0, 2), alone]:
         assert all(built.masks.read(r, *sizes[r.mask_id]).all() for r in built.referents)
 

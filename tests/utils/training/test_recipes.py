@@ -52,7 +52,7 @@ def new_trainer(tiny_set, tmp_path_factory):
             name = "val" if (epoch, "val") not in trainer.evaluated else "val_ema"
             trainer.evaluated[epoch, name] = weights_of(trainer.model)
             scores = {"det_acc": SCORES[name][epoch - 1], "seg_iou": MASK_SCORES[epoch - 1]}
-            return {**evaluate(epoch, stop, **options), **scores}
+            return {"val": {**evaluate(epoch, stop, **options)["val"], **scores}}
 
         trainer.evaluate = scored
         return trainer

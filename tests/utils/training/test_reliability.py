@@ -50,7 +50,7 @@ def trainers_of(tiny_set, folder, **always):
         config = settings(tiny_set, folder, **always | changes)
         trainer = Trainer(
             config, run_settings(config, first.training_set.words), first.processes,
-            first.training_set, first.evaluator, first.grounder, first.optimizer,
+            first.training_set, first.evaluators, first.grounder, first.optimizer,
             Checkpoints(folder, first.model, first.optimizer), force,
         )  # fmt: skip
         same_shapes = config.batch_size == first.config.batch_size
@@ -190,7 +190,7 @@ def test_validation_is_tried_before_the_first_epoch(new_trainer, tiny_set, tmp_p
     images = tmp_path / "images"
     shutil.copytree(tiny_set.images, images)
     trainer = new_trainer(tmp_path / "log")
-    trainer.evaluator = dataclasses.replace(trainer.evaluator, image_path=images)
+    trainer.evaluators = {"val": dataclasses.replace(trainer.evaluators["val"], image_path=images)}
     (images / "c.png").write_bytes(b"damaged")
     trainer.train_epoch = counted(trainer.train_epoch, trained := [])
     with pytest.raises(DataError, match=r"c\.png"):
@@ -368,7 +368,7 @@ def test_a_run_that_appears_while_another_is_built_is_not_resumed_with_other_set
 def test_a_lost_best_file_is_said_and_replaced(new_trainer, tmp_path, capsys, damage):
     trainer = new_trainer(tmp_path, epoches=1)
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.evaluate = lambda *arguments: {"val": {**evaluate(*arguments)["val"], "det_acc": 0.9}}
     trainer.run()
     best = tmp_path / "best.weights.h5"
     if damage == "missing":
@@ -391,7 +391,7 @@ def test_best_weights_that_a_killed_process_has_moved_are_not_called_lost(
 ):
     trainer = new_trainer(tmp_path, epoches=1)
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.evaluate = lambda *arguments: {"val": {**evaluate(*arguments)["val"], "det_acc": 0.9}}
     trainer.run()
     kept = keep_weights(tmp_path, 1, trainer.settings)  # Then it was killed, and saved no state.
     new_trainer(tmp_path, epoches=2, det_acc_thresh=0.7, force=True).run()
@@ -504,7 +504,7 @@ def test_overwriting_moves_nothing_before_everything_is_found(
 def test_overwriting_never_moves_the_weights_to_start_from(new_trainer, tmp_path):
     trainer = new_trainer(tmp_path / "log", epoches=1)
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.evaluate = lambda *arguments: {"val": {**evaluate(*arguments)["val"], "det_acc": 0.9}}
     trainer.run()
     best = tmp_path / "log" / "best.weights.h5"
     config = trainer.config.replace(pretrained_weights=str(best))
@@ -534,7 +534,7 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
 ):
     trainer = new_trainer(tmp_path / "log", epoches=1)
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.9}
+    trainer.evaluate = lambda *arguments: {"val": {**evaluate(*arguments)["val"], "det_acc": 0.9}}
     trainer.run()
     best = (tmp_path / "log" / "best.weights.h5").read_bytes()
     (tmp_path / "val.txt").write_bytes(Path(tiny_set.paths["train_set"]).read_bytes())
@@ -548,7 +548,7 @@ def test_a_best_accuracy_of_other_settings_is_forgotten_and_its_weights_are_kept
     capsys.readouterr()
     resumed = new_trainer(tmp_path / "log", force=True, epoches=2, **{change: changed})
     evaluate = resumed.evaluate
-    resumed.evaluate = lambda *arguments: {**evaluate(*arguments), "det_acc": 0.1}
+    resumed.evaluate = lambda *arguments: {"val": {**evaluate(*arguments)["val"], "det_acc": 0.1}}
     state = resumed.run()
     assert (state.best_epoch, state.best_det_acc) == (2, 0.1)
     kept = tmp_path / "log" / "best.epoch1" / "best.weights.h5"

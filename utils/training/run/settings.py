@@ -1,7 +1,8 @@
 """The settings of a run, and what changes when it is resumed with others."""
 
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +10,12 @@ from config.files import file_sha256
 from config.run_folder import OF_EACH_MACHINE
 from config.schema import Config
 from data.loading.pipeline import Words
+from data.preparation.leakage import left_out_splits
 from utils.prediction.expressions import words_contents
 from utils.training.distributed.cluster import ClusterError
 from utils.training.distributed.processes import Processes
 
-# Files whose contents, not their paths, decide whether a run is the same.
+# Files whose contents, not their paths, decide whether a run is the same: see `files_of_run`.
 FILES = ("train_set", "evaluate_set", "anchors_file")
 CONTENTS = (*FILES, "word_embed", "bert_path")
 ARCHITECTURE = (
@@ -22,9 +24,9 @@ ARCHITECTURE = (
     "bidirectional", "lang_att", "jemb_dim",
 )  # fmt: skip
 # Scores, or the steps of a run, cannot be compared across changes of these.
-FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed")
+FIXED = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "seed", "train_weights")
 # What the accuracy of the same weights depends on; of the files, the contents count.
-MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh")
+MEASURED_WITH = (*ARCHITECTURE, "input_size", "word_len", "det_acc_thresh", "best_of")
 READ_BY_NETWORK = ("anchors_file", "word_embed", "bert_path")
 MEASURED_ON = ("evaluate_set", *READ_BY_NETWORK)
 
@@ -56,8 +58,23 @@ def run_settings(config: Config, words: Words) -> dict[str, Any]:
         OSError: one of the files cannot be read.
         ConfigError: the BERT folder cannot be used.
     """
-    contents = {key: file_sha256(getattr(config, key)) for key in FILES}
+    contents = {key: _checksum(files) for key, files in files_of_run(config).items()}
     return {**config.to_dict(), "contents": contents | words_contents(config, words)}
+
+
+def files_of_run(config: Config) -> dict[str, list[str]]:
+    """The files behind each key of `FILES`, those that decide what is left out of training, too."""
+    return {
+        "train_set": [*config.train_sets, *left_out_splits(config)],
+        "evaluate_set": config.evaluate_sets,
+        "anchors_file": [config.anchors_file],
+    }
+
+
+def _checksum(files: Sequence[str]) -> str:
+    """The checksum of a file, or of those of several."""
+    first, *others = map(file_sha256, files)
+    return hashlib.sha256(" ".join([first, *others]).encode()).hexdigest() if others else first
 
 
 def compare_settings(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Changes:

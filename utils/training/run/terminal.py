@@ -7,14 +7,38 @@ from typing import Any
 
 from config.run_folder import BEST_EMA, BEST_SEG, BEST_WEIGHTS
 from config.schema import FIELDS, Config
+from data.loading.pipeline import TrainingSet
 from data.preparation.wording import plural
 from utils.environment import settings_line, shown_path
+from utils.evaluation.evaluator import Evaluator
 from utils.evaluation.metrics import METRICS
+from utils.prediction.expressions import words_text
 from utils.training.run.state import Best
 
 # What a training does not use, or is shown in another line.
 NOT_LISTED = ("about", "log_path", "evaluate_model")
 LAST_EPOCHS = 10
+
+
+def data_lines(training_set: TrainingSet, evaluators: Mapping[str, Evaluator]) -> list[str]:
+    """Describes the sets of a run: what it trains on, and each evaluation set in a line.
+
+    Args:
+        training_set: what to train on.
+        evaluators: by the names of their results, of `utils.training.builder.build_sets`.
+    """
+    referents = plural(len(training_set.referents), "referent")
+    drawn = f" ({len(training_set):,} per epoch)" if training_set.shares else ""
+    first, *others = (
+        f"{plural(evaluator.n_expressions, 'expression')} in "
+        f"{plural(len(evaluator.groups), 'image')} to evaluate on"
+        for evaluator in evaluators.values()
+    )
+    return [
+        f"data: {referents}{drawn} in {plural(len(training_set.images), 'image')} to train on, "
+        f"{first}{words_text(training_set.words)}",
+        *(f"{name}: {text}" for name, text in zip([*evaluators][1:], others, strict=True)),
+    ]
 
 
 def plan_lines(config: Config, steps_per_epoch: int, *, dry_run: bool = False) -> list[str]:
@@ -96,8 +120,8 @@ def epochs_table(
         best_epoch: the epoch to mark; None for none.
 
     Returns:
-        Lines without a line break at the end. The metrics of averaged weights follow those of their
-        epoch, in a line that begins with "ema".
+        Lines without a line break at the end. The metrics on other evaluation sets and those of
+        averaged weights follow the first ones of their epoch, in lines that begin with their names.
     """
     metrics = [metric for metric in METRICS.values() if not metric.parts]
     labels = [metric.label.format(det_thresh=f"{det_thresh:g}") for metric in metrics]
@@ -113,8 +137,11 @@ def epochs_table(
             continue
         loss = _cell((record.get("train") or {}).get("loss"), 9, 1, 3)
         starts = {"val": f"{'*' if is_best else ' '}{record['epoch']:>6}  {loss}"}
-        if "val_ema" in record:
-            starts["val_ema"] = f"{'ema':>7}{'':11}"
+        starts |= {
+            name: f"{name.removeprefix('val_'):>7}".ljust(18)
+            for name in record
+            if name.startswith("val_")
+        }
         for name, start in starts.items():
             values = record.get(name) or {}
             cells = [
@@ -125,18 +152,22 @@ def epochs_table(
     return "\n".join(lines)
 
 
-def best_lines(bests: Mapping[str, Best], det_thresh: float, folder: str) -> list[str]:
+def best_lines(
+    bests: Mapping[str, Best], det_thresh: float, folder: str, best_of: str = "first"
+) -> list[str]:
     """Describes each file of best weights: its score, epoch and path.
 
     Args:
         bests: as in `RunState`.
         det_thresh: threshold of the box accuracy.
         folder: the log folder.
+        best_of: config key.
     """
+    over = " (mean of all sets)" if best_of == "mean" else ""
     acc = f"Acc@{det_thresh:g}"
     names = {BEST_WEIGHTS: acc, BEST_SEG: "mean IoU", BEST_EMA: f"{acc} of the averages"}
     return [
-        f"Best {name} {100 * bests[file].score:.2f} % after epoch {bests[file].epoch}: "
+        f"Best {name}{over} {100 * bests[file].score:.2f} % after epoch {bests[file].epoch}: "
         f"{folder}/{file}"
         for file, name in names.items()
         if file in bests

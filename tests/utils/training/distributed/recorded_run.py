@@ -39,7 +39,7 @@ def main(config_path, output, devices):
 
     trainer._steps.read = recorded
     state = trainer.run()
-    alone = trainer.evaluator.evaluate(trainer.grounder, trainer.config.word_len)
+    alone = trainer.evaluators["val"].evaluate(trainer.grounder, trainer.config.word_len)
     arrays = {f"loss/{name}": [each[name] for each in losses] for name in losses[0]}
     arrays |= {f"weight/{v.path}": v.numpy() for v in trainer.model.variables}
     arrays |= {f"optimizer/{v.path}": v.numpy() for v in trainer.optimizer.variables}
