@@ -1,7 +1,7 @@
 """Measures of gRefCOCO: N-acc, T-acc, gIoU, cIoU and Pr@t, and the choice of `min_score`.
 
-They are those of ReLA's evaluation. A prediction of no target has an empty mask here, while that
-evaluation adds the mask that a network predicts beside "no target" to the union of cIoU.
+They are those of ReLA's evaluation, which also counts the mask that a system predicts beside "no
+target" in the union of cIoU, if there is a target.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,6 @@ class Samples:
         score: (n,) confidence, of any range; infinite for a target that is predicted whatever the
             threshold.
         intersection, union: (n,) pixels of the predicted and the true mask.
-        true_px: (n,) pixels of the true mask, 0 where there is no target.
     """
 
     has_target: np.ndarray
@@ -34,7 +33,6 @@ class Samples:
     score: np.ndarray
     intersection: np.ndarray
     union: np.ndarray
-    true_px: np.ndarray
 
     def predicted(self, min_score: float | None) -> np.ndarray:
         """(n,) bool, whether a target is predicted if scores below `min_score` mean none."""
@@ -65,7 +63,7 @@ def generalized_metrics(samples: Samples, min_score: float | None = None) -> dic
     predicted, has_target = samples.predicted(min_score), samples.has_target
     iou = np.where(predicted, samples.iou, ~has_target)
     intersection = np.where(predicted, samples.intersection, 0).sum(dtype=np.float64)
-    union = np.where(predicted, samples.union, samples.true_px).sum(dtype=np.float64)
+    union = np.where(predicted | has_target, samples.union, 0).sum(dtype=np.float64)
     return {
         "n_expressions": len(has_target),
         "n_no_target": int((~has_target).sum()),

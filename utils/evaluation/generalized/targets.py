@@ -102,6 +102,6 @@ def samples_of(
         np.array(scores, np.float64),
         *(
             np.array([getattr(case, name) for case in measured], np.int64)
-            for name in ("intersection", "union", "true_px")
+            for name in ("intersection", "union")
         ),
     )
