@@ -17,6 +17,7 @@ from data.loading.errors import DataError
 # Beyond this, whole numbers cannot be represented exactly as float64.
 MAX_NUMBER = 2**53
 MAX_FILE_NAME = 1_000
+MAX_NAME_BYTES = 255  # Of a file or folder, on all common file systems.
 _DIGITS = re.compile("[0-9]{1,15}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -53,14 +54,15 @@ def file_name(key: str, value: Any) -> str:
     """Checks the name of a file, which messages then can show as it is.
 
     Raises:
-        EntryError: it is not a string, is blank, is longer than `MAX_FILE_NAME`, or contains
-            characters that control a terminal.
+        EntryError: it is not a string, is blank, is longer than `MAX_FILE_NAME`, has a part longer
+            than `MAX_NAME_BYTES`, or contains characters that control a terminal.
     """
     if not isinstance(value, str) or not value.strip():
         raise refusal(key, value, "a file name")
     name = value.strip()
-    if len(name) > MAX_FILE_NAME or _CONTROL.search(name):
-        form = f"a file name of at most {MAX_FILE_NAME:,} characters without control characters"
+    longest = max(len(part.encode("utf-8", "replace")) for part in name.split("/"))
+    if len(name) > MAX_FILE_NAME or longest > MAX_NAME_BYTES or _CONTROL.search(name):
+        form = f"a file name of at most {MAX_NAME_BYTES} bytes without control characters"
         raise refusal(key, value, form)
     return name
 

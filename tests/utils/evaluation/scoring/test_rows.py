@@ -112,6 +112,8 @@ def test_dumps_have_boxes_of_the_input(path, keys):
         (NAMED | {"bbox": [1, 2, 3, 4], "box_xyxy": [1, 2, 3, 4]}, "a second box beside"),
         (NAMED | {"bbox": [1, 2, True, 4]}, "four numbers [left, top, width, height]"),
         (NAMED | {"mask": 5}, "key 'mask' is 5, but must be run lengths, polygons or the name"),
+        # Run lengths without their size, which no system takes as the name of a file.
+        (NAMED | {"mask": "07O2O" * 60}, "but must be a file name of at most 255 bytes"),
         (NAMED | {"score": "high"}, "key 'score' is \"high\", but must be a number"),
     ],
 )  # fmt: skip
