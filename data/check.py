@@ -18,6 +18,8 @@ data sets:
     python data/check.py --train_sets data/anns/refcoco/train.txt data/anns/refcoco+/train.txt \\
         --evaluate_sets data/anns/refcocog/val.txt data/anns/refcocog/test.txt
 
+--list_shared_images FILE lists all of them, since only the first few are printed.
+
 It builds no network. `python train.py --dry-run` does, and so finds names of backbones, text
 encoders and weights that do not exist, and weights that do not fit.
 
@@ -34,6 +36,7 @@ if not __package__:  # run as a file: make the project's packages importable fro
 
 from config.command_line import add_config_arguments, exit_code, not_empty
 from config.schema import load_config
+from data.preparation.wording import plural
 
 
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -58,6 +61,13 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
             help=f"annotation files to {kind} on: only look for images that training and "
             "evaluation sets share; images of COCO are recognized by their id",
         )
+    parser.add_argument(
+        "--list_shared_images",
+        type=not_empty,
+        metavar="FILE",
+        help="write the names of all images that --train_sets and --evaluate_sets share to FILE, "
+        "which must not exist yet, one per line",
+    )
     options = parser.parse_args(arguments)
     if bool(options.train_sets) != bool(options.evaluate_sets):
         parser.error("--train_sets and --evaluate_sets need each other")
@@ -65,6 +75,8 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     others = (options.write_anchors, options.quick, options.overrides, other_config)
     if options.train_sets and any(others):
         parser.error("--train_sets only looks for shared images; leave out the other options")
+    if options.list_shared_images and not options.train_sets:
+        parser.error("--list_shared_images needs --train_sets and --evaluate_sets")
     return options
 
 
@@ -76,9 +88,7 @@ def main(arguments: list[str] | None = None) -> int | None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.train_sets:
-        from data.preparation.leakage import report_shared_images
-
-        return 1 if report_shared_images(options.train_sets, options.evaluate_sets) else 0
+        return _look_for_shared_images(options)
     config = load_config(options.config, options.overrides, report=print)
 
     from data.loading.anchors import check_anchor_target
@@ -92,6 +102,19 @@ def _run(options: argparse.Namespace) -> int:
         write_proposal(options.write_anchors, proposal)
     report.summary()
     return 1 if report.problems else 0
+
+
+def _look_for_shared_images(options: argparse.Namespace) -> int:
+    from data.preparation.leakage import check_new, report_shared_images, write_image_list
+
+    path = options.list_shared_images
+    if path:
+        check_new(path)
+    shared = report_shared_images(options.train_sets, options.evaluate_sets)
+    if path:
+        write_image_list(path, shared)
+        print(f"{plural(len(shared), 'image')} → {path}")
+    return 1 if shared else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from config.command_line import counted
+from config.errors import UserError
+from config.files import check_folder, write_text
 from config.schema import Config
 from data.loading.annotations import image_key, read_annotations
 from data.preparation.sidecars.no_target import read_no_target
@@ -54,20 +56,20 @@ def shared_images(first: Iterable[str], second: Iterable[str]) -> list[str]:
 
 def report_shared_images(
     train_sets: Sequence[str | os.PathLike], evaluate_sets: Sequence[str | os.PathLike]
-) -> int:
-    """Prints the images that training sets share with evaluation sets.
+) -> list[str]:
+    """Prints how many images training sets share with evaluation sets, and the first few of them.
 
     Args:
         train_sets, evaluate_sets: annotation files, of any data sets.
 
     Returns:
-        The number of evaluation sets that share images.
+        All of these images by their names in the evaluation sets, sorted.
 
     Raises:
         OSError, DataError: a file cannot be read.
     """
     training = {str(path): _images_of_lines(path) for path in train_sets}
-    leaking = 0
+    leaking, found = 0, set[str]()
     for path in dict.fromkeys(map(str, evaluate_sets)):
         images = images_of(path)
         print(f"{path}: {plural(len(images), 'image')}")
@@ -78,5 +80,24 @@ def report_shared_images(
         if len(training) > 1:
             print(f"  in any of them: {len(pooled):,}")
         leaking += bool(pooled)
+        found.update(pooled)
     print(f"\n{plural(leaking, 'evaluation set')} with images of a training set")
-    return leaking
+    return sorted(found)
+
+
+def write_image_list(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Writes names of images to a new file, one per line.
+
+    Raises:
+        UserError: the file exists.
+        NoSpaceError, OSError: it cannot be written.
+    """
+    check_new(path)
+    write_text(path, "".join(f"{name}\n" for name in names))
+
+
+def check_new(path: str | os.PathLike) -> None:
+    """Raises `UserError` if a file exists already, or its folder cannot be written to."""
+    check_folder(Path(path).parent)
+    if os.path.lexists(path):
+        raise UserError(f"{path}: exists already; name another file")

@@ -58,6 +58,25 @@ def test_the_command_names_the_images_of_each_pair(sets, capsys):
     assert main(["--train_sets", sets["a"], "--evaluate_sets", sets["x"]]) == 0
 
 
+def test_all_shared_images_are_listed_in_a_file(tmp_path, capsys):
+    names = [f"COCO_train2014_{number:012}.jpg" for number in range(30)]
+    later = [name.removeprefix("COCO_train2014_") for name in names[5:]]
+    for name, images in {"train": names, "val": names[10:20], "new": [*later, "x.jpg"]}.items():
+        write_annotations(tmp_path / f"{name}.txt", referents(*images))
+    train, val, new = (str(tmp_path / f"{name}.txt") for name in ("train", "val", "new"))
+    file = tmp_path / "shared"
+    options = ["--train_sets", train, "--evaluate_sets", val, new, "--list_shared_images", str(file)]
+    assert main(options) == 1
+    assert capsys.readouterr().out.endswith(f"\n35 images → {file}\n")
+    assert file.read_text().splitlines() == [*later, *names[10:20]]  # As the sets name them.
+    assert main(options) == 2  # The list of an earlier check is kept.
+    assert f"{file}: exists already; name another file" in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text("y.jpg 0,0,9,9,0,0 ~ dog\n")
+    none = ["--train_sets", train, "--evaluate_sets", str(tmp_path / "other.txt")]
+    assert main([*none, "--list_shared_images", str(tmp_path / "none")]) == 0
+    assert (tmp_path / "none").read_bytes() == b""
+
+
 def test_sets_that_cannot_be_read_are_named(sets, capsys):
     assert main(["--train_sets", sets["a"], "--evaluate_sets", sets["a"] + "x"]) == 2
     assert "a.txtx: no such annotation file" in capsys.readouterr().err
@@ -71,3 +90,10 @@ def test_the_options_need_each_other_alone(more, capsys):
     with pytest.raises(SystemExit):
         main(["--train_sets", "a", *more])
     assert "--train_sets" in capsys.readouterr().err
+
+
+def test_shared_images_are_listed_of_sets_that_are_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["--list_shared_images", "shared.txt"])
+    said = capsys.readouterr().err
+    assert "--list_shared_images needs --train_sets and --evaluate_sets" in said
