@@ -65,7 +65,8 @@ def test_all_shared_images_are_listed_in_a_file(tmp_path, capsys):
         write_annotations(tmp_path / f"{name}.txt", referents(*images))
     train, val, new = (str(tmp_path / f"{name}.txt") for name in ("train", "val", "new"))
     file = tmp_path / "shared"
-    options = ["--train_sets", train, "--evaluate_sets", val, new, "--list_shared_images", str(file)]
+    sets = ["--train_sets", train, "--evaluate_sets", val, new]
+    options = [*sets, "--list_shared_images", str(file)]
     assert main(options) == 1
     assert capsys.readouterr().out.endswith(f"\n35 images → {file}\n")
     assert file.read_text().splitlines() == [*later, *names[10:20]]  # As the sets name them.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.loading.annotations import Referent, check_box_in_image
 from data.loading.augmentation.flip import (
     mirrored_box,
     mirrored_expression,
@@ -35,6 +36,15 @@ EXCHANGED = {
     "third from left to right": "third from right to left",
     "the last one on the left": "the last one on the right",
     "the edge of the left bus": "the edge of the right bus",
+    "left to right, second one": "right to left, second one",
+    "man facing left": "man facing right",
+    "left-facing zebra": "right-facing zebra",
+    "third from the left in back": "third from the right in back",
+    "woman on left with hat": "woman on right with hat",
+    "two left zebras": "two right zebras",
+    "left red car": "right red car",
+    "left-hand side": "right-hand side",
+    "at the right": "at the left",
 }
 UNCHANGED = ["the red umbrella", "bright shirt", "man standing upright", "", "Äpfel links", "cleft"]
 AMBIGUOUS = [
@@ -71,6 +81,7 @@ AMBIGUOUS = [
     "the car that has the right-of-way",
     "what is left of the sandwich",
     "what's left of the cake",
+    "whats left of cake",
     "last donut left",
     "the only white sheep left",
     "the last man left standing",
@@ -78,6 +89,36 @@ AMBIGUOUS = [
     "bike left at the curb",
     "the truck left parked",
     "food left to eat",
+    # "Left over", also behind a preposition, with and without a hyphen.
+    "a box of left-over pizza",
+    "the food in the left over box",
+    "the left-behind suitcase",
+    # "To leave".
+    "only banana in the bowl left",
+    "all that is left of the pie",
+    "slice left of the pizza",
+    "cake left to cool",
+    "the seat left unoccupied",
+    "the bus that already left",
+    "two left",
+    # "Right" that is no direction.
+    "looking from right behind the tree",
+    "moved to right behind him",
+    "man right back there",
+    "the guy right infront of us",
+    "he is cool right?",
+    "not right",
+    "right past the gate",
+    # What is read, and places with names.
+    "the 'stop' sign",
+    "book titled left",
+    "l-shaped couch",
+    "c shaped pillow",
+    "counter-clockwise",
+    "driver's side mirror",
+    "the port side",
+    "first base man",
+    "north-east corner",
 ]
 
 
@@ -107,5 +148,13 @@ def test_image_box_and_mask_are_mirrored_together():
     assert image[1, 4].tolist() == [9, 8, 7]
     assert np.argwhere(mirrored_mask(mask)).tolist() == [[1, 4]]
     assert mirrored_box((0, 1, 1, 2), 5) == (4, 1, 5, 2)
-    # A box may extend outside of its image.
-    assert mirrored_box((-2, 0, 3, 3), 5) == (2, 0, 7, 3)
+    # A box may extend outside of its image, but is clipped where it would have no center inside.
+    assert mirrored_box((-2, 0, 3, 3), 5) == (2, 0, 5, 3)
+
+
+def test_the_center_of_a_mirrored_box_has_a_cell():
+    """Its center 0 is a pixel of the image, but that of the mirrored box would be 64 of 64."""
+    check_box_in_image(Referent("a.jpg", (-9, 10, 9, 20), 0, 0, ("a",)), 64, 32)
+    box = mirrored_box((-9, 10, 9, 20), 64)
+    check_box_in_image(Referent("a.jpg", box, 0, 0, ("a",)), 64, 32)
+    assert box == (55, 10, 64, 20)
