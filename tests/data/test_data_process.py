@@ -60,8 +60,11 @@ def test_published_counts_add_up_to_those_of_the_data_sets():
     assert totals["refcoco", "unc"] == (50_000, 142_210, 19_994)
     assert totals["refcoco+", "unc"] == (49_856, 141_564, 19_992)
     assert totals["refcocog", "umd"] == (49_822, 95_010, 25_799)
-    # Another division of the same referents, which does not separate images.
+    # Other divisions of the same referents, which do not separate images.
     assert totals["refcocog", "google"][:2] == totals["refcocog", "umd"][:2]
+    assert totals["refcoco", "google"][0] == totals["refcoco", "unc"][0]
+    assert all(totals[name, "google"][2] > totals[name, by][2]
+               for name, by in (("refcoco", "unc"), ("refcocog", "umd")))  # fmt: skip
 
 
 def test_masks_are_the_union_of_the_published_parts(raw, tmp_path):

@@ -1,7 +1,8 @@
 """Published numbers of referents, expressions and images, to compare a preparation with.
 
 Only what is confirmed: referents and images of RefCOCO, RefCOCO+ and RefCOCOg by public data cards,
-their expressions and the images of the training splits by the totals of the data sets.
+their expressions by the totals of the data sets. There are none for the splits of ReferIt and
+gRefCOCO, nor of the expressions of RefCOCO's google splits.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ class Counts(NamedTuple):
     """Numbers of a split; None for those that are not known."""
 
     referents: int
-    expressions: int
+    expressions: int | None = None
     images: int | None = None
 
     def compared(self, published: "Counts | None") -> str:
@@ -47,6 +48,11 @@ PUBLISHED: dict[tuple[str, str], dict[str, Counts]] = {
         "testA": Counts(1_975, 5_657, 750),
         "testB": Counts(1_810, 5_095, 750),
     },
+    ("refcoco", "google"): {
+        "train": Counts(40_000, None, 19_213),
+        "val": Counts(5_000, None, 4_559),
+        "test": Counts(5_000, None, 4_527),
+    },
     ("refcoco+", "unc"): {
         "train": Counts(42_278, 120_191, 16_992),
         "val": Counts(3_805, 10_758, 1_500),
@@ -59,5 +65,8 @@ PUBLISHED: dict[tuple[str, str], dict[str, Counts]] = {
         "test": Counts(5_023, 9_602, 2_600),
     },
     ("refcoco-m", "unc"): {"val": Counts(2_080, 5_598, 1_190)},
-    ("refcocog", "google"): {"train": Counts(44_822, 85_474), "val": Counts(5_000, 9_536)},
+    ("refcocog", "google"): {
+        "train": Counts(44_822, 85_474, 24_698),
+        "val": Counts(5_000, 9_536, 4_650),
+    },
 }
