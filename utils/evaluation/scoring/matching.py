@@ -15,7 +15,7 @@ from typing import Any
 
 from config.command_line import counted
 from config.errors import UserError, shown
-from data.loading.annotations import Referent
+from data.loading.annotations import Referent, image_key
 from data.preparation.sidecars.ids import FILE_NAME as IDS
 from data.preparation.sidecars.ids import SAMPLE_ID, SENT_ID, ReferentIds
 from utils.evaluation.scoring.rows import Row
@@ -176,7 +176,7 @@ class _Index:
             self.texts.append(texts)
         ends = defaultdict(list)
         for image in self._tables["image"]:
-            for end in _ends(image):
+            for end in {*_ends(image), image_key(image)}:
                 ends[end].append(image)
         self._by_end = {end: images[0] for end, images in ends.items() if len(images) == 1}
 
@@ -256,11 +256,15 @@ class _Index:
         return {key: value for key, value in values.items() if value is not None}
 
     def _image(self, path: str) -> str:
-        """The image whose name a path ends with, or else the only one that ends with the path."""
+        """The image whose name a path ends with, or else the only one that ends with the path.
+
+        If there is none, the only one that has the same id of COCO.
+        """
         if path in self._tables["image"]:
             return path
-        known = (end for end in _ends(path) if end in self._tables["image"])
-        return next(known, self._by_end.get(next(_ends(path), path), path))
+        known = [end for end in _ends(path) if end in self._tables["image"]]
+        found = (self._by_end.get(end) for end in (next(_ends(path), path), image_key(path)))
+        return next((image for image in (*known, *found) if image), path)
 
 
 def _ends(path: str) -> Iterator[str]:

@@ -128,6 +128,18 @@ def test_paths_are_compared_from_their_end():
     ]  # fmt: skip
 
 
+def test_images_of_coco_are_found_by_their_id():
+    """Systems that were made for COCO of 2017 name the same images without the year."""
+    names = ("COCO_train2014_000000000009.jpg", "000000000008.jpg", "1.jpg",
+             "COCO_train2014_000000000007.jpg", "COCO_val2014_000000000007.jpg")  # fmt: skip
+    sets = [[Referent(name, BOX, 0, i, ("dog",)) for i, name in enumerate(names)]]
+    paths = ("train2017/000000000009.jpg", "COCO_train2014_000000000008.jpg", "000000000001.jpg",
+             "000000000007.jpg", "COCO_val2014_000000000007.jpg")  # fmt: skip
+    matches = match([row(n, image=p, expression="dog") for n, p in enumerate(paths)], sets)
+    assert numbers(matches) == [0, 1, None, None, 4]
+    assert matches.unknown == [f'f:{n}: no image is named "{paths[n]}"' for n in (2, 3)]
+
+
 def test_fewer_rows_than_equal_expressions_leave_none_without_an_answer():
     sets = [[Referent("a.png", BOX, 0, 1, ("dog", "Dog", "cat", "dog "))]]
     rows = [row(n, image="a.png", expression="dog") for n in range(4)]
