@@ -24,13 +24,13 @@ from config.command_line import counted, exit_code
 from config.errors import UserError
 from config.files import bytes_text
 from config.schema import PROJECT_ROOT
+from data.preparation.raw.categories import COCO_DATASETS
 from data.preparation.raw.published import PUBLISHED, REVIEWED, Counts
 from data.preparation.raw.raw_set import DATASETS, RawSet, check_split, division_list
 from data.preparation.raw.reading import read_raw_set
 from data.preparation.raw.reviewed import FOLDER as REVIEWS
 from data.preparation.raw.reviewed import only_reviewed
 from data.preparation.referring_sets import (
-    COCO_DATASETS,
     Summary,
     add_to_image_list,
     evaluation_images,

@@ -37,6 +37,8 @@ COCO_CATEGORIES = tuple(
     vase, scissors, teddy bear, hair drier, toothbrush""".replace("\n    ", " ").split(", ")
 )  # fmt: skip
 
+COCO_NAMES = dict(zip(COCO_IDS, COCO_CATEGORIES, strict=True))
+
 Id = int | str
 Row = dict[str, Any]
 MAX_PIXELS = 178_956_970  # Pillow opens no larger images.
@@ -140,6 +142,11 @@ def look_up(table: Mapping[Id, Row], row: Mapping[str, Any], key: str) -> Row:
         name = {"image_id": "image", "ann_id": "annotation"}[key]
         raise refusal(key, row_id, f"the id of an {name} of the COCO file")
     return table[row_id]
+
+
+def category_names(coco: CocoFile) -> dict[Id, Any]:
+    """Id of each category → its "name", which may be missing and is not checked."""
+    return {number: category.get("name") for number, category in coco.categories.items()}
 
 
 def image_size(image: Row) -> tuple[int, int]:

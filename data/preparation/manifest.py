@@ -46,6 +46,7 @@ class Manifest:
         splits: split → {"referents": …, "expressions": …, "images": …}, numbers of each.
         files: name of each file of the set beside the manifest → its SHA-256 in hexadecimal
             digits.
+        categories: number of a category, as text → its name; empty if the names are not known.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Manifest:
     masks: bool
     splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -117,9 +119,10 @@ def read_manifest(folder: str | os.PathLike) -> Manifest | None:
         return None
     fields: dict[str, type] = {
         **{"dataset": str, "division": str, "raw_files": dict, "masks": bool},
-        **{"splits": dict, "files": dict},
+        **{"splits": dict, "files": dict, "categories": dict},
     }
     values: dict[str, Any] = content if isinstance(content, dict) else {}
+    values.setdefault("categories", {})  # Earlier versions did not record them.
     wrong = [name for name, of in fields.items() if not isinstance(values.get(name), of)]
     if wrong:
         raise DataError(

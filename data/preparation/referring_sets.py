@@ -25,7 +25,6 @@ from data.loading.boxes import clip_box, has_area
 from data.loading.errors import DataError
 from data.loading.images import check_size, opened_image
 from data.loading.masks import write_masks
-from data.preparation.coco import COCO_IDS, UNUSED_COCO_IDS
 from data.preparation.manifest import (
     Manifest,
     check_replaceable,
@@ -33,6 +32,7 @@ from data.preparation.manifest import (
     replaced_files_of_others,
     write_manifests,
 )
+from data.preparation.raw.categories import category_of, names_by_number
 from data.preparation.raw.raw_set import SPLITS, RawReferent, RawSet
 from data.preparation.segmentation import (
     SegmentationError,
@@ -50,8 +50,6 @@ BYTES_PER_LINE, BYTES_PER_ID = 60, 50  # For estimates: numbers and punctuation.
 KEPT = (
     "files not as an earlier preparation recorded them, kept with a number appended to their name"
 )
-COCO_DATASETS = ("refcoco", "refcoco+", "refcocog", "refcoco-m", "grefcoco")
-_COCO_CATEGORY = {coco_id: category for category, coco_id in enumerate(COCO_IDS)}
 
 
 class SkippedError(Exception):
@@ -106,7 +104,9 @@ def prepare_set(
                 f"{folder} is a file, but must be a folder: choose another --output_dir"
             )
     splits = SPLITS[raw.dataset, raw.split_by]
-    manifest = Manifest(raw.dataset, raw.division, raw.files, generate_mask)
+    manifest = Manifest(
+        raw.dataset, raw.division, raw.files, generate_mask, categories=names_by_number(raw)
+    )
     summary = Summary({split: [] for split in splits})
     with replaced_together(*folders, is_ours=is_as_written) as new:
         new_annotations, new_masks, *new_photographs = new
@@ -277,22 +277,6 @@ def to_xyxy(box_xywh_px: tuple[float, float, float, float]) -> tuple[int, int, i
     """
     x, y, width, height = (int(value) for value in box_xywh_px)
     return x, y, x + width, y + height
-
-
-def category_of(raw: RawReferent, dataset: str) -> int:
-    """Maps COCO's ids 1–90 to categories 0–79; the categories of ReferIt stay unchanged.
-
-    Raises:
-        DataError: the id is not one of COCO's 80.
-    """
-    if dataset not in COCO_DATASETS:
-        return raw.category_id
-    if raw.category_id not in _COCO_CATEGORY:
-        raise DataError(
-            f"referent {raw.ref_id} of {dataset}: 'category_id' is {raw.category_id}, but must be "
-            f"one of COCO's 80 (1–90 without {', '.join(map(str, UNUSED_COCO_IDS))})"
-        )
-    return _COCO_CATEGORY[raw.category_id]
 
 
 def evaluation_images(raw_referents: Iterable[RawReferent]) -> list[str]:

@@ -15,6 +15,7 @@ from data.data_process import main
 from data.loading.annotations import read_annotations
 from data.loading.masks import open_masks
 from data.preparation import referring_sets
+from data.preparation.raw import categories
 from data.preparation.raw.published import PUBLISHED, Counts
 from data.preparation.referring_sets import Summary, add_to_image_list, to_xyxy
 from data.preparation.segmentation import decode_segmentation
@@ -120,7 +121,7 @@ def test_masks_are_the_pixels_of_the_segmentation_in_all_its_forms(raw, tmp_path
 def test_categories_are_coco_s_eighty(raw, tmp_path):
     run(raw, tmp_path)
     assert {r.mask_id: r.category for r in read_lines(tmp_path)}[9021] == 79  # COCO's 90
-    assert sorted(referring_sets._COCO_CATEGORY.values()) == list(range(80))
+    assert sorted(categories._COCO_CATEGORY.values()) == list(range(80))
 
     raw(lambda refs: refs[0].update(category_id=12))
     before = state(tmp_path / "out")

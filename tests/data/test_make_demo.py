@@ -27,6 +27,7 @@ from data.synthetic import dataset
 from data.synthetic.dataset import Settings, make_demo
 from data.synthetic.expressions import EXPRESSION_TYPES, MAX_WORDS, vocabulary
 from data.synthetic.scene import COLOURS_RGB, CURVED_KINDS, KINDS
+from utils.evaluation.breakdown.categories import category_names
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(scenes=70, eval_scenes=25, seed=5)
@@ -261,6 +262,9 @@ def test_data_process_prepares_it_unchanged(demo, tmp_path):
     assert prepare_main([*raw, "--dataset", "refcoco", "--split", "unc"]) == 0
     assert len(read_raw_set(demo.folder, "refcoco", "unc").referents) == len(demo.refs)
     masks = open_masks(tmp_path / "masks" / "refcoco")
+    # Its images have names of COCO, but its categories are its own ones.
+    names = category_names(tmp_path / "anns" / "refcoco" / "val.txt")
+    assert {names[str(number)] for number in range(len(KINDS))} == {*KINDS}
     n_referents = 0
     for split in ("train", "val", "testA", "testB"):
         referents = read_annotations(tmp_path / "anns" / "refcoco" / f"{split}.txt")

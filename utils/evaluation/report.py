@@ -172,7 +172,7 @@ def _evaluate(
         what = f"{plural(len(skipped), 'image')} with {plural(count, 'expression')}"
         print(skipped_text(what, [image["reason"] for image in skipped]), file=sys.stderr)
 
-    categories = category_names(task.set_path, {case.image for case in measurements})
+    categories = category_names(task.set_path)
     parts = figures(measurements, config.det_acc_thresh, categories=categories)
     details = {**result, **parts, "skipped": skipped, **source, "versions": versions()}
     if breakdown:

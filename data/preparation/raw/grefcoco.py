@@ -11,7 +11,15 @@ from typing import Any
 from config.errors import shown
 from config.json_text import check_regular
 from data.loading.errors import DataError
-from data.preparation.coco import CocoFile, Row, box_xywh_px, image_size, look_up, read_coco
+from data.preparation.coco import (
+    CocoFile,
+    Row,
+    box_xywh_px,
+    category_names,
+    image_size,
+    look_up,
+    read_coco,
+)
 from data.preparation.json_fields import (
     EntryError,
     entry_at,
@@ -68,6 +76,7 @@ def read_grefcoco(folder: Path, split_by: str) -> RawSet:
         [referent for referent in found.values() if referent.ann_ids],
         {refs_path.name: hashlib.sha256(content).hexdigest(), instances_path.name: coco.sha256},
         without_target=[referent for referent in found.values() if not referent.ann_ids],
+        categories=category_names(coco),
     )
 
 

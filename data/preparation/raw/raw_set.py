@@ -1,7 +1,7 @@
 """Raw data sets, as their readers return them, and what several readers share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class RawSet:
             empty.
         photographs: yields name and content of each image file; None for sets that come without.
         photograph_bytes: upper bound of their total size in bytes.
+        categories: id of a category → its name as the files have it; not checked.
     """
 
     dataset: str
@@ -84,6 +85,7 @@ class RawSet:
     without_target: Sequence[RawReferent] = ()
     photographs: Callable[[], Iterator[tuple[str, bytes]]] | None = None
     photograph_bytes: int = 0
+    categories: Mapping[Any, Any] = field(default_factory=dict)
 
     @property
     def division(self) -> str:

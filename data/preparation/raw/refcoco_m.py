@@ -10,7 +10,7 @@ from typing import Any
 
 from config.files import file_sha256
 from data.loading.errors import DataError
-from data.preparation.coco import COCO_CATEGORIES, COCO_IDS, box_xywh_px
+from data.preparation.coco import COCO_NAMES, box_xywh_px
 from data.preparation.json_fields import (
     entry_at,
     file_name,
@@ -21,7 +21,7 @@ from data.preparation.raw.parquet import parquet_files, parquet_rows
 from data.preparation.raw.raw_set import RawReferent, RawSet
 
 DATASET = "refcoco-m"
-_COCO_ID = dict(zip(COCO_CATEGORIES, COCO_IDS, strict=True))
+_COCO_ID = {name: number for number, name in COCO_NAMES.items()}
 
 
 def read_refcoco_m(folder: Path, split_by: str) -> RawSet:
@@ -71,6 +71,7 @@ def read_refcoco_m(folder: Path, split_by: str) -> RawSet:
         digests,
         photographs=partial(_photographs, files),
         photograph_bytes=sum(path.stat().st_size for path in files),
+        categories=COCO_NAMES,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from config.errors import UserError
 from config.files import file_sha256
 from data.loading.errors import DataError
-from data.preparation.coco import box_xywh_px, image_size
+from data.preparation.coco import COCO_NAMES, box_xywh_px, image_size
 from data.preparation.json_fields import entry_at, file_name, parse_json, refusal, whole_number
 from data.preparation.raw.parquet import parquet_files, parquet_rows
 from data.preparation.raw.raw_set import (
@@ -61,7 +61,7 @@ def read_refcoco_parquet(folder: Path, dataset: str, split_by: str) -> RawSet:
                     f"earlier row; keep one copy of the files in {path.parent}"
                 )
     digests = {path.name: file_sha256(path) for path in files}
-    return RawSet(dataset, split_by, list(referents.values()), digests)
+    return RawSet(dataset, split_by, list(referents.values()), digests, categories=COCO_NAMES)
 
 
 def _referent(row: dict[str, Any], splits: tuple[str, ...], place: str) -> RawReferent:

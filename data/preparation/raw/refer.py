@@ -9,7 +9,14 @@ from typing import Any
 
 from config.errors import shown
 from data.loading.errors import DataError
-from data.preparation.coco import CocoFile, box_xywh_px, image_size, look_up, read_coco
+from data.preparation.coco import (
+    CocoFile,
+    box_xywh_px,
+    category_names,
+    image_size,
+    look_up,
+    read_coco,
+)
 from data.preparation.json_fields import entry_at, file_name, whole_number
 from data.preparation.raw.plain_pickle import UnreadablePickleError, safe_unpickle
 from data.preparation.raw.raw_set import (
@@ -64,7 +71,8 @@ def read_refer(folder: Path, dataset: str, split_by: str) -> RawSet:
             )
     refs_sha256 = hashlib.sha256(content).hexdigest()
     digests = {refs_path.name: refs_sha256, instances_path.name: coco.sha256}
-    return RawSet(dataset, split_by, list(referents.values()), digests)
+    names = category_names(coco)
+    return RawSet(dataset, split_by, list(referents.values()), digests, categories=names)
 
 
 def _join(

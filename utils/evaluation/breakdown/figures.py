@@ -1,7 +1,7 @@
 """Metrics of parts of a set, and 95 % intervals of the metrics, from the measured expressions."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def figures(
     measurements: Sequence[Measurement],
     det_thresh: float,
     tasks: Collection[str] = ("REC", "RES"),
-    categories: Sequence[str] = (),
+    categories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Intervals of the metrics of a set, and metrics and intervals of its groups.
 
@@ -103,7 +103,7 @@ def figures(
         det_thresh: IoU that a correct box exceeds.
         tasks: tasks whose metrics are computed, see `utils.evaluation.metrics.metrics_of`.
         categories: names of the categories, of
-            `utils.evaluation.breakdown.categories.category_names`; empty if they have only numbers.
+            `utils.evaluation.breakdown.categories.category_names`; None if they have only numbers.
 
     Returns:
         dict for result.json: "bootstrap" describes the intervals, "intervals_95" holds [low, high]
@@ -117,7 +117,7 @@ def figures(
     divided = {
         name: groups
         for name, division in DIVISIONS.items()
-        if (groups := members(division, measurements, categories))
+        if (groups := members(division, measurements, categories or {}))
     }
     everything = np.arange(len(measurements))
     chosen = [positions for groups in divided.values() for positions in groups.values()]
@@ -133,7 +133,7 @@ def figures(
 
 
 def members(
-    division: Division, measurements: Sequence[Measurement], categories: Sequence[str] = ()
+    division: Division, measurements: Sequence[Measurement], categories: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
     """The groups of a division that have members → (m,) int, positions of the members."""
     found: dict[str, list[int]] = {}

@@ -4,7 +4,7 @@ A division is one function decorated with `@division`: it names the groups of on
 registered division is computed and written to result.json.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.breakdown.words import (
@@ -25,7 +25,7 @@ LONGEST = "11+ words"
 SIZES = ("small", "medium", "large")
 
 # Measurement, names of the categories → names of the groups.
-GroupsOf = Callable[[Measurement, Sequence[str]], Sequence[str]]
+GroupsOf = Callable[[Measurement, Mapping[str, str]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def division(
 
 
 @division("size", label="size of the object", groups=SIZES)
-def size_of_the_object(case: Measurement, categories: Sequence[str]) -> tuple[str, ...]:
+def size_of_the_object(case: Measurement, categories: Mapping[str, str]) -> tuple[str, ...]:
     """COCO's sizes, of the area of the true mask; none if masks were not compared."""
     return () if case.true_px is None else (_size(case.true_px),)
 
 
 @division("box_size", label="size of the box", groups=SIZES)
-def size_of_the_box(case: Measurement, categories: Sequence[str]) -> tuple[str]:
+def size_of_the_box(case: Measurement, categories: Mapping[str, str]) -> tuple[str]:
     """The same bounds for the area of the true box, which is known without masks, too."""
     x1, y1, x2, y2 = case.true_box_xyxy
     return (_size((x2 - x1) * (y2 - y1)),)
@@ -87,7 +87,7 @@ def _size(area_px: int) -> str:
 
 
 @division("length", label="length of the expression", groups=(*LENGTHS, LONGEST))
-def length_of_the_expression(case: Measurement, categories: Sequence[str]) -> tuple[str]:
+def length_of_the_expression(case: Measurement, categories: Mapping[str, str]) -> tuple[str]:
     """Number of words, without punctuation."""
     count = len(words_of(case.expression))
     return (next((name for name, most in LENGTHS.items() if count <= most), LONGEST),)
@@ -98,7 +98,7 @@ def length_of_the_expression(case: Measurement, categories: Sequence[str]) -> tu
     label="words of the expression",
     groups=("spatial", "attribute", "relation", "none of these"),
 )
-def words_of_the_expression(case: Measurement, categories: Sequence[str]) -> tuple[str, ...]:
+def words_of_the_expression(case: Measurement, categories: Mapping[str, str]) -> tuple[str, ...]:
     """Which kinds of words the expression contains, see `utils.evaluation.breakdown.words`."""
     words = words_of(case.expression)
     single = single_words(words)
@@ -111,8 +111,6 @@ def words_of_the_expression(case: Measurement, categories: Sequence[str]) -> tup
 
 
 @division("category", label="category of the object")
-def category_of_the_object(case: Measurement, categories: Sequence[str]) -> tuple[str]:
+def category_of_the_object(case: Measurement, categories: Mapping[str, str]) -> tuple[str]:
     """The name of the category if it has one, else its number."""
-    if case.category < len(categories):
-        return (categories[case.category],)
-    return (f"category {case.category}",)
+    return (categories.get(str(case.category), f"category {case.category}"),)

@@ -170,7 +170,7 @@ class _Scored:
         skipped = self._skipped()
         for warning in self._scorer.warnings():
             print(f"warning: {warning}", file=sys.stderr)
-        categories = category_names(task.set_path, {case.image for case in measured})
+        categories = category_names(task.set_path)
         parts = figures(measured, thresh, self.tasks, categories)
         details = {
             **result,

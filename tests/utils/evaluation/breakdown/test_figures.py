@@ -71,7 +71,7 @@ def test_each_group_has_its_own_figures(found):
 
 
 def test_names_of_categories():
-    found = figures(CASES, 0.5, categories=("person", "bicycle"))
+    found = figures(CASES, 0.5, categories={"0": "person", "1": "bicycle"})
     assert list(found["breakdown"]["category"]) == ["person", "category 3"]
 
 

@@ -1,5 +1,7 @@
 """How the expressions of a set are divided into groups."""
 
+import types
+
 import pytest
 
 from tests.utils.evaluation.cases import case
@@ -8,7 +10,7 @@ from utils.evaluation.breakdown.groups import DIVISIONS, division
 from utils.evaluation.breakdown.words import ATTRIBUTES, RELATIONS, SPATIAL
 
 
-def groups_of(name, categories=(), **changes):
+def groups_of(name, categories=types.MappingProxyType({}), **changes):
     return [*DIVISIONS[name].groups_of(case(**changes), categories)]
 
 
@@ -76,7 +78,7 @@ def test_no_word_is_of_two_kinds():
 
 
 def test_categories_have_names_or_numbers():
-    names = ("person", "bicycle")
+    names = {"0": "person", "1": "bicycle"}
     assert groups_of("category", names, category=1) == ["bicycle"]
     assert groups_of("category", names, category=2) == ["category 2"]
     assert groups_of("category", image="COCO_train2014_000000581857.jpg") == ["category 0"]

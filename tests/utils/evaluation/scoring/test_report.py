@@ -212,7 +212,8 @@ def test_categories_have_the_names_of_the_set(tiny_set, tmp_path):
     settings = {"evaluate_set": str(folder / "val.txt")}
     _, written = score(tiny_set, path, tmp_path, settings=settings)
     assert written["breakdown"]["category"].keys() == {"category 16", "category 1"}
-    write_manifests(Manifest("refcoco", "unc", {}, masks=False), {}, [folder])
+    names = {"1": "bicycle", "16": "dog"}
+    write_manifests(Manifest("refcoco", "unc", {}, False, categories=names), {}, [folder])
     _, written = score(tiny_set, path, tmp_path, settings=settings)
     assert written["breakdown"]["category"].keys() == {"dog", "bicycle"}
 
