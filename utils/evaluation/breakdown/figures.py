@@ -13,6 +13,7 @@ from utils.evaluation.metrics import Metric, Overlaps, metrics_of
 from utils.evaluation.results.measurement import Measurement
 
 BREAKDOWN, INTERVALS = "breakdown", "intervals_95"
+BOOTSTRAP = {"bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED}}
 COUNT = "n_expressions"
 _NUMBER_WIDTH = 24
 
@@ -124,7 +125,7 @@ def figures(
     whole, *parts = terms.figures_of([everything, *chosen])
     found = iter(parts)
     return {
-        "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED},
+        **BOOTSTRAP,
         INTERVALS: whole[INTERVALS],
         BREAKDOWN: {
             name: {group: next(found) for group in groups} for name, groups in divided.items()

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from utils.evaluation.breakdown.bootstrap import ratio_intervals
+from utils.evaluation.breakdown.figures import BOOTSTRAP, INTERVALS, Terms
 from utils.evaluation.metrics import MASK_EPSILON
 
 PRECISION_THRESHOLDS = (0.7, 0.8, 0.9)
+# In the order of `_terms`.
 LABELS = {"g_iou": "gIoU", "c_iou": "cIoU", "n_acc": "N-acc", "t_acc": "T-acc", "pr": "Pr@{part}"}
+# Added to both sums: a set of empty masks alone has a cIoU.
+_EPSILON = np.array([0.0, MASK_EPSILON, 0.0, 0.0, *(0.0 for _ in PRECISION_THRESHOLDS)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class Samples:
         score: (n,) confidence, of any range; infinite for a target that is predicted whatever the
             threshold.
         intersection, union: (n,) pixels of the predicted and the true mask.
+        images: (n,) names of the images.
     """
 
     has_target: np.ndarray
@@ -33,6 +39,7 @@ class Samples:
     score: np.ndarray
     intersection: np.ndarray
     union: np.ndarray
+    images: np.ndarray
 
     def predicted(self, min_score: float | None) -> np.ndarray:
         """(n,) bool, whether a target is predicted if scores below `min_score` mean none."""
@@ -60,19 +67,56 @@ def generalized_metrics(samples: Samples, min_score: float | None = None) -> dic
         that of the others for which one is; and "pr", the share of those others whose IoU reaches
         each threshold. n_acc, or t_acc and pr, are None if the set has no such expressions.
     """
+    above, below = (terms.sum(axis=0) + _EPSILON for terms in _terms(samples, min_score))
+    pairs = zip(above.tolist(), below.tolist(), strict=True)
+    counts = {"n_expressions": len(samples.found), "n_no_target": int((~samples.has_target).sum())}
+    return counts | _by_name([part / total if total else None for part, total in pairs])
+
+
+def generalized_intervals(samples: Samples, min_score: float | None = None) -> dict[str, Any]:
+    """95 % intervals of the measures, of a bootstrap over images with the threshold as it is.
+
+    Args:
+        samples, min_score: as those of `generalized_metrics`.
+
+    Returns:
+        dict for result.json as that of `utils.evaluation.breakdown.figures.figures`: "bootstrap"
+        and "intervals_95", [low, high] of each measure, or of each part of it; both are None if
+        fewer than two images have such expressions.
+    """
+    numbers = np.unique(samples.images, return_inverse=True)[1]
+    terms = Terms({}, *_terms(samples, min_score), _EPSILON, numbers)
+    sums = terms.per_image(np.arange(len(numbers)))
+    [bounds] = ratio_intervals([sums], len(sums.images), _EPSILON)  # (2, measures)
+    pairs = [[None if np.isnan(bound) else float(bound) for bound in pair] for pair in bounds.T]
+    return {**BOOTSTRAP, INTERVALS: _by_name(pairs)}
+
+
+def _terms(samples: Samples, min_score: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators of all measures, float64 (n, measures) each."""
     predicted, has_target = samples.predicted(min_score), samples.has_target
-    iou = np.where(predicted, samples.iou, ~has_target)
-    intersection = np.where(predicted, samples.intersection, 0).sum(dtype=np.float64)
-    union = np.where(predicted | has_target, samples.union, 0).sum(dtype=np.float64)
-    return {
-        "n_expressions": len(has_target),
-        "n_no_target": int((~has_target).sum()),
-        "g_iou": float(iou.mean()),
-        "c_iou": float((intersection + MASK_EPSILON) / (union + MASK_EPSILON)),
-        "n_acc": _mean(~predicted[~has_target]),
-        "t_acc": _mean(predicted[has_target]),
-        "pr": {f"{t:g}": _mean(iou[has_target] >= t) for t in PRECISION_THRESHOLDS},
-    }
+    right, iou = predicted == has_target, np.where(predicted, samples.iou, ~has_target)
+    reached = [has_target & (iou >= threshold) for threshold in PRECISION_THRESHOLDS]
+    pairs = [
+        (iou, np.ones(len(iou))),
+        (
+            np.where(predicted, samples.intersection, 0),
+            np.where(predicted | has_target, samples.union, 0),
+        ),
+        (right & ~has_target, ~has_target),
+        (right & has_target, has_target),
+        *((one, has_target) for one in reached),
+    ]
+    above, below = (np.column_stack(terms).astype(np.float64) for terms in zip(*pairs, strict=True))
+    return above, below
+
+
+def _by_name(values: Sequence[Any]) -> dict[str, Any]:
+    """One value of each measure by its name in `LABELS`; "pr" has one per threshold."""
+    *names, parted = LABELS
+    parts = [f"{threshold:g}" for threshold in PRECISION_THRESHOLDS]
+    of_parts = dict(zip(parts, values[len(names) :], strict=True))
+    return {**dict(zip(names, values, strict=False)), parted: of_parts}
 
 
 def best_min_score(samples: Samples) -> float | None:
@@ -117,8 +161,3 @@ def format_generalized(result: Mapping[str, Any], title: str, min_score: float |
             figure = "      –" if number is None else f"{100 * number:>7.2f} %"
             lines.append(f"  {label.format(part=part):<20}{figure}")
     return "\n".join(lines)
-
-
-def _mean(values: np.ndarray | Sequence[bool]) -> float | None:
-    """The share of true values; None if there are none at all."""
-    return float(np.mean(values)) if len(values) else None

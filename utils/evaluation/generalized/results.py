@@ -11,6 +11,7 @@ from utils.evaluation.generalized.metrics import (
     Samples,
     best_min_score,
     format_generalized,
+    generalized_intervals,
     generalized_metrics,
     threshold_text,
 )
@@ -96,7 +97,8 @@ class GeneralizedResults:
         result = generalized_metrics(samples, min_score)
         table = format_generalized(result, task.set_path, min_score)
         print(table)  # Before files are written, which may fail.
-        details = {**result, "min_score": min_score, **more, **source}
+        intervals = generalized_intervals(samples, min_score)
+        details = {**result, "min_score": min_score, **intervals, **more, **source}
         files: dict[str, bytes | memoryview] = {TEXT: result_text(table, source["settings"])}
         write_results(task, source, details, files, b"", self._overwrite)
         return result

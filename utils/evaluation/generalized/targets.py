@@ -100,8 +100,7 @@ def samples_of(
         np.array([case.mask_id not in ids for case in measured], bool),
         np.array(found, bool),
         np.array(scores, np.float64),
-        *(
-            np.array([getattr(case, name) for case in measured], np.int64)
-            for name in ("intersection", "union")
-        ),
+        np.array([case.intersection for case in measured], np.int64),
+        np.array([case.union for case in measured], np.int64),
+        np.array([case.image for case in measured]),
     )

@@ -1,14 +1,17 @@
 """The measures of gRefCOCO on a table worked out by hand."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from utils.evaluation.breakdown import bootstrap
 from utils.evaluation.generalized.metrics import (
     Samples,
     best_min_score,
     format_generalized,
+    generalized_intervals,
     generalized_metrics,
 )
 
@@ -26,7 +29,8 @@ TABLE = [
 
 def samples(rows=TABLE):
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Samples(columns[0].astype(bool), columns[1].astype(bool), *columns[2:])
+    images = np.array([f"{number}.png" for number in range(len(rows))])
+    return Samples(columns[0].astype(bool), columns[1].astype(bool), *columns[2:], images)
 
 
 def test_measures_without_a_threshold():
@@ -89,6 +93,7 @@ def test_measures_are_those_of_a_plain_loop_over_masks():
         scores,
         np.array([(predicted & true).sum() for predicted, true in masks]),
         np.array([(predicted | true).sum() for predicted, true in masks]),
+        np.full(60, "a.png"),
     )
     for min_score in (None, 0.4):
         result = generalized_metrics(some, min_score)
@@ -103,6 +108,29 @@ def test_an_empty_mask_of_a_found_target_has_no_overlap():
     result = generalized_metrics(samples([(False, True, 1.0, 0, 0)]))
     assert (result["g_iou"], result["t_acc"], result["n_acc"]) == (0.0, None, 0.0)
     assert result["pr"] == {"0.7": None, "0.8": None, "0.9": None}
+
+
+def test_intervals_are_percentiles_of_resampled_images(monkeypatch):
+    """Of three images with one, three and three expressions, whose resamples all are drawn."""
+    images = np.array([f"{name}.png" for name in "abbbccc"])
+    some = replace(samples(), images=images)
+    drawn = list(itertools.product("abc", repeat=3))
+    counts = np.array([[one.count(name) for name in "abc"] for one in drawn], float)
+    monkeypatch.setattr(bootstrap, "_weights", lambda n: iter([counts]))
+    found = generalized_intervals(some, 0.6)
+    assert found["bootstrap"]["over"] == "images"
+    expected = []
+    for one in drawn:
+        rows = [row for name in one for row, of in zip(TABLE, images, strict=True) if of[0] == name]
+        expected.append(generalized_metrics(samples(rows), 0.6))
+    for name in ("g_iou", "c_iou", "n_acc", "t_acc"):
+        values = [one[name] for one in expected if one[name] is not None]
+        wanted = np.percentile(values, [2.5, 97.5])
+        # Expressions without a target are on one of the images only, which says nothing.
+        bounds = [None, None] if name == "n_acc" else pytest.approx(wanted)
+        assert found["intervals_95"][name] == bounds, name
+    values = [one["pr"]["0.8"] for one in expected if one["pr"]["0.8"] is not None]
+    assert found["intervals_95"]["pr"]["0.8"] == pytest.approx(np.percentile(values, [2.5, 97.5]))
 
 
 def test_calibration_finds_the_highest_mean_iou():
@@ -148,6 +176,7 @@ def test_calibration_is_the_best_of_all_thresholds():
             rng.integers(0, 6, n) / 5,  # With equal scores.
             np.where(target, rng.integers(0, union + 1), 0),
             union,
+            np.full(n, "a.png"),
         )
         every = [
             generalized_metrics(some, float(t))["g_iou"]

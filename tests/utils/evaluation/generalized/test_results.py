@@ -75,6 +75,9 @@ def test_predictions_are_scored_by_the_rules_of_no_target(tiny_set, config, tmp_
     written = json.loads((tmp_path / "out/scored/result.json").read_text())
     assert written["g_iou"] == result["g_iou"]
     assert written["min_score"] is None
+    low, high = written["intervals_95"]["g_iou"]
+    assert 0 <= low < result["g_iou"] < high <= 1
+    assert written["intervals_95"]["n_acc"] == [None, None]  # Both are on one image.
     assert "gIoU" in (tmp_path / "out/scored/result.txt").read_text()
 
     (calibrated,) = report_generalized_predictions(
