@@ -36,7 +36,7 @@ from benchmarks.timing import alternate, peak_of_process
 from config.files import write_text
 from config.quiet import assume_constant_weights
 from config.schema import PROJECT_ROOT, Config
-from utils.environment import package_versions
+from utils.environment import CPU_INFO, cpu_instructions, package_versions
 
 Results = dict[str, Any]
 
@@ -182,11 +182,9 @@ def _write_weights(folder: str, backbone: str, quick: bool) -> None:
 
 def machine() -> Results:
     """The processor, its instructions for half precision and long vectors, and its threads."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
+    text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
     model = re.search(r"model name\s*: (.*)", text)
-    flags = re.search(r"flags\s*: (.*)", text)
-    known = set(flags[1].split()) if flags else set()
+    known = cpu_instructions() or set()
     return {
         "processor": model[1] if model else platform.processor(),
         "instructions": [name for name in INSTRUCTIONS if name in known],

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import textwrap
@@ -30,6 +31,12 @@ PACKAGES = (
 OPENCV = ("opencv-python-headless", "opencv-python")
 GIT_TIMEOUT_S = 10
 LINE_WIDTH = 100
+CPU_INFO = Path("/proc/cpuinfo")  # Of Linux.
+# Instructions, as Linux names them, that compute products in half precision.
+HALF_PRECISION = {
+    "mixed_bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "mixed_float16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
 
 
 def versions() -> dict[str, str | None]:
@@ -56,6 +63,34 @@ def package_versions() -> dict[str, str | None]:
 def device_line() -> str:
     """Describes the devices that TensorFlow uses: "device: CPU, 8 threads" or the GPUs' names."""
     return f"device: {_device()}"
+
+
+def cpu_instructions() -> set[str] | None:
+    """The extensions of the processor, such as "avx512f", as Linux names them; None elsewhere."""
+    try:
+        found = re.search(r"^(?:flags|Features)\s*: (.*)", CPU_INFO.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return set(found[1].split()) if found else None
+
+
+def precision_note(precision: str) -> str | None:
+    """Says that TensorFlow has no instructions for a precision here, as far as this is known.
+
+    Args:
+        precision: the config key.
+    """
+    wanted, known = HALF_PRECISION.get(precision), cpu_instructions()
+    if wanted is None or known is None or wanted & known:
+        return None
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return None
+    return (
+        f"note: precision={precision}: this processor has no instructions for it, so that it is "
+        "slower than float32"
+    )
 
 
 def parameters_line(model: "keras.Model") -> str:

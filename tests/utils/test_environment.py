@@ -94,3 +94,26 @@ def test_paths_are_shown_from_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shown_path(tmp_path / "log" / "a") == "log/a"
     assert shown_path("/elsewhere/a") == "/elsewhere/a"
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "noted"),
+    [
+        ("flags\t\t: fpu avx2 avx512f", "mixed_bfloat16", True),
+        ("flags\t\t: fpu avx2 avx512_bf16", "mixed_bfloat16", False),
+        ("Features\t: fp asimd asimdhp", "mixed_float16", False),
+        ("flags\t\t: fpu avx2 avx512_bf16", "mixed_float16", True),
+        ("flags\t\t: fpu", "float32", False),
+        ("vendor\t\t: other", "mixed_bfloat16", False),
+    ],
+)
+def test_a_processor_without_instructions_for_a_precision_is_told_so(
+    tmp_path, monkeypatch, flags, precision, noted
+):
+    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "cpuinfo")
+    assert environment.precision_note(precision) is None  # Nothing is known on other systems.
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\npower management:\n")
+    note = environment.precision_note(precision)
+    assert (note is not None) == noted
+    if noted:
+        assert note.startswith(f"note: precision={precision}: this processor has no instructions")

@@ -5,6 +5,7 @@ weights, and `Grounder` runs its three parts.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 import keras
@@ -15,6 +16,7 @@ from config.schema import Config
 from data.loading.anchors import read_anchors
 from model.mcn import build_mcn
 from model.weights import LoadReport, load_weights
+from utils.environment import precision_note
 from utils.prediction.engines.parts import Array, Parts
 from utils.prediction.engines.registry import check_engine, onnx_engine
 from utils.prediction.engines.tensorflow_engine import tensorflow_parts
@@ -148,6 +150,8 @@ def load_grounder(
     check_engine(config)
     anchors_px = read_anchors(config.anchors_file)
     if config.engine == "tensorflow":
+        if note := precision_note(config.precision):
+            print(note, file=sys.stderr)
         model, parts = build_mcn(config, crop_taps), None
         report = load_weights(model, weights)
     else:

@@ -25,7 +25,7 @@ from data.preparation.mixture import open_mixture
 from model.mcn import build_mcn
 from model.weights import load_pretrained, load_text_encoder
 from model.weights.provenance import leak_warning
-from utils.environment import device_line, parameters_line
+from utils.environment import device_line, parameters_line, precision_note
 from utils.evaluation.evaluator import Evaluator, evaluator_of
 from utils.prediction.expressions import build_words
 from utils.prediction.grounder import Grounder
@@ -119,7 +119,7 @@ def build_trainer(
     processes = Processes(strategy)
     chief = processes.chief
     if chief:
-        for line in [*remarks, device_line()]:
+        for line in filter(None, [*remarks, device_line(), precision_note(config.precision)]):
             say(line)
         if processes.replicas > 1:
             say(str(processes))
