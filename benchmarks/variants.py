@@ -51,6 +51,7 @@ VARIANTS = {
     "gru": Variant("GRU", {"rnn_cell": "gru"}),
     "lstm": Variant("LSTM", {"rnn_cell": "lstm"}),
     "no_attention": Variant("language attention off", {"lang_att": 0}),
+    "bfloat16": Variant("bfloat16", {"precision": "mixed_bfloat16"}),
     "ema": Variant("+ EMA", {"ema": 0.999}, weights=BEST_EMA),
     "flip": Variant("+ flip", {"flip": 0.5, **_VARIED}),
     "jitter": Variant("+ jitter", {"scale_jitter": 0.2, "color_jitter": 0.2, **_VARIED}),

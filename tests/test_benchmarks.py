@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import bench, engines
+from benchmarks import bench, engines, precisions
 from benchmarks.flops import count_flops
 from benchmarks.plain import build_plain_mcn, evaluate_plainly
 from benchmarks.sets import ANCHORS_PX, benchmark_config, synthetic_set
 from benchmarks.timing import alternate, peak_memory
 from model.mcn import build_mcn
+from model.weights import save_weights
 from tests.tiny import random_batch, scramble
-from utils.prediction.grounder import Grounder
+from utils.evaluation.evaluator import build_evaluator
+from utils.prediction.grounder import Grounder, load_grounder
 
 pytestmark = pytest.mark.slow
 
@@ -113,3 +115,25 @@ def test_engines_are_measured_side_by_side(monkeypatch, tmp_path, capsys):
     )
     assert "(7000)" in table
     assert "| openvino float32 | " in capsys.readouterr().out
+
+
+def test_answers_of_engines_and_precisions_are_compared(tiny_set, tmp_path):
+    pytest.importorskip("openvino")
+    pytest.importorskip("tf2onnx")
+    weights = tmp_path / "best.weights.h5"
+    keras.utils.set_random_seed(1)
+    save_weights(build_mcn(tiny_set.config()), weights)
+    # Of such weights, without the boxes, masks are neither empty nor full.
+    changes = {"use_nls": 0, "segment_thresh": 0.5}
+    config = tiny_set.config(evaluate_model=str(weights), **changes)
+    variants = [("tensorflow", "float32"), ("openvino", "float32"), ("tensorflow", "mixed_float16")]
+    lines = precisions.compare_answers(config, ["val"], variants).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines[2:]]
+    assert [row[0] for row in rows] == [
+        "tensorflow float32", "openvino float32", "tensorflow float16",
+    ]  # fmt: skip
+    # All engines agree in float32; half precision differs a little.
+    assert rows[0][3:] == rows[1][3:] == ["0.00", "0.0 %", "0.0000"]
+    result = build_evaluator(config).evaluate(load_grounder(config), config.word_len)
+    assert rows[0][1:3] == [f"{100 * result[key]:.2f}" for key in ("det_acc", "seg_iou")]
+    assert float(rows[2][5]) > 0
