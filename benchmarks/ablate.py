@@ -24,8 +24,9 @@ from typing import Any
 if not __package__:  # Run as a script: make the packages of the project importable.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.ablation_table import format_ablation, placed
+from benchmarks.ablation_table import format_ablation
 from benchmarks.hard_suppression import cut_masks
+from benchmarks.records import placed
 from benchmarks.variants import MEASURES, PAPER, VARIANTS, Variant
 from config.command_line import add_config_arguments, add_output_argument, run
 from config.errors import UserError, shown
@@ -289,11 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tuple(dict.fromkeys(options.splits)),
     )
     if options.document is not None:
-        placed(options.document, "")  # Refused now, not after hours.
+        placed(options.document, "ablation", "")  # Refused now, not after hours.
     table = ablate(plan, run_program)
     print(f"\n{table}\nWritten to {plan.output / TABLE}")
     if options.document is not None:
-        write_text(options.document, placed(options.document, table))
+        write_text(options.document, placed(options.document, "ablation", table))
 
 
 if __name__ == "__main__":

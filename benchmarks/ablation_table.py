@@ -2,14 +2,10 @@
 
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from benchmarks.variants import CLAIMS, MEASURES, VARIANTS, Claim
-from config.errors import UserError
 from data.preparation.wording import plural
-
-BEGIN, END = "<!-- ablation -->", "<!-- end of ablation -->"
 
 
 class Run(Protocol):
@@ -85,20 +81,3 @@ def _claim_line(
     first, second = VARIANTS[claim.better].title, VARIANTS[claim.worse].title
     what = f"{labels[claim.measure]} of “{first}” minus “{second}”"
     return f"- {claim.text[0].upper()}{claim.text[1:]}? {what}: {'; '.join(found)}."
-
-
-def placed(document: Path, table: str) -> str:
-    """The text of a Markdown file with a table between its two marks.
-
-    Raises:
-        UserError: the file does not have them, each once and in order, on lines of their own.
-        OSError: it cannot be read.
-    """
-    lines = document.read_text(encoding="utf-8").split("\n")
-    if [line for line in lines if line in (BEGIN, END)] != [BEGIN, END]:
-        raise UserError(
-            f"{document}: must have the lines {BEGIN} and {END} once each, between which the table "
-            "is written"
-        )
-    before, after = lines[: lines.index(BEGIN) + 1], lines[lines.index(END) :]
-    return "\n".join([*before, "", *table.rstrip("\n").split("\n"), "", *after])

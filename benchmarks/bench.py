@@ -1,4 +1,4 @@
-"""Measures speed and memory against the limit of the machine and the published schedule.
+"""Measures speed and memory against the limit of the machine and a plain reimplementation.
 
     python benchmarks/bench.py              # about 10 minutes on two idle cores
     python benchmarks/bench.py --quick      # small inputs, to test that everything runs
@@ -26,8 +26,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import EXPRESSIONS_PER_IMAGE
+from benchmarks.bench_table import figures, format_table
 from benchmarks.flops import count_flops
 from benchmarks.plain import build_plain_mcn, evaluate_plainly
+from benchmarks.records import (
+    BENCHMARKS_README,
+    add_record_argument,
+    machine,
+    machine_line,
+    record,
+)
 from benchmarks.sets import (
     ANCHORS_PX,
     benchmark_config,
@@ -51,14 +60,14 @@ from utils.training.trainer import Trainer
 
 Results = dict[str, Any]
 
-EXPRESSIONS_PER_IMAGE = 7  # As in the evaluation sets of RefCOCO.
 EXPRESSION_COUNTS = (1, 2, 4, 8, 16)
 MATRIX_SIDES = (1024, 2048)
 CONVOLUTIONS = (  # Side of the feature map, input and output channels.
     (104, 128, 256), (104, 256, 256), (52, 128, 256), (52, 512, 512), (26, 256, 512),
     (13, 512, 1024),
 )  # fmt: skip
-TRAINING = {
+TRAINING: dict[str, dict[str, Any]] = {
+    "cached features, bfloat16": {"cache_features": 1, "precision": "mixed_bfloat16"},
     "cached features": {"cache_features": 1},
     "frozen backbone": {},
     "all layers": {"free_body": 0},
@@ -131,6 +140,7 @@ def measure_network(backbone: str, quick: bool, repeats: int, limit: Results) ->
     return {
         "seconds": times,
         "batch": batch,
+        "counts": EXPRESSION_COUNTS,
         "images_per_s": batch / times["image"][0],
         "expressions_per_s": batch / times["ground"][0],
         "flops": {**flops, "published, one pair": count_flops(build_plain_mcn(config, model))},
@@ -142,7 +152,7 @@ def measure_network(backbone: str, quick: bool, repeats: int, limit: Results) ->
 
 
 def measure_evaluation(backbone: str, quick: bool, repeats: int) -> Results:
-    """Compares the evaluation of a set with the published schedule."""
+    """Compares the evaluation of a set with `benchmarks.plain`."""
     config = benchmark_config(backbone, quick)
     model = build_mcn(config)
     grounder = Grounder(model, ANCHORS_PX)
@@ -156,23 +166,23 @@ def measure_evaluation(backbone: str, quick: bool, repeats: int) -> Results:
         def ours():
             results["ours"] = evaluator.evaluate(grounder, config.word_len)
 
-        def published():
-            results["published"] = evaluate_plainly(predict, data, config)
+        def plainly():
+            results["plain"] = evaluate_plainly(predict, data, config)
 
-        times = alternate({"ours": ours, "published": published}, repeats)
+        times = alternate({"ours": ours, "plain": plainly}, repeats)
     return {
         "seconds": times,
         "expressions": evaluator.n_expressions,
-        "speedup": times["published"][0] / times["ours"][0],
+        "speedup": times["plain"][0] / times["ours"][0],
         "largest_difference": max(
-            abs(results["ours"][key] - results["published"][key])
+            abs(results["ours"][key] - results["plain"][key])
             for key in ("det_acc", "seg_iou", "overall_iou", "ie_score")
         ),
     }
 
 
 def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
-    """Measures a training step with cached features, a frozen backbone, and all layers trained."""
+    """Measures a training step of each kind of `TRAINING`."""
     batch = 2 if quick else 8
     steps = {}
     for name, changes in TRAINING.items():
@@ -193,8 +203,7 @@ def measure_training(backbone: str, quick: bool, repeats: int) -> Results:
         )  # fmt: skip
         steps[name] = lambda step=step, data=data: step(data)["loss"].numpy()
     times = alternate(steps, repeats)
-    speedup = times["frozen backbone"][0] / times["cached features"][0]
-    return {"seconds": times, "batch": batch, "speedup_by_cache": speedup}
+    return {"seconds": times, "batch": batch}
 
 
 def measure_loop(quick: bool, repeats: int) -> Results:
@@ -274,6 +283,7 @@ def main() -> None:
         "--output", default="result/bench.json", metavar="FILE",
         help="JSON file to write (default: result/bench.json)",
     )  # fmt: skip
+    add_record_argument(parser)
     arguments = parser.parse_args()
     quick, repeats = arguments.quick, arguments.repeats
     few = max(repeats // 2, 1)
@@ -289,70 +299,12 @@ def main() -> None:
         }
     results["loop"] = measure_loop(quick, repeats)
     results["memory"] = measure_memory(quick)
+    results["machine"] = machine()
     write_text(arguments.output, json.dumps(results, indent=2) + "\n")
-    print(format_table(results))
-    print(f"\nResults are in {arguments.output}")
-
-
-def format_table(results: Results) -> str:
-    """Formats the results as a Markdown table."""
-    best, memory = results["limit"]["best"], results["memory"]["bytes"]
-    rows = [
-        ("matrix product, highest rate", f"{best['matrix product']:.0f} GFLOP/s"),
-        ("3×3 convolution, highest rate", f"{best['convolution']:.0f} GFLOP/s"),
-    ]
-    for backbone, part in results["backbones"].items():
-        rows += [(f"{backbone}: {name}", value) for name, value in _backbone_rows(part)]
-    sizes = " and ".join(f"{images} images" for images in memory)
-    peaks = " and ".join(f"{size / 1e9:.3f} GB" for size in memory.values())
-    loop = results["loop"]
-    rows.append(
-        (
-            f"scaled-down network: added by the loop to a step of {loop['seconds_per_step']:.3f} s",
-            f"{100 * loop['overhead']:.1f} %",
-        )
-    )
-    rows.append((f"scaled-down network: peak memory of evaluating {sizes}", peaks))
-    return "\n".join(["| | median |", "|---|---|"] + [f"| {name} | {v} |" for name, v in rows])
-
-
-def _backbone_rows(part: Results) -> list[tuple[str, str]]:
-    network, training = part["network"], part["training"]
-    seconds, flops = network["seconds"], {k: n / 1e9 for k, n in network["flops"].items()}
-    latency, spread = seconds["1 image × 1"]
-    shares = network["share_of_convolution_limit"].values()
-    return [
-        ("images encoded", f"{network['images_per_s']:.2f} per s"),
-        ("expressions grounded", f"{network['expressions_per_s']:.2f} per s"),
-        ("one image, one expression", f"{latency:.2f} s ± {100 * spread:.0f} %"),
-        (
-            f"one image, {', '.join(map(str, EXPRESSION_COUNTS))} expressions",
-            ", ".join(f"{seconds[f'1 image × {n}'][0]:.2f}" for n in EXPRESSION_COUNTS) + " s",
-        ),
-        (
-            "GFLOP of image + text + grounding (published, per expression)",
-            f"{flops['image']:.1f} + {flops['text']:.1f} + {flops['ground']:.1f} "
-            f"({flops['published, one pair']:.1f})",
-        ),
-        (
-            f"rate of image encoder, grounding, whole network, batch size {network['batch']}",
-            ", ".join(f"{rate:.0f}" for rate in network["gflops"].values()) + " GFLOP/s",
-        ),
-        (
-            "the same relative to the fastest convolution",
-            ", ".join(f"{100 * share:.0f} %" for share in shares),
-        ),
-        (
-            f"evaluation, {EXPRESSIONS_PER_IMAGE} expressions per image",
-            f"{part['evaluation']['speedup']:.2f} × faster than the published schedule",
-        ),
-        (
-            f"training step, batch size {training['batch']}: {', '.join(TRAINING)}",
-            ", ".join(f"{training['seconds'][name][0]:.2f} s" for name in TRAINING),
-        ),
-        ("training step with cached features", f"{training['speedup_by_cache']:.2f} × faster"),
-        ("peak memory, one image, one expression", f"{part['peak_bytes'] / 1e9:.2f} GB"),
-    ]
+    table = format_table(results)
+    print(f"{machine_line()}\n{table}\n\nResults are in {arguments.output}")
+    if arguments.record:
+        record("bench", figures(results), {BENCHMARKS_README: f"{machine_line()}:\n\n{table}"})
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
-import re
 import sys
 import tempfile
 import time
@@ -32,23 +30,41 @@ if not __package__:  # Run as a script: make the packages of the project importa
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # TensorFlow is loaded by the processes that measure: some settings count at that moment.
-from benchmarks.timing import alternate, peak_of_process
+from benchmarks import EXPRESSIONS_PER_IMAGE
+from benchmarks.records import (
+    BENCHMARKS_README,
+    README,
+    Figure,
+    add_record_argument,
+    machine,
+    machine_line,
+    record,
+)
+from benchmarks.timing import alternate
 from config.files import write_text
 from config.quiet import assume_constant_weights
 from config.schema import PROJECT_ROOT, Config
-from utils.environment import CPU_INFO, cpu_instructions, package_versions
+from utils.environment import package_versions
 
 Results = dict[str, Any]
 
-IMAGES, EXPRESSIONS_PER_IMAGE = 3, 7  # As in the evaluation sets of RefCOCO.
-REFERENCE = "tensorflow float32"
-# As Linux names them.
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_fp16", "asimd", "bf16")
+IMAGES, EXPRESSIONS = 3, 8
+REFERENCE, PLAIN = "tensorflow float32", "plain"
+# Tasks that are timed, as columns of the table, and how often they contain what is reported.
+TASKS = {
+    "pair": ("one pair, ms", 1),
+    "image": ("its image, ms", 1),
+    "expressions": (f"{EXPRESSIONS} expressions of an image, ms each", EXPRESSIONS),
+    "evaluation": ("evaluation, ms per expression", IMAGES * EXPRESSIONS_PER_IMAGE),
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An engine, a precision, and whether TensorFlow may take the weights as constant."""
+    """An engine, a precision, and whether TensorFlow may take the weights as constant.
+
+    The engine `PLAIN` is our own plain reimplementation of the published order of work.
+    """
 
     engine: str
     precision: str = "float32"
@@ -62,6 +78,7 @@ VARIANTS = {
     "onnxruntime float32": Variant("onnxruntime"),
     "openvino float32": Variant("openvino"),
     "openvino bfloat16": Variant("openvino", "mixed_bfloat16"),
+    "published order of work, our own plain reimplementation": Variant(PLAIN, constant=False),
 }
 
 
@@ -76,8 +93,8 @@ def measure_engines(names: Sequence[str], backbone: str, quick: bool, repeats: i
 
     Returns:
         For each variant its "start" (seconds until the first pair, conversion included at its first
-        use), "pair" and "expression" (median in seconds, spread), "peak_bytes", and the largest
-        differences of box in pixels and mask probability from the first one.
+        use), the keys of `TASKS` (median in seconds, spread) as far as it has them, "peak_bytes",
+        and the largest differences of box in pixels and mask probability from the first one.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
@@ -92,10 +109,14 @@ def measure_engines(names: Sequence[str], backbone: str, quick: bool, repeats: i
             calls[name] = stack.enter_context(_process(arguments))
             calls[name]("pair")
             results[name] = {"start": time.perf_counter() - started}
-        for task, pairs in (("pair", 1), ("expression", IMAGES * EXPRESSIONS_PER_IMAGE)):
-            turns = {name: functools.partial(call, task) for name, call in calls.items()}
+        for task, (_, count) in TASKS.items():
+            turns = {
+                name: functools.partial(call, task)
+                for name, call in calls.items()
+                if VARIANTS[name].engine != PLAIN or task in ("pair", "evaluation")
+            }
             for name, (seconds, spread) in alternate(turns, repeats).items():
-                results[name][task] = seconds / pairs, spread
+                results[name][task] = seconds / count, spread
         answers = {name: call("answer") for name, call in calls.items()}
         box, mask = answers[names[0]]
         for name, (other_box, other_mask) in answers.items():
@@ -131,30 +152,14 @@ def _serve(
     """Does the tasks whose names arrive, until the connection is closed."""
     if variant.constant:
         assume_constant_weights()
-    import numpy as np
-
+    from benchmarks.engine_tasks import engine_tasks, plain_tasks
     from benchmarks.sets import synthetic_set
-    from utils.prediction.grounder import load_grounder
 
     config = _config(folder, backbone, quick)
-    grounder = load_grounder(config, engine=variant.engine, precision=variant.precision)
-    size = config.input_size
-    pixels = np.random.default_rng(0).integers(0, 255, (1, size, size, 3), np.uint8)
-    words = np.random.default_rng(1).normal(size=(1, config.word_len, config.embed_dim))
-    words, rows = words.astype(np.float32), np.zeros(1, np.int32)
-
-    def pair():
-        features = grounder.encode_images(pixels)
-        return grounder.locate(features, rows, grounder.encode_words(words))
-
     with tempfile.TemporaryDirectory() as images:
-        evaluator = synthetic_set(images, IMAGES, EXPRESSIONS_PER_IMAGE, config).evaluator()
-        tasks = {
-            "pair": lambda: pair() and None,
-            "expression": lambda: evaluator.evaluate(grounder, config.word_len) and None,
-            "answer": lambda: (np.asarray(pair()[0]), np.asarray(pair()[3])),
-            "peak": peak_of_process,
-        }
+        data = synthetic_set(images, IMAGES, EXPRESSIONS_PER_IMAGE, config)
+        of_variant = plain_tasks if variant.engine == PLAIN else engine_tasks
+        tasks = of_variant(config, variant.engine, variant.precision, data, EXPRESSIONS)
         # The evaluation shows a bar.
         with suppress(EOFError), redirect_stderr(io.StringIO()):
             while True:
@@ -180,18 +185,6 @@ def _write_weights(folder: str, backbone: str, quick: bool) -> None:
     save_weights(build_mcn(config), config.evaluate_model)
 
 
-def machine() -> Results:
-    """The processor, its instructions for half precision and long vectors, and its threads."""
-    text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
-    model = re.search(r"model name\s*: (.*)", text)
-    known = cpu_instructions() or set()
-    return {
-        "processor": model[1] if model else platform.processor(),
-        "instructions": [name for name in INSTRUCTIONS if name in known],
-        "threads": os.cpu_count(),
-    }
-
-
 def format_table(results: Results, earlier: Results | None = None) -> str:
     """Formats the results as a Markdown table.
 
@@ -199,22 +192,52 @@ def format_table(results: Results, earlier: Results | None = None) -> str:
         results: what `main` writes.
         earlier: of another run, whose times stand in parentheses; None for none.
     """
-    lines = [
-        "| | one pair, ms | evaluation, ms per expression | until the first pair, s | memory, GB | "
-        "largest difference of box, pixels | of mask probability |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = [head for head, _ in TASKS.values()]
+    heads += ["until the first pair, s", "memory, GB", "largest difference of box, pixels"]
+    lines = [f"| | {' | '.join(heads)} | of mask probability |", "|---" * (len(heads) + 2) + "|"]
     before = earlier["variants"] if earlier else {}
     for name, found in results["variants"].items():
         cells = [name]
-        for key in ("pair", "expression"):
-            seconds, spread = found[key]
-            former = f" ({1000 * before[name][key][0]:.0f})" if name in before else ""
+        for task in TASKS:
+            if task not in found:
+                cells.append("–")
+                continue
+            seconds, spread = found[task]
+            known = task in before.get(name, {})
+            former = f" ({1000 * before[name][task][0]:.0f})" if known else ""
             cells.append(f"{1000 * seconds:.0f}{former} ± {100 * spread:.0f} %")
         cells += [f"{found['start']:.1f}", f"{found['peak_bytes'] / 1e9:.2f}"]
         cells += [f"{found['box_px']:.3f}", f"{found['mask']:.5f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def short_table(results: Results) -> str:
+    """The two times that users wait for, for the README, and how many times as fast they are."""
+    lines = ["| | one image and expression | evaluation, per expression |", "|---|---|---|"]
+    reference = results["variants"][REFERENCE]
+    for name, found in results["variants"].items():
+        if VARIANTS[name].engine != "tensorflow" or VARIANTS[name].constant:
+            cells = (
+                f"{1000 * found[task][0]:.0f} ms ({reference[task][0] / found[task][0]:.2f} ×)"
+                for task in ("pair", "evaluation")
+            )
+            lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
+def figures(results: Results) -> list[Figure]:
+    """The results as rows for `benchmarks.records.record`."""
+    rows = []
+    for name, found in results["variants"].items():
+        rows += [
+            Figure(f"{name}: {task}", found[task][0], "s", found[task][1])
+            for task in TASKS
+            if task in found
+        ]
+        rows.append(Figure(f"{name}: until the first pair", found["start"], "s"))
+        rows.append(Figure(f"{name}: peak memory", found["peak_bytes"], "bytes"))
+    return rows
 
 
 def main() -> None:
@@ -232,6 +255,7 @@ def main() -> None:
         "--output", default="result/engines.json", metavar="FILE",
         help="JSON file to write (default: result/engines.json)",
     )  # fmt: skip
+    add_record_argument(parser)
     options = parser.parse_args()
     earlier = json.loads(Path(options.against).read_text()) if options.against else None
     found = measure_engines(options.variants, options.backbone, options.quick, options.repeats)
@@ -240,11 +264,13 @@ def main() -> None:
         "backbone": options.backbone, "variants": found,
     }  # fmt: skip
     write_text(options.output, json.dumps(results, indent=2) + "\n")
-    where = results["machine"]
-    instructions = " ".join(where["instructions"]) or "none"
-    print(f"{where['processor']}, {where['threads']} threads; instructions: {instructions}")
-    print(format_table(results, earlier))
-    print(f"\nResults are in {options.output}")
+    print(f"{machine_line()}\n{format_table(results, earlier)}\n\nResults are in {options.output}")
+    if options.record:
+        tables = {
+            BENCHMARKS_README: f"{machine_line()}:\n\n{format_table(results)}",
+            README: f"{machine_line()}:\n\n{short_table(results)}",
+        }
+        record("engines", figures(results), tables)
 
 
 if __name__ == "__main__":

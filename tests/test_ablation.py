@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks import ablate as module
 from benchmarks.ablate import Ablation, Finished, ablate, main
-from benchmarks.ablation_table import format_ablation, mean_text, placed
+from benchmarks.ablation_table import format_ablation, mean_text
 from benchmarks.hard_suppression import cut_to_box
+from benchmarks.records import placed
 from benchmarks.variants import CLAIMS, VARIANTS
 from config.errors import UserError
 from utils.evaluation.results.measurement import encode_mask
@@ -60,13 +61,13 @@ def test_the_table_stands_between_its_marks(tmp_path):
     document = tmp_path / "a.md"
     text = "# A\n<!-- ablation -->\nold\n<!-- end of ablation -->\nend\n"
     document.write_text(text)
-    new = placed(document, "| a |\n")
+    new = placed(document, "ablation", "| a |\n")
     assert new == "# A\n<!-- ablation -->\n\n| a |\n\n<!-- end of ablation -->\nend\n"
     document.write_text(new)
-    assert placed(document, "| a |\n") == new
+    assert placed(document, "ablation", "| a |\n") == new
     document.write_text(text.replace("end of ", ""))
     with pytest.raises(UserError, match=r"a\.md: must have the lines <!-- ablation --> and"):
-        placed(document, "")
+        placed(document, "ablation", "")
 
 
 def test_masks_are_cut_to_the_box():

@@ -81,11 +81,7 @@ def precision_note(precision: str) -> str | None:
         precision: the config key.
     """
     wanted, known = HALF_PRECISION.get(precision), cpu_instructions()
-    if wanted is None or known is None or wanted & known:
-        return None
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
+    if wanted is None or known is None or wanted & known or quiet_tensorflow():
         return None
     return (
         f"note: precision={precision}: this processor has no instructions for it, so that it is "

@@ -38,8 +38,21 @@ def draw_curves(records: Sequence[Mapping], det_thresh: float = 0.5) -> np.ndarr
         (H, W, 3) uint8, RGB; None if the records hold no values.
     """
     panels = {title: curves for title, curves in _panels(records, det_thresh).items() if curves}
-    if not panels:
-        return None
+    return draw_panels_of_lines(panels, "epoch") if panels else None
+
+
+def draw_panels_of_lines(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_label: str = ""
+) -> np.ndarray:
+    """Draws lines in panels, two beside one another.
+
+    Args:
+        panels: title → {label of a line: its points}; an empty label is not shown.
+        x_label: of the horizontal axes.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
     # Matplotlib takes a second to load, and most commands draw no curves.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,7 +64,7 @@ def draw_curves(records: Sequence[Mapping], det_thresh: float = 0.5) -> np.ndarr
     canvas = FigureCanvasAgg(figure)
     for number, (title, curves) in enumerate(panels.items()):
         row, column = divmod(number, columns)
-        _draw_panel(figure.add_axes(_place(row, column, rows, columns)), title, curves)
+        _draw_panel(figure.add_axes(_place(row, column, rows, columns)), title, curves, x_label)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
@@ -114,7 +127,7 @@ def _points(rows, name, factor=1.0):
     ]
 
 
-def _draw_panel(axes, title, curves):
+def _draw_panel(axes, title, curves, x_label):
     for (label, points), color in zip(curves.items(), itertools.cycle(CURVES), strict=False):
         # Markers show the points of short curves: a single point makes no line.
         marker = "o" if len(points) <= MARKED_POINTS else ""
@@ -130,7 +143,7 @@ def _draw_panel(axes, title, curves):
         if 0 <= low < ZERO_BELOW * high:
             axes.set_ylim(bottom=0)
     axes.set_title(title, loc="left", y=1.02)  # A given height saves measuring all labels twice.
-    axes.set_xlabel("epoch", loc="right")
+    axes.set_xlabel(x_label, loc="right")
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=TICKS)
     axes.tick_params(which="both", colors=hex_code(FAINT_INK), length=0)
     axes.grid(axis="y", color=hex_code(GRID))
