@@ -48,6 +48,7 @@ from benchmarks.timing import alternate, peak_memory
 from config.files import write_text
 from config.schema import Config
 from config.signals import StopRequest
+from model.layers.dilated import DilatedConv2D
 from model.mcn import build_mcn, encode_image, encode_text, ground
 from utils.environment import versions
 from utils.prediction.grounder import Grounder
@@ -94,6 +95,22 @@ def measure_limit(repeats: int) -> Results:
         for kind in ("matrix product", "convolution")
     }
     return {"gflops": rates, "best": best}
+
+
+def measure_dilated(quick: bool, repeats: int) -> Results:
+    """Compares dilated convolutions of ASPP tap by tap with the library's, see `DilatedConv2D`."""
+    side, channels, filters = (20, 256, 32) if quick else (52, 512, 256)
+    inputs = tf.random.normal((8, side, side, channels))
+    tasks = {}
+    for dilation in (6, 9) if quick else (12, 18):
+        for name, crop_taps in (("cropped taps", True), ("library", False)):
+            layer = DilatedConv2D(
+                filters, 3, crop_taps, padding="same", dilation_rate=dilation, use_bias=False
+            )
+            layer.build(inputs.shape)
+            convolve = tf.function(lambda inputs, layer=layer: layer(inputs))
+            tasks[f"dilation {dilation}, {name}"] = lambda c=convolve: c(inputs).numpy()
+    return {"seconds": alternate(tasks, repeats)}
 
 
 def measure_network(backbone: str, quick: bool, repeats: int, limit: Results) -> Results:
@@ -297,6 +314,7 @@ def main() -> None:
             "evaluation": measure_evaluation(backbone, quick, few),
             "training": measure_training(backbone, quick, few),
         }
+    results["dilated"] = measure_dilated(quick, repeats)
     results["loop"] = measure_loop(quick, repeats)
     results["memory"] = measure_memory(quick)
     results["machine"] = machine()

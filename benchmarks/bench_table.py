@@ -17,6 +17,13 @@ def format_table(results: Results) -> str:
     ]
     for backbone, part in results["backbones"].items():
         rows += [(f"{backbone}: {name}", value) for name, value in _backbone_rows(part)]
+    dilated = results["dilated"]["seconds"].items()
+    rows.append(
+        (
+            f"8 feature maps, {'; '.join(name for name, _ in dilated)}",
+            "; ".join(f"{1000 * seconds:.0f} ms" for _, (seconds, _) in dilated),
+        )
+    )
     sizes = " and ".join(f"{images} images" for images in memory)
     peaks = " and ".join(f"{size / 1e9:.3f} GB" for size in memory.values())
     loop = results["loop"]
@@ -43,6 +50,10 @@ def figures(results: Results) -> list[Figure]:
                 for name, (seconds, spread) in part[group]["seconds"].items()
             ]
         rows.append(Figure(f"{backbone}: peak memory, one pair", part["peak_bytes"], "bytes"))
+    rows += [
+        Figure(f"8 feature maps, {name}", seconds, "s", spread)
+        for name, (seconds, spread) in results["dilated"]["seconds"].items()
+    ]
     rows.append(Figure("training loop, share of a step", results["loop"]["overhead"], ""))
     rows += [
         Figure(f"peak memory, evaluation of {images} images", size, "bytes")

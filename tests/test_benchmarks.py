@@ -80,8 +80,8 @@ def test_every_measurement_is_tabulated(monkeypatch, tmp_path, capsys):
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     results = json.loads(output.read_text())
     assert bench.format_table(results).splitlines()[2:] == table[1:]
-    assert len(table) == 1 + 2 + 10 + 2
-    assert len(bench.figures(results)) == 2 + 8 + 2 + 3 + 1 + 1 + 2
+    assert len(table) == 1 + 2 + 10 + 3
+    assert len(bench.figures(results)) == 2 + 8 + 2 + 3 + 1 + 4 + 1 + 2
     assert "| vgg: peak memory, one image, one expression | 1.50 GB |" in table
     measured = results["backbones"]["vgg"]
     assert measured["evaluation"]["expressions"] == 21
