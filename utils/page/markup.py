@@ -216,7 +216,7 @@ def facts_html(prediction: Prediction, image_seconds: float, warning: str | None
     notes = ""
     if warning is not None:
         notes += f'<p class="note">{html.escape(warning[0].upper() + warning[1:])}.</p>'
-    if prediction.unknown_words:
+    elif prediction.unknown_words:  # A warning names them, too.
         notes += _note("Unknown words", prediction.unknown_words)
     if prediction.unread_words:
         notes += _note("Words beyond the limit, ignored", prediction.unread_words)

@@ -131,6 +131,13 @@ def test_ignored_words_are_escaped(predictor, tiny_set):
     assert "beyond the limit, ignored: <b>the, left, side</b>" in facts
 
 
+def test_a_warning_names_unknown_words_once(predictor, tiny_set):
+    answerer = Answerer(predictor, lambda _, words: f"the network does not know {words[0]}")
+    facts = answerer.answer(tiny_set.images / "a.png", f"{UNKNOWN_WORD} box", 0.35, True).facts
+    assert f'<p class="note">The network does not know {UNKNOWN_WORD}.</p>' in facts
+    assert facts.count(UNKNOWN_WORD) == 1
+
+
 @pytest.mark.parametrize(
     ("expression", "message"),
     [

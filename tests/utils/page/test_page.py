@@ -266,7 +266,7 @@ def test_an_uploaded_photograph(visitor, tmp_path):
     Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
     visitor.ask("the <img src=x> box", tmp_path / "turned.jpg")
     visitor.answered("pixels of 60×100")
-    assert "Unknown words: <img, src=x>" in visitor.text("#facts")
+    assert "does not know the words <img, src=x>: the demo" in visitor.text("#facts")
 
 
 def test_errors_are_shown(visitor, tmp_path):

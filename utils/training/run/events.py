@@ -3,7 +3,8 @@
     tensorboard --logdir log
 
 `step/…` are numbers of training steps, `train/…` and `val/…` those of epochs, with pictures under
-`val/best`, `val/median` and `val/worst`. The settings are there as a table, and as hyperparameters,
+`val/best`, `val/median` and `val/worst`; other evaluation sets have names such as
+`val_refcoco+_val/…`. The settings are there as a table, and as hyperparameters,
 by which runs are compared; if a run is resumed with other settings, the table shows them, and the
 hyperparameters stay those of its beginning, as TensorBoard knows one record of them for each run.
 """
