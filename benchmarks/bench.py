@@ -35,6 +35,7 @@ from benchmarks.records import (
     add_record_argument,
     machine,
     machine_line,
+    parsed,
     record,
 )
 from benchmarks.sets import (
@@ -301,7 +302,7 @@ def main() -> None:
         help="JSON file to write (default: result/bench.json)",
     )  # fmt: skip
     add_record_argument(parser)
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     quick, repeats = arguments.quick, arguments.repeats
     few = max(repeats // 2, 1)
 

@@ -38,6 +38,7 @@ from benchmarks.records import (
     add_record_argument,
     machine,
     machine_line,
+    parsed,
     record,
 )
 from benchmarks.timing import alternate
@@ -256,7 +257,7 @@ def main() -> None:
         help="JSON file to write (default: result/engines.json)",
     )  # fmt: skip
     add_record_argument(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     earlier = json.loads(Path(options.against).read_text()) if options.against else None
     found = measure_engines(options.variants, options.backbone, options.quick, options.repeats)
     results = {

@@ -74,6 +74,14 @@ def add_record_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parses a command line with --record and --quick, which exclude each other."""
+    options = parser.parse_args()
+    if options.record and options.quick:
+        parser.error("--record is for measurements, and --quick measures nothing; leave out one")
+    return options
+
+
 def record(
     benchmark: str, figures: Iterable[Figure], tables: Mapping[Path, str], folder: Path = FOLDER
 ) -> Path:

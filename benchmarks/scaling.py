@@ -28,6 +28,7 @@ from benchmarks.records import (
     add_record_argument,
     machine_line,
     machine_name,
+    parsed,
     record,
 )
 from benchmarks.timing import alternate, peak_memory
@@ -154,6 +155,15 @@ def format_table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def figures(results: Results) -> list[Figure]:
+    """The points as rows for `benchmarks.records.record`."""
+    return [
+        Figure(f"{name}, {n}", value, "GB" if name == "memory" else "s")
+        for name, points in results.items()
+        for n, value in points.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -165,25 +175,21 @@ def main() -> None:
         help="JSON file to write, with the plots beside it (default: result/scaling.json)",
     )  # fmt: skip
     add_record_argument(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     assume_constant_weights()
     results = measure_scaling(options.quick, options.repeats)
     write_text(options.output, json.dumps(results, indent=2) + "\n")
     plots = draw_panels_of_lines(
-        {QUANTITIES[name]: {"": [*points.items()]} for name, points in results.items()}
+        {QUANTITIES[name]: {"": [*points.items()]} for name, points in results.items()},
+        from_zero=True,
     )
     save_png(Path(options.output).with_suffix(".png"), plots)
     table = format_table(results)
     print(f"{machine_line()}\n{table}\n\nResults are in {options.output}; plots beside it")
     if options.record:
-        rows = [
-            Figure(f"{name}, {n}", value, "GB" if name == "memory" else "s")
-            for name, points in results.items()
-            for n, value in points.items()
-        ]
         picture = f"{machine_name()}.png"
         content = f"{machine_line()}:\n\n{table}\n\n![Plots of these figures](results/{picture})"
-        path = record("scaling", rows, {BENCHMARKS_README: content})
+        path = record("scaling", figures(results), {BENCHMARKS_README: content})
         save_png(path.with_name(picture), plots)
 
 

@@ -180,12 +180,8 @@ def test_growth_is_measured_and_drawn(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(scaling, "peak_memory", lambda function, images: images * 1e7)
     monkeypatch.setattr(scaling, "_in_process", lambda function, *arguments: 0.5)
     monkeypatch.setattr(scaling, "assume_constant_weights", lambda: None)
-    recorded = []
-    monkeypatch.setattr(
-        scaling, "record", lambda *arguments: recorded.append(arguments) or tmp_path
-    )
     output = tmp_path / "scaling.json"
-    arguments = ["--quick", "--repeats", "1", "--record", "--output", str(output)]
+    arguments = ["--quick", "--repeats", "1", "--output", str(output)]
     monkeypatch.setattr(sys, "argv", ["scaling.py", *arguments])
     scaling.main()
     found = json.loads(output.read_text())
@@ -194,8 +190,7 @@ def test_growth_is_measured_and_drawn(monkeypatch, tmp_path, capsys):
         "images": ["10", "20"], "memory": ["10", "20"], "threads": ["1", "2"],
     }  # fmt: skip
     assert all(value > 0 for points in found.values() for value in points.values())
-    [(name, figures, _)] = recorded
-    assert (name, len(figures)) == ("scaling", 12)
+    assert len(scaling.figures(found)) == 12
     with Image.open(output.with_suffix(".png")) as plots:
         assert plots.width == 1120
     assert "| Threads, one pair, s | 1: 0.5, 2: 0.5 |" in capsys.readouterr().out
@@ -210,3 +205,11 @@ def test_starts_are_those_of_commands_that_succeed(monkeypatch):
     monkeypatch.setattr(starts, "commands", lambda folder: {"a fault": ["-c", "exit(3)"]})
     with pytest.raises(RuntimeError, match="failed"):
         starts.measure_starts(1)
+
+
+def test_quick_runs_are_not_recorded(monkeypatch, capsys):
+    for module in (bench, engines, scaling):
+        monkeypatch.setattr(sys, "argv", ["benchmark", "--quick", "--record"])
+        with pytest.raises(SystemExit):
+            module.main()
+        assert "--quick measures nothing; leave out one" in capsys.readouterr().err

@@ -42,13 +42,17 @@ def draw_curves(records: Sequence[Mapping], det_thresh: float = 0.5) -> np.ndarr
 
 
 def draw_panels_of_lines(
-    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], x_label: str = ""
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    x_label: str = "",
+    from_zero: bool = False,
 ) -> np.ndarray:
     """Draws lines in panels, two beside one another.
 
     Args:
         panels: title → {label of a line: its points}; an empty label is not shown.
         x_label: of the horizontal axes.
+        from_zero: whether all axes start at zero, so that proportional growth is a straight line
+            through the origin.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -65,6 +69,8 @@ def draw_panels_of_lines(
     for number, (title, curves) in enumerate(panels.items()):
         row, column = divmod(number, columns)
         _draw_panel(figure.add_axes(_place(row, column, rows, columns)), title, curves, x_label)
+        if from_zero:
+            figure.axes[-1].set(xlim=(0, None), ylim=(0, None), yscale="linear")
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
