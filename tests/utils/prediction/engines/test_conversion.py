@@ -17,6 +17,7 @@ class _Copy:
 
 
 def test_old_copies_are_freed_soon(monkeypatch):
+    gc.enable()  # A library may have left it off after an error.
     function = tf.function(lambda x: x + 1.0, input_signature=[tf.TensorSpec((2,))])
     thresholds, left = gc.get_threshold(), []
 
@@ -25,7 +26,7 @@ def test_old_copies_are_freed_soon(monkeypatch):
         watched = weakref.ref(copy)
         gc.collect()  # It has lived for a while.
         del copy
-        objects = [[] for _ in range(5000)]
+        objects = [[] for _ in range(50_000)]
         left.append((watched(), len(objects)))
         raise InterruptedError
 
@@ -33,6 +34,6 @@ def test_old_copies_are_freed_soon(monkeypatch):
     monkeypatch.setattr(tf2onnx.convert, "from_function", convert)
     with pytest.raises(InterruptedError):
         conversion.to_onnx(function, "part")
-    assert left == [(None, 5000)]
+    assert left == [(None, 50_000)]
     assert gc.get_threshold() == thresholds
     assert gc.get_freeze_count() == 0
